@@ -1,0 +1,1 @@
+//! Benches; the suites follow.

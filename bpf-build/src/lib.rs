@@ -1,0 +1,1 @@
+//! Finds an eBPF toolchain and builds the kernel program.

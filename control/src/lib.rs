@@ -1,0 +1,11 @@
+//! Fernpass in user space: the daemon and the command line.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod health;
+pub mod loader;
+pub mod model;
+pub mod routing;
+pub mod sessions;

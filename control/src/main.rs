@@ -1,0 +1,3 @@
+//! The `fernpass` binary.
+
+fn main() {}

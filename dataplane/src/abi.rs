@@ -1,0 +1,437 @@
+//! The layout of every map the kernel program and the daemon share.
+//!
+//! All types are `repr(C)`, have no padding, and are valid for every bit
+//! pattern. Integers are in host byte order unless a field says *network
+//! order*. A change of any layout, map type or meaning raises [`ABI_VERSION`],
+//! which is part of the pin path.
+
+use crate::cell::{Cell, Word};
+
+/// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps, which are also their pin names.
+pub mod maps {
+    /// [`super::Settings`], one element. Array, mmapable.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// [`super::AddressKey`] to [`super::Directory`]. Hash.
+    pub const DIRECTORY: &str = "DIRECTORY";
+    /// [`super::Endpoint`] by endpoint index. Array, mmapable.
+    pub const ENDPOINTS: &str = "ENDPOINTS";
+    /// [`super::Tenant`] by tenant index. Array, mmapable.
+    pub const TENANTS: &str = "TENANTS";
+    /// Maglev rings, [`super::RingWord`]. Array, mmapable.
+    pub const RINGS: &str = "RINGS";
+    /// [`super::NextHop`] by next hop index. Array, mmapable.
+    pub const NEXTHOPS: &str = "NEXTHOPS";
+    /// [`super::RouteKey`] to a next hop index (`u32`). LPM trie.
+    pub const ROUTES: &str = "ROUTES";
+    /// Interface index to interface index. Devmap hash.
+    pub const DEVICES: &str = "DEVICES";
+    /// [`super::Slot`], the session table: primary slots, then the overflow. Array, mmapable.
+    pub const SLOTS: &str = "SLOTS";
+    /// [`super::Bucket`], the session-id index. Array, mmapable.
+    pub const IDS: &str = "IDS";
+    /// [`super::Bucket`], the affinity hints. Array, mmapable.
+    pub const HINTS: &str = "HINTS";
+    /// Budgets of unestablished packets per source prefix, one [`Word`](crate::cell::Word) each. Array, mmapable.
+    pub const BUDGETS: &str = "BUDGETS";
+    /// Packets by [`Reason`](crate::reason::Reason). Per-CPU array of `u64`.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// Names of what an index means: [`super::NameKey`] to [`super::Name`]. Hash;
+    /// the kernel program does not read it, an adopting daemon does.
+    pub const NAMES: &str = "NAMES";
+}
+
+/// Most listeners (address, port, protocol) of all services together.
+pub const MAX_LISTENERS: u32 = 512;
+/// Most backends in one pool; the stride of a listener's block of endpoints.
+pub const POOL_STRIDE: u32 = 128;
+/// Endpoint index = listener index * [`POOL_STRIDE`] + the backend's ordinal in its pool.
+pub const MAX_ENDPOINTS: u32 = MAX_LISTENERS * POOL_STRIDE;
+/// Most tenants.
+pub const MAX_TENANTS: u32 = 1024;
+/// Most services.
+pub const MAX_SERVICES: u32 = 512;
+/// Most next hops.
+pub const MAX_NEXTHOPS: u32 = 4096;
+/// Most mirrored routes.
+pub const MAX_ROUTES: u32 = 1 << 20;
+/// Positions of a Maglev ring: a prime.
+pub const RING_SIZE: u32 = 8191;
+/// [`RingWord`]s of one ring.
+pub const RING_WORDS: u32 = (RING_SIZE + 1) / 8;
+/// Rings in the table. A pool has one ring a family, and each of those two
+/// buffers (one in use, one to build the next in).
+pub const MAX_RINGS: u32 = 1024;
+/// `Directory::ring` of a listener that has no usable backend.
+pub const NO_RING: u16 = u16::MAX;
+/// `Endpoint::nexthop`, `Slot::nexthop`: not known.
+pub const NO_NEXTHOP: u32 = u32::MAX;
+/// Budget entries ([`maps::BUDGETS`]).
+pub const BUDGET_SLOTS: u32 = 1 << 16;
+
+/// An IPv6 address, or an IPv4 address in its mapped form `::ffff:a.b.c.d`
+/// (RFC 4291 2.5.5.2): 16 bytes in network order, read as four native words.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Address(pub [u32; 4]);
+
+impl Address {
+    /// The address from its 16 bytes in network order.
+    #[inline(always)]
+    pub const fn from_bytes(b: [u8; 16]) -> Self {
+        Self([
+            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
+            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
+        ])
+    }
+
+    /// The mapped form of an IPv4 address, given as read from the packet (network order).
+    #[inline(always)]
+    pub const fn v4(network_order: u32) -> Self {
+        Self([0, 0, 0xffff_u32.to_be(), network_order])
+    }
+
+    /// The 16 bytes in network order.
+    pub fn bytes(self) -> [u8; 16] {
+        let mut out = [0; 16];
+        for (o, w) in out.chunks_exact_mut(4).zip(self.0) {
+            o.copy_from_slice(&w.to_ne_bytes());
+        }
+        out
+    }
+
+    /// True for the mapped form of an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(self) -> bool {
+        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == 0xffff_u32.to_be()
+    }
+}
+
+#[cfg(any(test, feature = "host"))]
+impl From<core::net::IpAddr> for Address {
+    fn from(ip: core::net::IpAddr) -> Self {
+        match ip {
+            core::net::IpAddr::V4(v4) => Self::v4(u32::from_ne_bytes(v4.octets())),
+            core::net::IpAddr::V6(v6) => Self::from_bytes(v6.octets()),
+        }
+    }
+}
+
+#[cfg(any(test, feature = "host"))]
+impl From<Address> for core::net::IpAddr {
+    fn from(a: Address) -> Self {
+        core::net::Ipv6Addr::from(a.bytes()).to_canonical()
+    }
+}
+
+/// What the gateway does with a protocol; `Directory::profile`, `Endpoint::profile`.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Profile {
+    /// The flow alone.
+    Udp = 1,
+    /// WireGuard: sessions known by receiver index.
+    WireGuard = 2,
+}
+
+/// Key of [`maps::DIRECTORY`]: whose address and port this is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressKey {
+    /// The VIP, or a backend's address.
+    pub address: Address,
+    /// Port, network order.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub zero: u8,
+}
+
+/// `Directory::kind` of a service's listener.
+pub const KIND_LISTENER: u8 = 1;
+/// `Directory::kind` of a backend's endpoint.
+pub const KIND_ENDPOINT: u8 = 2;
+
+/// Value of [`maps::DIRECTORY`]. The kernel replaces a value as a whole, so
+/// swapping `ring` swaps the placement of a listener atomically.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Directory {
+    /// [`KIND_LISTENER`] or [`KIND_ENDPOINT`].
+    pub kind: u8,
+    /// A [`Profile`] as its number.
+    pub profile: u8,
+    /// Service index.
+    pub service: u16,
+    /// Tenant index.
+    pub tenant: u16,
+    /// Listener: its ring's number, or [`NO_RING`]. Endpoint: zero.
+    pub ring: u16,
+    /// Listener: the listener index. Endpoint: the endpoint index.
+    pub index: u32,
+    /// Zero.
+    pub zero: u32,
+}
+
+/// `Endpoint::flags`: the endpoint exists and its sessions may be forwarded. A
+/// backend that was declared dead lacks it, which stops hints and ids leading to it.
+pub const ENDPOINT_LIVE: u8 = 1;
+/// `Endpoint::flags`: new sessions may be placed here by an affinity hint
+/// (not draining, not full).
+pub const ENDPOINT_ACCEPTS: u8 = 2;
+
+/// One listener on one backend: all that is needed to rewrite a packet in both
+/// directions. Element of [`maps::ENDPOINTS`].
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Endpoint {
+    /// The backend's address.
+    pub backend: Address,
+    /// The listener's address.
+    pub vip: Address,
+    /// The backend's port, network order.
+    pub backend_port: u16,
+    /// The listener's port, network order.
+    pub vip_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`Profile`] as its number.
+    pub profile: u8,
+    /// [`ENDPOINT_LIVE`], [`ENDPOINT_ACCEPTS`].
+    pub flags: u8,
+    /// Zero.
+    pub zero: u8,
+    /// Service index.
+    pub service: u16,
+    /// Tenant index.
+    pub tenant: u16,
+    /// Next hop towards the backend, or [`NO_NEXTHOP`].
+    pub nexthop: u32,
+    /// One's complement sum (RFC 1624) of the address change vip to backend;
+    /// outbound is its complement. See `checksum::Delta`.
+    pub address_delta: u16,
+    /// The same with the port change.
+    pub transport_delta: u16,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
+/// A tenant's quota and its running counts. Element of [`maps::TENANTS`].
+/// The kernel program raises `sessions` and `tentative`, the daemon lowers them.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Tenant {
+    /// Sessions open now.
+    pub sessions: Word,
+    /// Tentative sessions now.
+    pub tentative: Word,
+    /// Quota of open sessions.
+    pub max_sessions: Cell<u64>,
+    /// Most tentative sessions.
+    pub max_tentative: Cell<u64>,
+    /// Sessions opened since the tables were made.
+    pub opened: Word,
+    /// Answers and handshakes refused because the quota was used up.
+    pub refused: Word,
+    /// Sums over ended sessions, written by the daemon alone: sessions,
+    pub ended: Cell<u64>,
+    /// packets from clients,
+    pub ended_rx_packets: Cell<u64>,
+    /// bytes from clients,
+    pub ended_rx_bytes: Cell<u64>,
+    /// packets to clients,
+    pub ended_tx_packets: Cell<u64>,
+    /// and bytes to clients.
+    pub ended_tx_bytes: Cell<u64>,
+    /// Zero.
+    pub reserved: [Cell<u64>; 5],
+}
+
+/// Eight positions of a ring: each a backend's ordinal in its pool. Ring `r`
+/// has the words `r * RING_WORDS ..`; position `p` is byte `p % 8` of word `p / 8`.
+pub type RingWord = [u8; 8];
+
+/// `NextHop::flags`: usable by XDP. Without it the packet goes to the kernel's stack.
+pub const NEXTHOP_RESOLVED: u16 = 1;
+
+/// Where a frame goes. Element of [`maps::NEXTHOPS`]; read by the kernel program
+/// without a lock, so the daemon clears `flags` before and sets it after a change.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct NextHop {
+    /// The interface that XDP sends on (for a VLAN its lower device).
+    pub ifindex: Cell<u32>,
+    /// [`NEXTHOP_RESOLVED`].
+    pub flags: Cell<u16>,
+    /// Largest IP packet, in bytes.
+    pub mtu: Cell<u16>,
+    /// Bytes 0 to 3 of the destination MAC as a native word of the bytes in wire order.
+    pub dst_mac_high: Cell<u32>,
+    /// Bytes 4 and 5 of it.
+    pub dst_mac_low: Cell<u16>,
+    /// Source MAC, bytes 0 and 1.
+    pub src_mac_high: Cell<u16>,
+    /// Source MAC, bytes 2 to 5.
+    pub src_mac_low: Cell<u32>,
+    /// VLAN protocol (0x8100 or 0x88a8), network order; 0 sends untagged.
+    pub vlan_protocol: Cell<u16>,
+    /// VLAN tag control information, network order.
+    pub vlan_tci: Cell<u16>,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
+/// Key of [`maps::ROUTES`]. An IPv4 prefix of length n has length 96 + n.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// Prefix length in bits of the 128-bit address.
+    pub prefix_len: u32,
+    /// The prefix.
+    pub address: Address,
+}
+
+/// One session on one flow. Element of [`maps::SLOTS`]; see `table::slot` for
+/// its life and who may write what.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Slot {
+    /// Generation (upper 32 bits) and `table::slot::State` (lower 8 bits).
+    pub state: Word,
+    /// The client's address.
+    pub client: [Cell<u32>; 4],
+    /// The client's port, network order.
+    pub port: Cell<u16>,
+    /// Service index.
+    pub service: Cell<u16>,
+    /// Endpoint index.
+    pub endpoint: Cell<u32>,
+    /// Packets from the client.
+    pub rx_packets: Cell<u64>,
+    /// Bytes from the client: IP packets as they came in.
+    pub rx_bytes: Cell<u64>,
+    /// Ids by which inbound packets know the session: the current one (given back by the client) ...
+    pub in_id: Cell<u32>,
+    /// ... and the next, handed out and not yet given back. 0 is none.
+    pub in_id_next: Cell<u32>,
+    /// Time of the last packet from the client, in [`ticks`].
+    pub last_rx: Cell<u32>,
+    /// Low 32 bits of the last inbound packet counter, where the protocol has one.
+    pub in_counter: Cell<u32>,
+
+    /// Packets to the client.
+    pub tx_packets: Cell<u64>,
+    /// Bytes to the client.
+    pub tx_bytes: Cell<u64>,
+    /// CLOCK_MONOTONIC nanoseconds when the session was opened (tentative: was made).
+    pub opened: Cell<u64>,
+    /// The session's identity: generation and index of its first slot. It
+    /// outlives moves.
+    pub identity: Cell<u64>,
+    /// Time of the last packet to the client, in [`ticks`].
+    pub last_tx: Cell<u32>,
+    /// The inbound id before the current one.
+    pub in_id_previous: Cell<u32>,
+    /// Ids by which answers know the session: current, next, previous. 0 is none.
+    pub out_id: Cell<u32>,
+    /// See `out_id`.
+    pub out_id_next: Cell<u32>,
+    /// See `out_id`.
+    pub out_id_previous: Cell<u32>,
+    /// Next hop towards the client, valid while `route_generation` is the settings'.
+    pub nexthop: Cell<u32>,
+    /// Low 16 bits of `Settings::route_generation` when `nexthop` was looked up.
+    pub route_generation: Cell<u16>,
+    /// How often the session moved to another flow.
+    pub moves: Cell<u16>,
+    /// Low 32 bits of the last outbound packet counter.
+    pub out_counter: Cell<u32>,
+}
+
+/// Nanoseconds to the 32-bit tick of the tables: 2^20 ns, about 1.05 ms; compare by wrapping subtraction.
+#[inline(always)]
+pub const fn ticks(ns: u64) -> u32 {
+    (ns >> 20) as u32
+}
+
+/// One cache line of eight entries; see `table::ids` and `table::hints`.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Bucket(pub [Word; 8]);
+
+/// Sizes, keys and limits. One element; written by the daemon before the program
+/// is attached, afterwards only the fields marked *live*.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Key of the hash over flows and ids, random for each set of tables.
+    pub hash_key: [Cell<u64>; 2],
+    /// Primary slots minus 1; primary slots are a power of two.
+    pub slot_mask: Cell<u32>,
+    /// Overflow slots minus 1 (a power of two); they follow the primary ones.
+    pub overflow_mask: Cell<u32>,
+    /// Buckets of the id index minus 1.
+    pub id_mask: Cell<u32>,
+    /// Buckets of the hints minus 1.
+    pub hint_mask: Cell<u32>,
+    /// *Live.* Budget per source: microseconds (2^10 ns) a packet costs; 0 is no limit.
+    pub budget_cost: Cell<u32>,
+    /// *Live.* Budget per source: microseconds (2^10 ns) a source may be ahead.
+    pub budget_burst: Cell<u32>,
+    /// *Live.* Raised after every change of routes or next hops.
+    pub route_generation: Cell<u32>,
+    /// Zero.
+    pub zero: Cell<u32>,
+    /// In test builds of the tables: the clock, nanoseconds.
+    pub test_clock: Cell<u64>,
+    /// *Live.* Sessions the slot table may hold; beyond it none are opened.
+    pub max_sessions: Cell<u64>,
+    /// Raised and lowered like a tenant's counts: slots in use (tentative and open, all tenants).
+    pub used: Word,
+    /// Zero.
+    pub reserved: [Cell<u64>; 5],
+}
+
+/// Key of [`maps::NAMES`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NameKey {
+    /// What the index counts: [`NAME_TENANT`] and so on.
+    pub kind: u32,
+    /// The index. A backend's: pool index * [`POOL_STRIDE`] + ordinal.
+    pub index: u32,
+}
+
+/// [`NameKey::kind`]: tenants.
+pub const NAME_TENANT: u32 = 1;
+/// [`NameKey::kind`]: services.
+pub const NAME_SERVICE: u32 = 2;
+/// [`NameKey::kind`]: pools. A pool's rings are 4 * pool index + 2 * (0 IPv4, 1 IPv6) + buffer.
+pub const NAME_POOL: u32 = 3;
+/// [`NameKey::kind`]: backends.
+pub const NAME_BACKEND: u32 = 4;
+/// [`NameKey::kind`]: listeners, as `address:port/protocol`.
+pub const NAME_LISTENER: u32 = 5;
+/// Longest name, in bytes.
+pub const MAX_NAME: usize = 63;
+
+/// Value of [`maps::NAMES`]: UTF-8, zero-terminated.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name(pub [u8; 64]);
+
+const _: () = {
+    assert!(size_of::<Slot>() == 128);
+    assert!(size_of::<Endpoint>() == 64);
+    assert!(size_of::<Tenant>() == 128);
+    assert!(size_of::<NextHop>() == 32);
+    assert!(size_of::<Directory>() == 16);
+    assert!(size_of::<AddressKey>() == 20);
+    assert!(size_of::<Bucket>() == 64);
+    assert!(size_of::<RouteKey>() == 20);
+};

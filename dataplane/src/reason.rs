@@ -1,0 +1,100 @@
+//! Why a packet ended as it did: one enum feeds the verdict, the counters, the
+//! metrics, the command line and the tests.
+//!
+//! Every packet ends in exactly one reason, so received = forwarded + passed +
+//! dropped. Beside the ends there are *events*, counted in addition.
+
+/// What became of a packet, or that a reason is an event and no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Sent on by XDP.
+    Forwarded,
+    /// Left to the kernel's stack.
+    Passed,
+    /// Dropped or refused.
+    Dropped,
+    /// Counted beside the packet's end.
+    Event,
+}
+
+macro_rules! reasons {
+    ($($name:ident $text:literal $kind:ident $doc:literal;)*) => {
+        /// The reasons; the number is the index in [`crate::abi::maps::COUNTERS`].
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $doc] $name,)*
+        }
+
+        impl Reason {
+            /// All reasons, in the order of their numbers.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+
+            /// The stable name, as the command line, the API and the metrics print it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => $text,)* }
+            }
+
+            /// One line for people.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Reason::$name => $doc,)* }
+            }
+
+            /// What became of the packet.
+            #[inline(always)]
+            pub const fn kind(self) -> Kind {
+                match self { $(Reason::$name => Kind::$kind,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    InEstablished "in_established" Forwarded "Inbound, on a known flow.";
+    InById "in_by_id" Forwarded "Inbound from another address, carried by its session id.";
+    InUnestablished "in_unestablished" Forwarded "Inbound without a session, placed by hint or ring.";
+    OutEstablished "out_established" Forwarded "Answer on a known flow.";
+    OutStateless "out_stateless" Forwarded "Answer that proves nothing, forwarded without a session.";
+
+    StackInbound "stack_inbound" Passed "Inbound, translated and left to the kernel's stack: next hop unresolved.";
+    StackOutbound "stack_outbound" Passed "Answer, translated and left to the kernel's stack: next hop unresolved.";
+    StackTooBig "stack_too_big" Passed "Translated and left to the kernel's stack: larger than the next hop's MTU.";
+    StackTtl "stack_ttl" Passed "Left to the kernel's stack untouched: TTL or hop limit is used up.";
+    NotIp "not_ip" Passed "Neither IPv4 nor IPv6 (ARP and others): the host's.";
+    NotOurs "not_ours" Passed "Neither to a service nor from a backend's endpoint: the host's.";
+    NotOursTruncated "not_ours_truncated" Passed "Too short to have ports, or not a protocol with ports: the host's.";
+
+    EthernetTruncated "ethernet_truncated" Dropped "Shorter than its Ethernet header and VLAN tags.";
+    Ipv4Malformed "ipv4_malformed" Dropped "IPv4 header truncated, of a wrong version, or with a wrong length.";
+    Ipv6Malformed "ipv6_malformed" Dropped "IPv6 header truncated, of a wrong version, or with a wrong length.";
+    Ipv4Options "ipv4_options" Dropped "To or from a service, with IPv4 options other than router alert and padding.";
+    Ipv6Extension "ipv6_extension" Dropped "To or from a service, with an IPv6 extension header that is not carried.";
+    Fragment "fragment" Dropped "To or from a service, and a fragment.";
+    UdpMalformed "udp_malformed" Dropped "UDP header truncated, or its length field is wrong.";
+    WireGuardMalformed "wireguard_malformed" Dropped "Not a WireGuard message: unknown type or wrong length.";
+    NoBackend "no_backend" Dropped "No backend of the pool can take it.";
+    BackendDown "backend_down" Dropped "Its session's backend is down.";
+    SourceBudget "source_budget" Dropped "Its source sent too many unestablished packets.";
+    TenantQuota "tenant_quota" Dropped "The tenant has used up its quota of sessions.";
+    TentativeFull "tentative_full" Dropped "The tenant has too many tentative sessions.";
+    TableFull "table_full" Dropped "The session table has no place for a new session.";
+    IdTableFull "id_table_full" Dropped "The id table has no place for a new session's id.";
+    NoRoute "no_route" Dropped "No route to the client.";
+    HeadRoom "head_room" Dropped "The driver left no room for a VLAN tag.";
+    BadTable "bad_table" Dropped "The tables contradict themselves: an index leads nowhere.";
+
+    SessionOpened "session_opened" Event "A session was opened.";
+    SessionTentative "session_tentative" Event "A tentative session was made.";
+    SessionMoved "session_moved" Event "A session moved to another flow.";
+    SessionDisplaced "session_displaced" Event "A session lost its flow to another, and is known by its ids only.";
+    IdLearned "id_learned" Event "A session id was learned.";
+    IdCollision "id_collision" Event "An id led to more than one session.";
+    IdUnlearned "id_unlearned" Event "An id could not be remembered: its buckets are full.";
+    InsertRace "insert_race" Event "Two processors inserted the same flow; one gave up its slot.";
+    Overflowed "overflowed" Event "A session was put into the overflow.";
+    HintUsed "hint_used" Event "A packet without a session was placed by an affinity hint.";
+    RouteLookup "route_lookup" Event "A session's next hop was looked up again.";
+}
+
+/// How many reasons there are.
+pub const COUNT: u32 = Reason::ALL.len() as u32;

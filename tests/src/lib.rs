@@ -1,0 +1,1 @@
+//! The lab: namespaces and real peers for the end-to-end tests.
