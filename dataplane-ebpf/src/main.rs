@@ -1,16 +1,30 @@
-//! The kernel program.
+//! Fernpass's kernel program: the dataplane crate with an XDP context for a
+//! packet ([`context`]) and BPF maps for tables ([`maps`]). One entry point.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
+
+mod context;
+mod maps;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use context::XdpPacket;
+use dataplane::pipeline::{self, Action};
+use maps::BpfTables;
 
-/// The XDP program.
+/// Decides every frame that comes in on a gateway interface.
 #[xdp]
-pub fn fernpass(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn fernpass(ctx: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(&ctx);
+    let verdict = pipeline::run(&mut packet, &BpfTables);
+    match verdict.action {
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Transmit => xdp_action::XDP_TX,
+        Action::Redirect(interface) => maps::redirect(interface),
+    }
 }
 
-#[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

@@ -156,6 +156,10 @@ pub struct AddressKey {
 pub const KIND_LISTENER: u8 = 1;
 /// `Directory::kind` of a backend's endpoint.
 pub const KIND_ENDPOINT: u8 = 2;
+/// `Directory::kind` of an entry with port 0: some listener has this address and
+/// protocol. Fragments and obstructed packets, which have no ports to ask for, are
+/// refused by it.
+pub const KIND_VIP: u8 = 3;
 
 /// Value of [`maps::DIRECTORY`]. The kernel replaces a value as a whole, so
 /// swapping `ring` swaps the placement of a listener atomically.
@@ -224,7 +228,7 @@ pub struct Endpoint {
 /// A tenant's quota and its running counts. Element of [`maps::TENANTS`].
 /// The kernel program raises `sessions` and `tentative`, the daemon lowers them.
 #[repr(C, align(64))]
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 pub struct Tenant {
     /// Sessions open now.
     pub sessions: Word,
@@ -262,7 +266,7 @@ pub const NEXTHOP_RESOLVED: u16 = 1;
 /// Where a frame goes. Element of [`maps::NEXTHOPS`]; read by the kernel program
 /// without a lock, so the daemon clears `flags` before and sets it after a change.
 #[repr(C)]
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 pub struct NextHop {
     /// The interface that XDP sends on (for a VLAN its lower device).
     pub ifindex: Cell<u32>,
@@ -299,7 +303,7 @@ pub struct RouteKey {
 /// One session on one flow. Element of [`maps::SLOTS`]; see `table::slot` for
 /// its life and who may write what.
 #[repr(C, align(64))]
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 pub struct Slot {
     /// Generation (upper 32 bits) and `table::slot::State` (lower 8 bits).
     pub state: Word,
@@ -361,13 +365,13 @@ pub const fn ticks(ns: u64) -> u32 {
 
 /// One cache line of eight entries; see `table::ids` and `table::hints`.
 #[repr(C, align(64))]
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 pub struct Bucket(pub [Word; 8]);
 
 /// Sizes, keys and limits. One element; written by the daemon before the program
 /// is attached, afterwards only the fields marked *live*.
 #[repr(C)]
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 pub struct Settings {
     /// Key of the hash over flows and ids, random for each set of tables.
     pub hash_key: [Cell<u64>; 2],

@@ -59,7 +59,6 @@ reasons! {
     StackInbound "stack_inbound" Passed "Inbound, translated and left to the kernel's stack: next hop unresolved.";
     StackOutbound "stack_outbound" Passed "Answer, translated and left to the kernel's stack: next hop unresolved.";
     StackTooBig "stack_too_big" Passed "Translated and left to the kernel's stack: larger than the next hop's MTU.";
-    StackTtl "stack_ttl" Passed "Left to the kernel's stack untouched: TTL or hop limit is used up.";
     NotIp "not_ip" Passed "Neither IPv4 nor IPv6 (ARP and others): the host's.";
     NotOurs "not_ours" Passed "Neither to a service nor from a backend's endpoint: the host's.";
     NotOursTruncated "not_ours_truncated" Passed "Too short to have ports, or not a protocol with ports: the host's.";
@@ -67,8 +66,9 @@ reasons! {
     EthernetTruncated "ethernet_truncated" Dropped "Shorter than its Ethernet header and VLAN tags.";
     Ipv4Malformed "ipv4_malformed" Dropped "IPv4 header truncated, of a wrong version, or with a wrong length.";
     Ipv6Malformed "ipv6_malformed" Dropped "IPv6 header truncated, of a wrong version, or with a wrong length.";
-    Ipv4Options "ipv4_options" Dropped "To or from a service, with IPv4 options other than router alert and padding.";
-    Ipv6Extension "ipv6_extension" Dropped "To or from a service, with an IPv6 extension header that is not carried.";
+    Ipv4Options "ipv4_options" Dropped "To or from a service, with IPv4 options.";
+    Ipv6Extension "ipv6_extension" Dropped "To or from a service, with an IPv6 extension header.";
+    TtlExpired "ttl_expired" Dropped "TTL or hop limit is used up.";
     Fragment "fragment" Dropped "To or from a service, and a fragment.";
     UdpMalformed "udp_malformed" Dropped "UDP header truncated, or its length field is wrong.";
     WireGuardMalformed "wireguard_malformed" Dropped "Not a WireGuard message: unknown type or wrong length.";
@@ -86,6 +86,7 @@ reasons! {
     SessionOpened "session_opened" Event "A session was opened.";
     SessionTentative "session_tentative" Event "A tentative session was made.";
     SessionMoved "session_moved" Event "A session moved to another flow.";
+    MoveRefused "move_refused" Event "A session could not move: no slot within reach of its new flow.";
     SessionDisplaced "session_displaced" Event "A session lost its flow to another, and is known by its ids only.";
     IdLearned "id_learned" Event "A session id was learned.";
     IdCollision "id_collision" Event "An id led to more than one session.";

@@ -1,0 +1,105 @@
+//! An XDP context as a packet. All pointer access to packets is in this file.
+
+use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use core::arch::asm;
+use core::marker::PhantomData;
+use dataplane::packet::{Packet, View};
+
+/// The frame of an XDP context.
+pub(crate) struct XdpPacket<'c> {
+    ctx: &'c XdpContext,
+}
+
+impl<'c> XdpPacket<'c> {
+    pub(crate) fn new(ctx: &'c XdpContext) -> Self {
+        Self { ctx }
+    }
+}
+
+impl Packet for XdpPacket<'_> {
+    type View<'a, const N: usize>
+        = XdpView<'a, N>
+    where
+        Self: 'a;
+
+    #[inline(always)]
+    fn view<const N: usize>(&self, offset: usize) -> Option<XdpView<'_, N>> {
+        let mut start = self.ctx.data();
+        // SAFETY: an addition, written in assembly so that the compared and the used
+        // pointer are one: computed in two ways, the verifier could not relate them.
+        // No offset that the pipeline computes is above the mask; the verifier wants to know.
+        unsafe {
+            asm!("{p} += {o}", p = inout(reg) start, o = in(reg) offset & 0x1ff,
+                options(pure, nomem, nostack));
+        }
+        if start + N > self.ctx.data_end() {
+            return None;
+        }
+        Some(XdpView(start, PhantomData))
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.ctx.data_end() - self.ctx.data()
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        self.ctx.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn adjust_head(&mut self, delta: i32) -> Option<()> {
+        // SAFETY: the context is the program's own; the helper checks the bounds.
+        let failed = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, delta) };
+        (failed == 0).then_some(())
+    }
+}
+
+/// `N` bytes of an XDP frame: a packet pointer that was compared with the frame's end.
+pub(crate) struct XdpView<'a, const N: usize>(usize, PhantomData<&'a ()>);
+
+impl<const N: usize> Clone for XdpView<'_, N> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<const N: usize> Copy for XdpView<'_, N> {}
+
+/// One load or store of the given width at a constant offset. In assembly,
+/// because headers are not aligned to their fields, and for an unaligned load
+/// the compiler emits one for each byte.
+macro_rules! access {
+    ($load:ident, $store:ident, $int:ty, $asm:literal) => {
+        #[inline(always)]
+        fn $load<const O: usize>(self) -> $int {
+            const { assert!(O + size_of::<$int>() <= N) }
+            let value: u64;
+            // SAFETY: `view` compared the pointer's N bytes with the frame's end, and
+            // the access lies within them; x86 and arm64 allow it unaligned.
+            unsafe {
+                asm!(concat!("{v} = *(", $asm, " *)({p} + {o})"), v = out(reg) value,
+                    p = in(reg) self.0, o = const O, options(readonly, nostack));
+            }
+            value as $int
+        }
+
+        #[inline(always)]
+        fn $store<const O: usize>(self, value: $int) {
+            const { assert!(O + size_of::<$int>() <= N) }
+            // SAFETY: as above; XDP owns the frame.
+            unsafe {
+                asm!(concat!("*(", $asm, " *)({p} + {o}) = {v}"), v = in(reg) u64::from(value),
+                    p = in(reg) self.0, o = const O, options(nostack));
+            }
+        }
+    };
+}
+
+impl<const N: usize> View<N> for XdpView<'_, N> {
+    access!(u8, set_u8, u8, "u8");
+    access!(u16, set_u16, u16, "u16");
+    access!(u32, set_u32, u32, "u32");
+}

@@ -1,0 +1,138 @@
+//! The BPF maps as tables. All access to map values is in this file. Sizes that
+//! depend on the configuration are set when the program is loaded.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action},
+    macros::map,
+    maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+};
+use dataplane::abi::{
+    self, Address, AddressKey, Bucket, Directory, Endpoint, MAX_ENDPOINTS, MAX_LISTENERS,
+    MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop, RING_WORDS, Settings,
+    Slot, Tenant,
+};
+use dataplane::cell::Word;
+use dataplane::reason::{self, Reason};
+use dataplane::table::Tables;
+
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static DIRECTORY: HashMap<AddressKey, Directory> =
+    HashMap::with_max_entries(MAX_ENDPOINTS + 2 * MAX_LISTENERS, BPF_F_NO_PREALLOC);
+#[map]
+static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, BPF_F_MMAPABLE);
+#[map]
+static TENANTS: Array<Tenant> = Array::with_max_entries(MAX_TENANTS, BPF_F_MMAPABLE);
+#[map]
+static RINGS: Array<u64> = Array::with_max_entries(MAX_RINGS * RING_WORDS, BPF_F_MMAPABLE);
+#[map]
+static NEXTHOPS: Array<NextHop> = Array::with_max_entries(MAX_NEXTHOPS, BPF_F_MMAPABLE);
+#[map]
+static ROUTES: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(MAX_ROUTES, BPF_F_NO_PREALLOC);
+#[map]
+static DEVICES: DevMapHash = DevMapHash::with_max_entries(256, 0);
+#[map]
+static SLOTS: Array<Slot> = Array::with_max_entries(1024 + 64, BPF_F_MMAPABLE);
+#[map]
+static IDS: Array<Bucket> = Array::with_max_entries(512, BPF_F_MMAPABLE);
+#[map]
+static HINTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
+#[map]
+static BUDGETS: Array<Word> = Array::with_max_entries(abi::BUDGET_SLOTS, BPF_F_MMAPABLE);
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reason::COUNT, 0);
+// Not used here: the loader makes it with the others, and a daemon adopts by it.
+#[map]
+static NAMES: HashMap<NameKey, Name> =
+    HashMap::with_max_entries(MAX_ENDPOINTS + 4096, BPF_F_NO_PREALLOC);
+
+/// 1 in tests: time is what [`Settings::test_clock`] says. Set before loading.
+#[unsafe(no_mangle)]
+static TEST_CLOCK: u32 = 0;
+
+/// The maps.
+pub(crate) struct BpfTables;
+
+macro_rules! element {
+    ($map:ident, $index:expr) => {{
+        let pointer = $map.get_ptr($index)?;
+        // SAFETY: an array map's element lives as long as the program; what is
+        // written concurrently is in cells.
+        Some(unsafe { &*pointer })
+    }};
+}
+
+impl Tables for BpfTables {
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        element!(SETTINGS, 0)
+    }
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Slot> {
+        element!(SLOTS, index)
+    }
+    #[inline(always)]
+    fn ids(&self, bucket: u32) -> Option<&Bucket> {
+        element!(IDS, bucket)
+    }
+    #[inline(always)]
+    fn hints(&self, bucket: u32) -> Option<&Bucket> {
+        element!(HINTS, bucket)
+    }
+    #[inline(always)]
+    fn budget(&self, index: u32) -> Option<&Word> {
+        element!(BUDGETS, index)
+    }
+    #[inline(always)]
+    fn tenant(&self, index: u32) -> Option<&Tenant> {
+        element!(TENANTS, index)
+    }
+    #[inline(always)]
+    fn directory(&self, key: &AddressKey) -> Option<Directory> {
+        let pointer = DIRECTORY.get_ptr(key)?;
+        // SAFETY: a hash map's value stays readable until the program ends (RCU),
+        // and is replaced as a whole.
+        Some(unsafe { *pointer })
+    }
+    #[inline(always)]
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        element!(ENDPOINTS, index)
+    }
+    #[inline(always)]
+    fn ring(&self, word: u32) -> Option<u64> {
+        RINGS.get(word).copied()
+    }
+    #[inline(always)]
+    fn nexthop(&self, index: u32) -> Option<&NextHop> {
+        element!(NEXTHOPS, index)
+    }
+    #[inline(always)]
+    fn route(&self, to: &Address) -> Option<u32> {
+        ROUTES.get(Key::new(128, to.0)).copied()
+    }
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a read of a constant that the loader may have set: volatile, so
+        // that the compiler does not take it for the initial value.
+        if unsafe { core::ptr::read_volatile(&raw const TEST_CLOCK) } != 0 {
+            return self.settings().map_or(0, |s| s.test_clock.get());
+        }
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        if let Some(pointer) = COUNTERS.get_ptr_mut(reason as u32) {
+            // SAFETY: the element is this processor's own, and XDP is not preempted by itself.
+            unsafe { *pointer += 1 };
+        }
+    }
+}
+
+/// `XDP_REDIRECT` to an interface; aborts if it is not a gateway interface.
+#[inline(always)]
+pub(crate) fn redirect(interface: u32) -> u32 {
+    DEVICES.redirect(interface, 0).unwrap_or(xdp_action::XDP_ABORTED)
+}

@@ -1,0 +1,151 @@
+//! The packet, behind a trait: an XDP context in the kernel, a buffer on the host.
+//!
+//! [`Packet::view`] proves once that `N` bytes are there and returns a [`View`],
+//! whose reads and writes at constant offsets cannot fail: the offset is checked
+//! when the crate is compiled. In the kernel a view is a packet pointer that the
+//! verifier has seen compared with the packet's end.
+
+/// A frame, from its Ethernet header on.
+pub trait Packet {
+    /// `N` bytes of the packet; it borrows the packet, so it cannot outlive
+    /// [`Packet::adjust_head`].
+    type View<'a, const N: usize>: View<N>
+    where
+        Self: 'a;
+
+    /// The `N` bytes at `offset`, or `None` if the packet ends before.
+    fn view<const N: usize>(&self, offset: usize) -> Option<Self::View<'_, N>>;
+
+    /// Bytes of the frame.
+    fn len(&self) -> usize;
+
+    /// True for a frame of no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Index of the interface it came in on.
+    fn ingress(&self) -> u32;
+
+    /// Moves the frame's beginning by `delta` bytes (negative: makes room);
+    /// `None` if there is no room, then nothing has changed.
+    fn adjust_head(&mut self, delta: i32) -> Option<()>;
+}
+
+/// `N` bytes of a packet. Values are as they lie in memory: *network order*.
+pub trait View<const N: usize>: Copy {
+    /// The byte at `O`.
+    fn u8<const O: usize>(self) -> u8;
+    /// The 16 bits at `O`.
+    fn u16<const O: usize>(self) -> u16;
+    /// The 32 bits at `O`.
+    fn u32<const O: usize>(self) -> u32;
+    /// Writes the byte at `O`.
+    fn set_u8<const O: usize>(self, value: u8);
+    /// Writes the 16 bits at `O`.
+    fn set_u16<const O: usize>(self, value: u16);
+    /// Writes the 32 bits at `O`.
+    fn set_u32<const O: usize>(self, value: u32);
+}
+
+#[cfg(any(test, feature = "host"))]
+pub use host::{Buffer, BufferView};
+
+#[cfg(any(test, feature = "host"))]
+mod host {
+    use super::{Packet, View};
+    use core::cell::Cell;
+
+    /// Bytes in front of a frame, as the kernel's `XDP_PACKET_HEADROOM`.
+    const HEADROOM: usize = 256;
+
+    /// A packet in ordinary memory.
+    #[derive(Clone, Debug)]
+    pub struct Buffer {
+        bytes: Vec<Cell<u8>>,
+        head: usize,
+        ingress: u32,
+    }
+
+    impl Buffer {
+        /// A frame that came in on interface `ingress`.
+        pub fn new(frame: &[u8], ingress: u32) -> Self {
+            let bytes = core::iter::repeat_n(0, HEADROOM).chain(frame.iter().copied());
+            Self { bytes: bytes.map(Cell::new).collect(), head: HEADROOM, ingress }
+        }
+
+        /// The frame as it is now.
+        pub fn bytes(&self) -> Vec<u8> {
+            self.bytes[self.head..].iter().map(Cell::get).collect()
+        }
+    }
+
+    impl Packet for Buffer {
+        type View<'a, const N: usize> = BufferView<'a, N>;
+
+        fn view<const N: usize>(&self, offset: usize) -> Option<BufferView<'_, N>> {
+            self.bytes[self.head..].get(offset..)?.first_chunk().map(BufferView)
+        }
+
+        fn len(&self) -> usize {
+            self.bytes.len() - self.head
+        }
+
+        fn ingress(&self) -> u32 {
+            self.ingress
+        }
+
+        fn adjust_head(&mut self, delta: i32) -> Option<()> {
+            let head = self.head.checked_add_signed(delta as isize)?;
+            // bpf_xdp_adjust_head keeps an Ethernet header's length and its own frame record.
+            if head + 14 > self.bytes.len() || head < 40 {
+                return None;
+            }
+            self.head = head;
+            Some(())
+        }
+    }
+
+    /// `N` bytes of a [`Buffer`].
+    #[derive(Clone, Copy, Debug)]
+    pub struct BufferView<'a, const N: usize>(&'a [Cell<u8>; N]);
+
+    impl<const N: usize> BufferView<'_, N> {
+        fn read<const L: usize>(self, offset: usize) -> [u8; L] {
+            core::array::from_fn(|i| self.0[offset + i].get())
+        }
+
+        fn write<const L: usize>(self, offset: usize, value: [u8; L]) {
+            for (cell, byte) in self.0[offset..].iter().zip(value) {
+                cell.set(byte);
+            }
+        }
+    }
+
+    impl<const N: usize> View<N> for BufferView<'_, N> {
+        fn u8<const O: usize>(self) -> u8 {
+            const { assert!(O < N) }
+            self.0[O].get()
+        }
+        fn u16<const O: usize>(self) -> u16 {
+            const { assert!(O + 2 <= N) }
+            u16::from_ne_bytes(self.read(O))
+        }
+        fn u32<const O: usize>(self) -> u32 {
+            const { assert!(O + 4 <= N) }
+            u32::from_ne_bytes(self.read(O))
+        }
+        fn set_u8<const O: usize>(self, value: u8) {
+            const { assert!(O < N) }
+            self.0[O].set(value);
+        }
+        fn set_u16<const O: usize>(self, value: u16) {
+            const { assert!(O + 2 <= N) }
+            self.write(O, value.to_ne_bytes());
+        }
+        fn set_u32<const O: usize>(self, value: u32) {
+            const { assert!(O + 4 <= N) }
+            self.write(O, value.to_ne_bytes());
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The translation, and the way out of the gateway.
+
+use super::{Action, Target, Verdict};
+use crate::abi::{ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
+use crate::checksum;
+use crate::header::{ETHERNET, IPV4, IPV6, Ip, Link, UDP, VLAN_TAG};
+use crate::packet::{Packet, View};
+use crate::reason::Reason;
+use crate::table::Tables;
+
+/// Translates the packet and sends it towards the endpoint, or, if the target
+/// names a next hop, from the endpoint towards the client.
+#[inline(always)]
+pub(super) fn run<P: Packet, T: Tables>(
+    packet: &mut P,
+    t: &T,
+    link: &Link,
+    ip: &Ip,
+    target: &Target,
+) -> Result<Verdict, Reason> {
+    let endpoint = t.endpoint(target.endpoint).ok_or(Reason::BadTable)?;
+    let inbound = target.nexthop == NO_NEXTHOP;
+    if inbound && endpoint.flags & ENDPOINT_LIVE == 0 {
+        return Err(Reason::BackendDown);
+    }
+    let index = if inbound { endpoint.nexthop } else { target.nexthop };
+    let nexthop = t.nexthop(index).filter(|n| n.flags.get() & NEXTHOP_RESOLVED != 0);
+    let out = match nexthop {
+        Some(n) if ip.len <= u32::from(n.mtu.get()) => Ok(n),
+        Some(_) => Err(Reason::StackTooBig),
+        None if inbound => Err(Reason::StackInbound),
+        None => Err(Reason::StackOutbound),
+    };
+    // The stack lowers the TTL itself.
+    translate(packet, link, ip, endpoint, inbound, out.is_ok())?;
+    match out {
+        Ok(n) => {
+            let action = link_layer(packet, link, n)?;
+            Ok(Verdict { action, reason: target.reason })
+        }
+        Err(reason) => Ok(Verdict { action: Action::Pass, reason }),
+    }
+}
+
+/// Rewrites addresses, ports, TTL and checksums.
+#[inline(always)]
+fn translate<P: Packet>(
+    packet: &P,
+    link: &Link,
+    ip: &Ip,
+    e: &Endpoint,
+    inbound: bool,
+    hop: bool,
+) -> Result<(), Reason> {
+    let (address, port, address_delta, transport_delta) = if inbound {
+        (e.backend, e.backend_port, e.address_delta, e.transport_delta)
+    } else {
+        (e.vip, e.vip_port, !e.address_delta, !e.transport_delta)
+    };
+    if link.v6 {
+        let h = packet.view::<IPV6>(link.l3).ok_or(Reason::Ipv6Malformed)?;
+        let a = address.0;
+        if inbound {
+            h.set_u32::<24>(a[0]);
+            h.set_u32::<28>(a[1]);
+            h.set_u32::<32>(a[2]);
+            h.set_u32::<36>(a[3]);
+        } else {
+            h.set_u32::<8>(a[0]);
+            h.set_u32::<12>(a[1]);
+            h.set_u32::<16>(a[2]);
+            h.set_u32::<20>(a[3]);
+        }
+        if hop {
+            h.set_u8::<7>(ip.ttl - 1);
+        }
+    } else {
+        let h = packet.view::<IPV4>(link.l3).ok_or(Reason::Ipv4Malformed)?;
+        let a = address.0[3];
+        if inbound {
+            h.set_u32::<16>(a);
+        } else {
+            h.set_u32::<12>(a);
+        }
+        let mut sum = checksum::update(h.u16::<10>(), address_delta);
+        if hop {
+            // TTL is the upper byte of its word: minus 1 is plus its complement.
+            sum = checksum::update(sum, !0x0100_u16.to_be());
+            h.set_u8::<8>(ip.ttl - 1);
+        }
+        h.set_u16::<10>(sum);
+    }
+    let u = packet.view::<UDP>(ip.l4).ok_or(Reason::UdpMalformed)?;
+    if inbound {
+        u.set_u16::<2>(port);
+    } else {
+        u.set_u16::<0>(port);
+    }
+    u.set_u16::<6>(checksum::update_udp(u.u16::<6>(), transport_delta));
+    Ok(())
+}
+
+/// Writes the Ethernet header and tag that the next hop wants.
+#[inline(always)]
+fn link_layer<P: Packet>(packet: &mut P, link: &Link, n: &NextHop) -> Result<Action, Reason> {
+    const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
+    const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
+    let kind = if link.v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
+    let vlan = n.vlan_protocol.get();
+    let wanted = if vlan == 0 { ETHERNET } else { ETHERNET + VLAN_TAG };
+    if link.l3 != wanted {
+        packet.adjust_head(link.l3 as i32 - wanted as i32).ok_or(Reason::HeadRoom)?;
+    }
+    let h = packet.view::<ETHERNET>(0).ok_or(Reason::EthernetTruncated)?;
+    h.set_u32::<0>(n.dst_mac_high.get());
+    h.set_u16::<4>(n.dst_mac_low.get());
+    h.set_u16::<6>(n.src_mac_high.get());
+    h.set_u32::<8>(n.src_mac_low.get());
+    if vlan == 0 {
+        h.set_u16::<12>(kind);
+    } else {
+        h.set_u16::<12>(vlan);
+        let tag = packet.view::<VLAN_TAG>(ETHERNET).ok_or(Reason::EthernetTruncated)?;
+        tag.set_u16::<0>(n.vlan_tci.get());
+        tag.set_u16::<2>(kind);
+    }
+    let to = n.ifindex.get();
+    Ok(if to == packet.ingress() { Action::Transmit } else { Action::Redirect(to) })
+}

@@ -1,0 +1,159 @@
+//! From the Internet to a service. A packet from there proves nothing: it is
+//! counted, forwarded, or refused.
+
+use super::session::{self, count_rx};
+use super::{Facts, Target};
+use crate::abi::{
+    Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_NEXTHOP, NO_RING, POOL_STRIDE, RING_SIZE,
+    RING_WORDS, Settings, Slot, ticks,
+};
+use crate::profile::Inbound;
+use crate::reason::Reason;
+use crate::table::hash::{self, Flow};
+use crate::table::ids::{self, Query, Scope};
+use crate::table::slot;
+use crate::table::{Tables, budget, hints, quota};
+
+#[inline(always)]
+fn to(endpoint: u32, reason: Reason) -> Target {
+    Target { endpoint, nexthop: NO_NEXTHOP, reason }
+}
+
+/// Decides where an inbound packet goes.
+#[inline(always)]
+pub(super) fn run<T: Tables>(
+    t: &T,
+    s: &Settings,
+    d: &Directory,
+    facts: &Facts,
+    said: &Inbound,
+) -> Result<Target, Reason> {
+    let flow = Flow { client: facts.ip.source, port: facts.udp.source, service: d.service };
+    let found = slot::find(t, s, &flow, hash::flow(s, &flow));
+    if let Some(slot) = found.slot
+        && (said.id == 0 || is_own(t, s, slot, found.index, said.id))
+    {
+        return established(t, s, d, facts, said, slot, found.word);
+    }
+    // The id goes before the flow: behind carrier NAT an address and port are reused.
+    if said.id != 0 {
+        let query = Query { scope: Scope::inbound(d.service), id: said.id, counter: said.counter };
+        if let Some(m) = ids::find(t, s, &query, &flow) {
+            if m.several {
+                t.count(Reason::IdCollision);
+            }
+            let slot = t.slot(m.index).ok_or(Reason::BadTable)?;
+            count_rx(slot, facts.ip.len);
+            let endpoint = slot.endpoint.get();
+            hints::note(t, s, &flow.client, d.service, (endpoint % POOL_STRIDE) as u16);
+            return Ok(to(endpoint, Reason::InById));
+        }
+    }
+    if let Some(slot) = found.slot {
+        learn_where_nothing_is_known(t, s, said, slot, &found);
+        return established(t, s, d, facts, said, slot, found.word);
+    }
+    unestablished(t, s, d, facts, &flow)
+}
+
+/// True if the id is among the slot's. Giving the next one back makes it the current one.
+#[inline(always)]
+fn is_own<T: Tables>(t: &T, s: &Settings, slot: &Slot, index: u32, id: u32) -> bool {
+    if slot.in_id.get() == id {
+        return true;
+    }
+    if slot.in_id_next.get() == id {
+        session::promote_in(t, s, slot, index);
+        return true;
+    }
+    slot.in_id_previous.get() == id
+}
+
+/// A session that was rebuilt from answers alone has no inbound id until the
+/// next handshake; the first one seen on its flow is taken, which leads nowhere
+/// but to its own backend.
+#[inline(always)]
+fn learn_where_nothing_is_known<T: Tables>(
+    t: &T,
+    s: &Settings,
+    said: &Inbound,
+    slot: &Slot,
+    f: &slot::Found<'_>,
+) {
+    if said.data
+        && said.id != 0
+        && slot::is_open(f.word)
+        && slot.in_id.get() | slot.in_id_next.get() | slot.in_id_previous.get() == 0
+    {
+        session::learn_in(t, s, slot, f.index, said.id);
+    }
+}
+
+#[inline(always)]
+fn established<T: Tables>(
+    t: &T,
+    s: &Settings,
+    d: &Directory,
+    facts: &Facts,
+    said: &Inbound,
+    slot: &Slot,
+    word: u64,
+) -> Result<Target, Reason> {
+    // An idle client sends only keepalives, and its concentrator may say nothing
+    // for hours: giving back the id that the handshake handed out opens the session.
+    if slot::state(word) == slot::TENTATIVE
+        && said.data
+        && said.id != 0
+        && slot.in_id.get() == said.id
+    {
+        let tenant = t.tenant(u32::from(d.tenant)).ok_or(Reason::BadTable)?;
+        if !session::open(t, s, tenant, slot, word, facts.now) {
+            return Err(Reason::TenantQuota);
+        }
+    }
+    count_rx(slot, facts.ip.len);
+    slot.last_rx.set(ticks(facts.now));
+    if said.data {
+        slot.in_counter.set(said.counter);
+    }
+    Ok(to(slot.endpoint.get(), Reason::InEstablished))
+}
+
+/// The beginning of something, perhaps. No session state is written: the next
+/// packet of the same handshake finds the same backend.
+#[inline(always)]
+fn unestablished<T: Tables>(
+    t: &T,
+    s: &Settings,
+    d: &Directory,
+    facts: &Facts,
+    flow: &Flow,
+) -> Result<Target, Reason> {
+    if !budget::take(t, s, &flow.client, facts.now) {
+        return Err(Reason::SourceBudget);
+    }
+    let tenant = t.tenant(u32::from(d.tenant)).ok_or(Reason::BadTable)?;
+    if !quota::has_room(tenant) {
+        tenant.refused.add(1);
+        return Err(Reason::TenantQuota);
+    }
+    let base = d.index * POOL_STRIDE;
+    if let Some(ordinal) = hints::find(t, s, &flow.client, d.service) {
+        let index = base + u32::from(ordinal) % POOL_STRIDE;
+        if let Some(e) = t.endpoint(index)
+            && e.flags & (ENDPOINT_LIVE | ENDPOINT_ACCEPTS) == ENDPOINT_LIVE | ENDPOINT_ACCEPTS
+            && e.service == d.service
+        {
+            t.count(Reason::HintUsed);
+            return Ok(to(index, Reason::InUnestablished));
+        }
+    }
+    if d.ring == NO_RING {
+        return Err(Reason::NoBackend);
+    }
+    let position = hash::placement(&flow.client, d.service) % u64::from(RING_SIZE);
+    let word = u32::from(d.ring) * RING_WORDS + (position / 8) as u32;
+    let eight = t.ring(word).ok_or(Reason::BadTable)?;
+    let ordinal = (eight >> (position % 8 * 8)) as u32 & 0xff;
+    Ok(to(base + ordinal % POOL_STRIDE, Reason::InUnestablished))
+}

@@ -1,0 +1,177 @@
+//! The decisions: from a packet and the tables to a verdict.
+//!
+//! ```text
+//!          ┌ destination is a listener ─▶ inbound  ─┐
+//!  parse ──┤                                        ├─▶ forward ─▶ Tx, Redirect, Pass
+//!          ├ source is an endpoint ─────▶ outbound ─┘
+//!          └ neither ───────────────────▶ Pass: the host's
+//! ```
+//!
+//! *Answers make sessions*: [`inbound`] never creates, moves or ends one.
+
+mod forward;
+mod inbound;
+mod outbound;
+mod session;
+
+use crate::abi::{
+    AddressKey, Directory, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings,
+};
+use crate::header::{self, Ip, Obstacle, PROTO_UDP, Udp};
+use crate::packet::Packet;
+use crate::profile;
+use crate::reason::{Kind, Reason};
+use crate::table::Tables;
+
+/// What to do with the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `XDP_DROP`.
+    Drop,
+    /// `XDP_PASS`.
+    Pass,
+    /// `XDP_TX`: out of the interface it came in on.
+    Transmit,
+    /// `XDP_REDIRECT` to this interface.
+    Redirect(u32),
+}
+
+/// What to do with the packet, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What to do.
+    pub action: Action,
+    /// Why; counted once for each packet.
+    pub reason: Reason,
+}
+
+/// Where a packet of a service is to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// The endpoint it goes to or comes from.
+    pub(crate) endpoint: u32,
+    /// Outbound: the next hop towards the client; inbound: [`NO_NEXTHOP`].
+    pub(crate) nexthop: u32,
+    /// Why it is forwarded.
+    pub(crate) reason: Reason,
+}
+
+/// The facts about a packet of a service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) ip: Ip,
+    pub(crate) udp: Udp,
+    /// Offset and length of the payload.
+    pub(crate) payload: usize,
+    pub(crate) payload_len: u32,
+    pub(crate) now: u64,
+}
+
+/// Decides what becomes of a packet, and changes packet and tables accordingly.
+#[inline(always)]
+pub fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+    let verdict = match decide(packet, t) {
+        Ok(verdict) => verdict,
+        Err(reason) => {
+            let action = match reason.kind() {
+                Kind::Passed => Action::Pass,
+                _ => Action::Drop,
+            };
+            Verdict { action, reason }
+        }
+    };
+    t.count(verdict.reason);
+    verdict
+}
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Result<Verdict, Reason> {
+    let link = header::link(packet)?;
+    let ip = if link.v6 { header::ipv6(packet, link.l3)? } else { header::ipv4(packet, link.l3)? };
+    if ip.protocol != PROTO_UDP || ip.obstacle != Obstacle::None {
+        return Err(obstructed(packet, t, &ip));
+    }
+    let Some(udp) = header::udp(packet, ip.l4) else {
+        return Err(Reason::NotOursTruncated);
+    };
+    let to = key(ip.destination, udp.destination, ip.protocol);
+    let target = match t.directory(&to) {
+        Some(d) if d.kind == KIND_LISTENER => {
+            let s = t.settings().ok_or(Reason::BadTable)?;
+            let facts = facts(t, ip, udp)?;
+            let said = profile::inbound(d.profile, packet, facts.payload, facts.payload_len)?;
+            inbound::run(t, s, &d, &facts, &said)?
+        }
+        _ => {
+            let from = key(ip.source, udp.source, ip.protocol);
+            match t.directory(&from) {
+                Some(d) if d.kind == KIND_ENDPOINT => {
+                    let s = t.settings().ok_or(Reason::BadTable)?;
+                    let facts = facts(t, ip, udp)?;
+                    let said =
+                        profile::outbound(d.profile, packet, facts.payload, facts.payload_len)?;
+                    outbound(t, s, &d, &facts, &said)?
+                }
+                _ => return Err(Reason::NotOurs),
+            }
+        }
+    };
+    forward::run(packet, t, &link, &ip, &target)
+}
+
+#[inline(always)]
+fn outbound<T: Tables>(
+    t: &T,
+    s: &Settings,
+    d: &Directory,
+    facts: &Facts,
+    said: &profile::Outbound,
+) -> Result<Target, Reason> {
+    let mut target = outbound::run(t, s, d, facts, said)?;
+    if target.nexthop == NO_NEXTHOP {
+        target.nexthop = t.route(&facts.ip.destination).ok_or(Reason::NoRoute)?;
+    }
+    Ok(target)
+}
+
+#[inline(always)]
+fn facts<T: Tables>(t: &T, ip: Ip, udp: Udp) -> Result<Facts, Reason> {
+    let payload_len = header::payload_len(&udp, &ip)?;
+    if ip.ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    Ok(Facts { ip, udp, payload: ip.l4 + header::UDP, payload_len, now: t.now() })
+}
+
+#[inline(always)]
+const fn key(address: crate::abi::Address, port: u16, protocol: u8) -> AddressKey {
+    AddressKey { address, port, protocol, zero: 0 }
+}
+
+/// A packet without readable ports. To a VIP it is refused by name if its
+/// protocol is one of the VIP's listeners'; from an endpoint likewise, where its
+/// ports are readable. All else is the host's.
+#[inline(always)]
+fn obstructed<P: Packet, T: Tables>(packet: &P, t: &T, ip: &Ip) -> Reason {
+    let refused = match ip.obstacle {
+        Obstacle::None => return Reason::NotOurs,
+        Obstacle::FirstFragment | Obstacle::LaterFragment => Reason::Fragment,
+        Obstacle::Options => Reason::Ipv4Options,
+        Obstacle::Extension => Reason::Ipv6Extension,
+    };
+    // What an extension header hides is taken for UDP: only its address can be asked for.
+    let protocol = if matches!(ip.obstacle, Obstacle::Extension) { PROTO_UDP } else { ip.protocol };
+    if let Some(d) = t.directory(&key(ip.destination, 0, protocol))
+        && d.kind == KIND_VIP
+    {
+        return refused;
+    }
+    if ip.obstacle == Obstacle::FirstFragment
+        && let Some(udp) = header::udp(packet, ip.l4)
+        && let Some(d) = t.directory(&key(ip.source, udp.source, ip.protocol))
+        && d.kind == KIND_ENDPOINT
+    {
+        return refused;
+    }
+    Reason::NotOurs
+}

@@ -1,0 +1,168 @@
+//! From a backend to a client: answers, which make, open, move and displace sessions.
+
+use super::session::{self, New, count_tx};
+use super::{Facts, Target};
+use crate::abi::{Directory, NO_NEXTHOP, Settings, Slot, Tenant};
+use crate::profile::{Outbound, Proof};
+use crate::reason::Reason;
+use crate::table::Tables;
+use crate::table::hash::{self, Flow};
+use crate::table::ids::{self, Query, Scope};
+use crate::table::slot::{self, Found};
+
+/// Decides what an answer does to the sessions, and where it goes.
+#[inline(always)]
+pub(super) fn run<T: Tables>(
+    t: &T,
+    s: &Settings,
+    d: &Directory,
+    facts: &Facts,
+    said: &Outbound,
+) -> Result<Target, Reason> {
+    let flow =
+        Flow { client: facts.ip.destination, port: facts.udp.destination, service: d.service };
+    let found = slot::find(t, s, &flow, hash::flow(s, &flow));
+    let own = found.slot.filter(|slot| slot.endpoint.get() == d.index);
+    if let Some(slot) = own
+        && (said.out_id == 0 || said.out_id == slot.out_id.get())
+        && said.in_id == 0
+        && slot::state(found.word) == slot::OPEN
+    {
+        // The hot path: nothing to learn.
+        return Ok(answered(t, s, d, facts, said, &flow, slot));
+    }
+    let index = match known(t, s, d, facts, said, &flow, &found, own) {
+        Ok(index) => index,
+        Err(Reason::OutStateless) => {
+            return Ok(Target {
+                endpoint: d.index,
+                nexthop: NO_NEXTHOP,
+                reason: Reason::OutStateless,
+            });
+        }
+        Err(reason) => return Err(reason),
+    };
+    let slot = t.slot(index).ok_or(Reason::BadTable)?;
+    Ok(answered(t, s, d, facts, said, &flow, slot))
+}
+
+#[inline(always)]
+fn answered<T: Tables>(
+    t: &T,
+    s: &Settings,
+    d: &Directory,
+    facts: &Facts,
+    said: &Outbound,
+    flow: &Flow,
+    slot: &Slot,
+) -> Target {
+    count_tx(slot, facts.ip.len, facts.now);
+    if said.proof == Proof::Data {
+        slot.out_counter.set(said.counter);
+    }
+    Target {
+        endpoint: d.index,
+        nexthop: session::nexthop(t, s, slot, flow),
+        reason: Reason::OutEstablished,
+    }
+}
+
+/// The slot that this answer belongs to, after all that it changes; or
+/// [`Reason::OutStateless`] if it belongs to none.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one caller, inlined")]
+fn known<T: Tables>(
+    t: &T,
+    s: &Settings,
+    d: &Directory,
+    facts: &Facts,
+    said: &Outbound,
+    flow: &Flow,
+    found: &Found<'_>,
+    own: Option<&Slot>,
+) -> Result<u32, Reason> {
+    let tenant = t.tenant(u32::from(d.tenant)).ok_or(Reason::BadTable)?;
+    if let Some(slot) = own
+        && holds_or_learns_nothing(said, slot)
+    {
+        return own_flow(t, s, tenant, facts, said, slot, found);
+    }
+    let mut new = New {
+        flow: *flow,
+        endpoint: d.index,
+        in_id: said.in_id,
+        out_id: said.out_id,
+        out_counter: said.counter,
+        state: slot::OPEN,
+        now: facts.now,
+    };
+    // Its flow is not known, or not as its own: the session may have moved here.
+    if said.proof == Proof::Data && said.out_id != 0 {
+        let query =
+            Query { scope: Scope::outbound(d.index), id: said.out_id, counter: said.counter };
+        if let Some(m) = ids::find(t, s, &query, flow) {
+            if m.several {
+                t.count(Reason::IdCollision);
+            }
+            if let Some(slot) = found.slot {
+                session::displace(t, s, tenant, slot, found.word);
+            }
+            return session::relocate(t, s, tenant, &m, &new);
+        }
+    }
+    if let Some(slot) = own {
+        return own_flow(t, s, tenant, facts, said, slot, found);
+    }
+    match said.proof {
+        Proof::Nothing => return Err(Reason::OutStateless),
+        Proof::Data => {
+            if let Some(slot) = found.slot {
+                session::displace(t, s, tenant, slot, found.word);
+            }
+        }
+        Proof::Answer if found.slot.is_some() => return Err(Reason::OutStateless),
+        Proof::Handshake if found.slot.is_some() => new.state = slot::TENTATIVE | slot::ASIDE,
+        Proof::Answer | Proof::Handshake => new.state = slot::TENTATIVE,
+    }
+    session::make(t, s, tenant, &new)
+}
+
+/// True if the answer's id needs no lookup: it has none, the slot holds it, or
+/// it belongs to a handshake.
+#[inline(always)]
+fn holds_or_learns_nothing(said: &Outbound, slot: &Slot) -> bool {
+    said.proof != Proof::Data
+        || said.out_id == 0
+        || said.out_id == slot.out_id.get()
+        || said.out_id == slot.out_id_next.get()
+        || said.out_id == slot.out_id_previous.get()
+}
+
+/// An answer on a flow of its own backend: learn, and open if it proves enough.
+#[inline(always)]
+fn own_flow<T: Tables>(
+    t: &T,
+    s: &Settings,
+    tenant: &Tenant,
+    facts: &Facts,
+    said: &Outbound,
+    slot: &Slot,
+    f: &Found<'_>,
+) -> Result<u32, Reason> {
+    if said.in_id != 0 {
+        session::learn_in(t, s, slot, f.index, said.in_id);
+    }
+    if said.out_id != 0 && said.out_id != slot.out_id.get() {
+        session::learn_out(t, s, slot, f.index, said.out_id);
+        if said.proof == Proof::Data && said.out_id == slot.out_id_next.get() {
+            session::promote_out(t, s, slot, f.index);
+        }
+    }
+    if slot::state(f.word) == slot::TENTATIVE
+        && matches!(said.proof, Proof::Data | Proof::Answer)
+        && !session::open(t, s, tenant, slot, f.word, facts.now)
+    {
+        return Err(Reason::TenantQuota);
+    }
+    Ok(f.index)
+}

@@ -1,0 +1,81 @@
+//! What the gateway knows of each protocol: one file a profile.
+//!
+//! A profile reads a datagram's payload and says what it means to the session
+//! tables. It holds no state and touches no table. To add one: a file here, a
+//! number in [`crate::abi::Profile`], and its arm in [`inbound`] and [`outbound`].
+
+pub mod udp;
+pub mod wireguard;
+
+use crate::abi::Profile;
+use crate::packet::Packet;
+use crate::reason::Reason;
+
+/// What an inbound packet says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inbound {
+    /// The session id by which the concentrator knows the session; 0 is none.
+    pub id: u32,
+    /// Low 32 bits of the packet counter.
+    pub counter: u32,
+    /// Session data: giving `id` back in it completes a handshake.
+    pub data: bool,
+}
+
+/// How much an answer proves about the client at its destination.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A handshake is under way: worth remembering its ids, not worth a session.
+    Handshake,
+    /// An answer of a protocol that tells nothing: the second one counts.
+    Answer,
+    /// Authenticated data: the client is there.
+    Data,
+}
+
+/// What an answer says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outbound {
+    /// An id that the concentrator hands out: inbound packets will carry it. 0 is none.
+    pub in_id: u32,
+    /// The id by which the client knows the session. 0 is none.
+    pub out_id: u32,
+    /// Low 32 bits of the packet counter.
+    pub counter: u32,
+    /// What it proves.
+    pub proof: Proof,
+}
+
+const WIREGUARD: u8 = Profile::WireGuard as u8;
+
+/// Reads an inbound payload: `len` bytes at `offset`.
+#[inline(always)]
+pub fn inbound<P: Packet>(
+    profile: u8,
+    packet: &P,
+    offset: usize,
+    len: u32,
+) -> Result<Inbound, Reason> {
+    match profile {
+        WIREGUARD => wireguard::inbound(packet, offset, len),
+        _ => Ok(udp::inbound()),
+    }
+}
+
+/// Reads an answer's payload: `len` bytes at `offset`.
+#[inline(always)]
+pub fn outbound<P: Packet>(
+    profile: u8,
+    packet: &P,
+    offset: usize,
+    len: u32,
+) -> Result<Outbound, Reason> {
+    match profile {
+        WIREGUARD => wireguard::outbound(packet, offset, len),
+        _ => Ok(udp::outbound()),
+    }
+}

@@ -1,0 +1,151 @@
+//! The tables in ordinary memory: for tests, fuzzers and simulation.
+
+use super::Tables;
+use crate::abi::{
+    Address, AddressKey, BUDGET_SLOTS, Bucket, Directory, Endpoint, NextHop, RING_WORDS, RouteKey,
+    Settings, Slot, Tenant,
+};
+use crate::cell::Word;
+use crate::reason::{COUNT, Reason};
+use std::collections::BTreeMap;
+
+/// Sizes of host tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Primary slots, a power of two.
+    pub slots: u32,
+    /// Overflow slots, a power of two.
+    pub overflow: u32,
+    /// Buckets of the id index, a power of two.
+    pub ids: u32,
+    /// Buckets of the hints, a power of two.
+    pub hints: u32,
+    /// Endpoints.
+    pub endpoints: u32,
+    /// Tenants.
+    pub tenants: u32,
+    /// Next hops.
+    pub nexthops: u32,
+    /// Rings.
+    pub rings: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            slots: 64,
+            overflow: 8,
+            ids: 32,
+            hints: 8,
+            endpoints: 512,
+            tenants: 4,
+            nexthops: 32,
+            rings: 8,
+        }
+    }
+}
+
+/// Tables in ordinary memory.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "named like the maps")]
+pub struct HostTables {
+    pub settings: Settings,
+    pub slots: Vec<Slot>,
+    pub ids: Vec<Bucket>,
+    pub hints: Vec<Bucket>,
+    pub budgets: Vec<Word>,
+    pub tenants: Vec<Tenant>,
+    pub endpoints: Vec<Endpoint>,
+    pub rings: Vec<u64>,
+    pub nexthops: Vec<NextHop>,
+    pub directory: BTreeMap<AddressKey, Directory>,
+    pub routes: BTreeMap<RouteKey, u32>,
+    pub counters: Vec<Word>,
+}
+
+fn filled<T: Default>(n: u32) -> Vec<T> {
+    core::iter::repeat_with(T::default).take(n as usize).collect()
+}
+
+impl HostTables {
+    /// Empty tables of these sizes, with room for as many sessions as primary slots.
+    pub fn new(sizes: Sizes) -> Self {
+        let settings = Settings::default();
+        settings.slot_mask.set(sizes.slots - 1);
+        settings.overflow_mask.set(sizes.overflow - 1);
+        settings.id_mask.set(sizes.ids - 1);
+        settings.hint_mask.set(sizes.hints - 1);
+        settings.max_sessions.set(u64::from(sizes.slots));
+        settings.hash_key[0].set(0x0123_4567_89ab_cdef);
+        settings.hash_key[1].set(0xfedc_ba98_7654_3210);
+        Self {
+            settings,
+            slots: filled(sizes.slots + sizes.overflow),
+            ids: filled(sizes.ids),
+            hints: filled(sizes.hints),
+            budgets: filled(BUDGET_SLOTS),
+            tenants: filled(sizes.tenants),
+            endpoints: vec![Endpoint::default(); sizes.endpoints as usize],
+            rings: vec![0; (sizes.rings * RING_WORDS) as usize],
+            nexthops: filled(sizes.nexthops),
+            directory: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            counters: filled(COUNT),
+        }
+    }
+
+    /// How often a reason was counted.
+    pub fn counter(&self, reason: Reason) -> u64 {
+        self.counters[reason as usize].load()
+    }
+}
+
+impl Tables for HostTables {
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+    fn slot(&self, index: u32) -> Option<&Slot> {
+        self.slots.get(index as usize)
+    }
+    fn ids(&self, bucket: u32) -> Option<&Bucket> {
+        self.ids.get(bucket as usize)
+    }
+    fn hints(&self, bucket: u32) -> Option<&Bucket> {
+        self.hints.get(bucket as usize)
+    }
+    fn budget(&self, index: u32) -> Option<&Word> {
+        self.budgets.get(index as usize)
+    }
+    fn tenant(&self, index: u32) -> Option<&Tenant> {
+        self.tenants.get(index as usize)
+    }
+    fn directory(&self, key: &AddressKey) -> Option<Directory> {
+        self.directory.get(key).copied()
+    }
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        self.endpoints.get(index as usize)
+    }
+    fn ring(&self, word: u32) -> Option<u64> {
+        self.rings.get(word as usize).copied()
+    }
+    fn nexthop(&self, index: u32) -> Option<&NextHop> {
+        self.nexthops.get(index as usize)
+    }
+    fn route(&self, to: &Address) -> Option<u32> {
+        let to = u128::from_be_bytes(to.bytes());
+        self.routes
+            .iter()
+            .filter(|(k, _)| {
+                let prefix = u128::from_be_bytes(k.address.bytes());
+                k.prefix_len == 0 || (prefix ^ to) >> (128 - k.prefix_len) == 0
+            })
+            .max_by_key(|(k, _)| k.prefix_len)
+            .map(|(_, v)| *v)
+    }
+    fn now(&self) -> u64 {
+        self.settings.test_clock.get()
+    }
+    fn count(&self, reason: Reason) {
+        self.counters[reason as usize].add(1);
+    }
+}

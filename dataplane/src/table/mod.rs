@@ -1,0 +1,55 @@
+//! The tables, behind a trait: BPF maps in the kernel, ordinary memory on the host.
+//!
+//! * [`slot`]: the session table. Few writers, no locks: see there.
+//! * [`ids`]: from a session id to the slots that may hold it.
+//! * [`hints`]: from a client's address to the backend it used last.
+//! * [`budget`]: packets without a session, per source.
+//! * [`quota`]: sessions per tenant.
+//! * `sweep` (host): the daemon's part of the slots' and ids' lives.
+
+pub mod budget;
+pub mod hash;
+pub mod hints;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
+pub mod ids;
+pub mod quota;
+pub mod slot;
+#[cfg(any(test, feature = "host"))]
+pub mod sweep;
+
+use crate::abi::{
+    Address, AddressKey, Bucket, Directory, Endpoint, NextHop, Settings, Slot, Tenant,
+};
+use crate::cell::Word;
+use crate::reason::Reason;
+
+/// The tables that hold sessions. `None` only for an index out of range.
+pub trait Tables {
+    /// The settings.
+    fn settings(&self) -> Option<&Settings>;
+    /// A slot by index.
+    fn slot(&self, index: u32) -> Option<&Slot>;
+    /// A bucket of the id index.
+    fn ids(&self, bucket: u32) -> Option<&Bucket>;
+    /// A bucket of the hints.
+    fn hints(&self, bucket: u32) -> Option<&Bucket>;
+    /// A source's budget.
+    fn budget(&self, index: u32) -> Option<&Word>;
+    /// A tenant.
+    fn tenant(&self, index: u32) -> Option<&Tenant>;
+    /// Whose address and port this is.
+    fn directory(&self, key: &AddressKey) -> Option<Directory>;
+    /// An endpoint.
+    fn endpoint(&self, index: u32) -> Option<&Endpoint>;
+    /// Eight positions of a ring, as a native word of the bytes in memory.
+    fn ring(&self, word: u32) -> Option<u64>;
+    /// A next hop.
+    fn nexthop(&self, index: u32) -> Option<&NextHop>;
+    /// The next hop towards an address, by longest prefix.
+    fn route(&self, to: &Address) -> Option<u32>;
+    /// CLOCK_MONOTONIC in its coarse form, nanoseconds.
+    fn now(&self) -> u64;
+    /// Counts a reason.
+    fn count(&self, reason: Reason);
+}
