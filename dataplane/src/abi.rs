@@ -421,6 +421,11 @@ pub const NAME_POOL: u32 = 3;
 pub const NAME_BACKEND: u32 = 4;
 /// [`NameKey::kind`]: listeners, as `address:port/protocol`.
 pub const NAME_LISTENER: u32 = 5;
+/// [`NameKey::kind`]: the name of the pool that a listener places on, by listener index.
+pub const NAME_LISTENER_POOL: u32 = 6;
+/// Set in [`NameKey::kind`]: the name is no longer configured, but sessions may
+/// still refer to its index, which is not given to another until they are gone.
+pub const NAME_RETIRED: u32 = 1 << 31;
 /// Longest name, in bytes.
 pub const MAX_NAME: usize = 63;
 

@@ -1,1 +1,36 @@
-//! To be written.
+//! What the operator wants: the configuration file, read and checked.
+//!
+//! [`Config::parse`] turns the text into plain types, or into *every* mistake at
+//! once, each with its line, column and mend. Nothing here looks at the machine:
+//! whether an interface exists or a socket can be made is for the daemon to find.
+//!
+//! The rooms: `types` is what the rest of the program sees; `reader` walks the
+//! TOML tree and collects mistakes, with `value` for single values and `rules`
+//! for what they may be; `sections` knows the keys of each table and fills a
+//! `draft`; `check` compares the tables with each other; `finding` shows a
+//! mistake to people.
+
+mod backend_id;
+mod check;
+mod draft;
+mod finding;
+mod listener;
+mod parse;
+mod reader;
+mod rules;
+mod sections;
+mod suggest;
+mod types;
+mod value;
+
+pub use backend_id::{BackendId, BackendIdError};
+pub use finding::{ConfigErrors, Finding, Report, Severity};
+pub use listener::{Family, Listener, ListenerError, Protocol};
+pub use parse::ReadError;
+pub use types::{
+    Api, Backend, Budget, Config, Gateway, Health, Limits, Mode, Pool, Profile, Service, Sysctl,
+    Tenant, Timing, XdpMode,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,24 @@
-//! To be written.
+//! What the tables should hold: a pure function, and the steps that lead there.
+//!
+//! [`compute`] takes everything the daemon knows ([`Inputs`]) and returns the
+//! wanted contents of all tables ([`Wanted`]); [`diff`] compares them with what
+//! the tables hold and returns the [`Step`]s in an order in which it is safe to
+//! stop anywhere; [`apply`] carries them out on a [`TableWriter`].
+//!
+//! The tables themselves are the memory of what an index means: `compute` reads
+//! it from [`Inputs::current`] (through a [`Registry`]), so a daemon that was
+//! killed half-way, or that adopts the tables of another, goes on from what is
+//! really there. An index whose sessions may still live is kept, *retired*, until
+//! the daemon lists its endpoints in [`Inputs::released`].
+
+mod nexthop;
+mod view;
+mod wanted;
+mod writer;
+
+pub use nexthop::{NextHop, Vlan};
+pub use view::{
+    Drain, HealthView, Hop, HopKey, Inputs, Load, Overrides, Prefix, RouteView, Status,
+};
+pub use wanted::{Live, Ring, TenantLimits, Wanted, ring_number};
+pub use writer::{TableWriter, WriteError, Written};

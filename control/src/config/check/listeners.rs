@@ -1,0 +1,91 @@
+//! A listener belongs to one service, and is nobody's backend.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::{called, placed};
+use crate::config::draft::Draft;
+use crate::config::finding::Findings;
+use crate::config::{Family, Listener};
+
+pub(super) fn check(draft: &Draft, out: &mut Findings) {
+    let mut seen: BTreeMap<Listener, (Range<usize>, &str)> = BTreeMap::new();
+    let mut vips: BTreeMap<IpAddr, (Range<usize>, &str)> = BTreeMap::new();
+    for service in &draft.services {
+        let name = called(&service.name);
+        for listener in &service.listen {
+            let here = (listener.span(), name);
+            vips.entry(listener.get_ref().address).or_insert_with(|| here.clone());
+            if let Some((first, other)) = seen.insert(*listener.get_ref(), here) {
+                let listener_text = listener.get_ref();
+                let message = if other == name {
+                    format!("{listener_text} is listed twice")
+                } else {
+                    format!("services `{other}` and `{name}` both listen on {listener_text}")
+                };
+                out.error(listener.span(), message)
+                    .also(first, "first here")
+                    .help("a listener belongs to one service: change the address or the port");
+            }
+        }
+    }
+    not_backends(draft, &vips, out);
+    families(draft, out);
+}
+
+fn not_backends(draft: &Draft, vips: &BTreeMap<IpAddr, (Range<usize>, &str)>, out: &mut Findings) {
+    let backends = draft.pools.iter().flat_map(|pool| &pool.backends);
+    for address in backends.flat_map(|backend| [&backend.address, &backend.address6]).flatten() {
+        if let Some((vip, service)) = vips.get(address.get_ref()) {
+            let message = format!("backend address {} is a service's own", address.get_ref());
+            out.error(address.span(), message)
+                .also(vip.clone(), format!("service `{service}` listens on it"))
+                .help("write the concentrator's own address");
+        }
+    }
+}
+
+/// A listener needs a backend with an address of its family: addresses are
+/// rewritten, families are not translated.
+fn families(draft: &Draft, out: &mut Findings) {
+    for (service, pool) in placed(draft) {
+        for listener in &service.listen {
+            let family = listener.get_ref().family();
+            let has = |address: &IpAddr| Family::of(*address) == family;
+            let mut known = true;
+            let mut lacking = Vec::new();
+            for backend in &pool.backends {
+                known &= backend.address.is_some();
+                let addresses = [&backend.address, &backend.address6];
+                if !addresses.into_iter().flatten().any(|field| has(field.get_ref())) {
+                    lacking.push(backend);
+                }
+            }
+            let all = lacking.len() == pool.backends.len();
+            if !known || pool.backends.is_empty() || lacking.is_empty() {
+                continue;
+            }
+            let pool_name = called(&pool.name);
+            let key = match family {
+                Family::V4 => "address",
+                Family::V6 => "address6",
+            };
+            if all {
+                let message =
+                    format!("pool `{pool_name}` has no {family} address for this listener");
+                out.error(listener.span(), message).also(pool.span.clone(), "the pool").help(
+                    format!("give its backends an {family} `{key}`, or leave the listener out"),
+                );
+            } else if let Some(first) = lacking.first() {
+                let names: Vec<_> = lacking.iter().map(|backend| called(&backend.name)).collect();
+                let message = format!(
+                    "clients of {} never reach {}, which has no {family} address",
+                    listener.get_ref(),
+                    names.join(", ")
+                );
+                out.warn(first.span.clone(), message).help(format!("add an {family} `{key}`"));
+            }
+        }
+    }
+}

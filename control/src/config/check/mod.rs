@@ -1,0 +1,38 @@
+//! Compares the tables of the file with each other.
+
+mod endpoints;
+mod listeners;
+mod names;
+mod quotas;
+mod references;
+mod usage;
+
+use super::draft::{Draft, DraftPool, DraftService};
+use super::finding::Findings;
+
+/// Finds everything that is wrong between tables.
+pub(super) fn check(draft: &Draft, out: &mut Findings) {
+    names::check(draft, out);
+    references::check(draft, out);
+    listeners::check(draft, out);
+    endpoints::check(draft, out);
+    quotas::check(draft, out);
+    usage::check(draft, out);
+}
+
+/// The services with the pools they name, as far as both are known.
+fn placed(draft: &Draft) -> impl Iterator<Item = (&DraftService, &DraftPool)> {
+    draft.services.iter().filter_map(|service| {
+        let name = service.pool.as_ref()?.get_ref();
+        let pool = draft
+            .pools
+            .iter()
+            .find(|pool| pool.name.as_ref().is_some_and(|field| field.get_ref() == name))?;
+        Some((service, pool))
+    })
+}
+
+/// A name for messages, also where it is missing.
+fn called(field: &super::reader::Field<String>) -> &str {
+    field.as_ref().map_or("?", |name| name.get_ref().as_str())
+}

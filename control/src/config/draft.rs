@@ -1,0 +1,131 @@
+//! A configuration that has been read but not checked: each value with its
+//! place, and gaps where something was missing or wrong.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::reader::Field;
+use super::{
+    Api, Backend, Config, Gateway, Health, Limits, Listener, Mode, Pool, Profile, Service, Tenant,
+};
+
+/// The whole file.
+pub(super) struct Draft {
+    pub(super) gateway: Option<Gateway>,
+    /// For comparison with what refers to it.
+    pub(super) max_sessions: Field<u64>,
+    pub(super) api: Option<Api>,
+    pub(super) limits: Option<Limits>,
+    pub(super) tentative: Field<u64>,
+    pub(super) tenants: Vec<DraftTenant>,
+    pub(super) pools: Vec<DraftPool>,
+    pub(super) services: Vec<DraftService>,
+}
+
+/// `[[tenant]]`.
+pub(super) struct DraftTenant {
+    pub(super) span: Range<usize>,
+    pub(super) name: Field<String>,
+    pub(super) max_sessions: Field<u64>,
+}
+
+/// `[[pool]]`.
+pub(super) struct DraftPool {
+    pub(super) span: Range<usize>,
+    pub(super) name: Field<String>,
+    pub(super) mode: Option<Mode>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) health: Option<Health>,
+    pub(super) backends: Vec<DraftBackend>,
+}
+
+/// `[[pool.backend]]`.
+pub(super) struct DraftBackend {
+    pub(super) span: Range<usize>,
+    pub(super) name: Field<String>,
+    pub(super) address: Field<IpAddr>,
+    /// IPv6 only.
+    pub(super) address6: Field<IpAddr>,
+    /// `Ok(None)` is the listener's port, `Err` a port that was wrong.
+    pub(super) port: Result<Field<u16>, ()>,
+    pub(super) weight: Option<u32>,
+    pub(super) max_sessions: Field<u64>,
+}
+
+/// `[[service]]`.
+pub(super) struct DraftService {
+    pub(super) span: Range<usize>,
+    pub(super) name: Field<String>,
+    pub(super) tenant: Field<String>,
+    pub(super) profile: Option<Profile>,
+    pub(super) listen: Vec<Spanned<Listener>>,
+    pub(super) pool: Field<String>,
+}
+
+fn take<T>(field: Field<T>) -> Option<T> {
+    field.map(Spanned::into_inner)
+}
+
+impl Draft {
+    /// The configuration, if nothing is missing.
+    pub(super) fn finish(self) -> Option<Config> {
+        Some(Config {
+            gateway: self.gateway?,
+            api: self.api?,
+            limits: self.limits?,
+            tenants: self.tenants.into_iter().map(DraftTenant::finish).collect::<Option<_>>()?,
+            pools: self.pools.into_iter().map(DraftPool::finish).collect::<Option<_>>()?,
+            services: self.services.into_iter().map(DraftService::finish).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl DraftTenant {
+    fn finish(self) -> Option<Tenant> {
+        Some(Tenant { name: take(self.name)?, max_sessions: take(self.max_sessions)? })
+    }
+}
+
+impl DraftPool {
+    fn finish(self) -> Option<Pool> {
+        Some(Pool {
+            name: take(self.name)?,
+            mode: self.mode?,
+            idle_timeout: self.idle_timeout?,
+            health: self.health?,
+            backends: self.backends.into_iter().map(DraftBackend::finish).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl DraftBackend {
+    fn finish(self) -> Option<Backend> {
+        let address6 = match take(self.address6) {
+            Some(IpAddr::V6(v6)) => Some(v6),
+            _ => None,
+        };
+        Some(Backend {
+            name: take(self.name)?,
+            address: take(self.address)?,
+            address6,
+            port: take(self.port.ok()?),
+            weight: self.weight?,
+            max_sessions: take(self.max_sessions),
+        })
+    }
+}
+
+impl DraftService {
+    fn finish(self) -> Option<Service> {
+        Some(Service {
+            name: take(self.name)?,
+            tenant: take(self.tenant)?,
+            profile: self.profile?,
+            listen: self.listen.into_iter().map(Spanned::into_inner).collect(),
+            pool: take(self.pool)?,
+        })
+    }
+}

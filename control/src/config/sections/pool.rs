@@ -1,0 +1,172 @@
+//! `[[pool]]` with its backends and its health check.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use dataplane::abi::POOL_STRIDE;
+use toml::Spanned;
+
+use crate::config::draft::{DraftBackend, DraftPool};
+use crate::config::finding::Findings;
+use crate::config::reader::{Field, Section};
+use crate::config::value::Probe;
+use crate::config::{Health, Mode, Timing, rules};
+
+/// Most sessions a backend can be limited to; the gateway's own limit is compared elsewhere.
+const MOST_SESSIONS: u64 = u32::MAX as u64;
+/// Largest weight. A ring has 8191 positions, so finer shares do not exist.
+const HIGHEST_WEIGHT: u64 = 10_000;
+
+/// Reads one pool.
+pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPool {
+    let name = section.required("name", out);
+    rules::name(name.as_ref(), out);
+    let mode: Field<Mode> = section.optional("mode", out);
+    let (idle_least, idle_most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+    let idle_timeout = duration(&mut section, "idle_timeout", idle_least..=idle_most, out)
+        .unwrap_or(Duration::from_secs(300));
+    let health = match section.table("health", "`health`", out) {
+        Some(section) => health(section, out),
+        None => Some(Health::Icmp(DEFAULT_TIMING)),
+    };
+    let backends: Vec<_> = section
+        .tables("backend", "[[pool.backend]]", out)
+        .into_iter()
+        .map(|section| backend(section, out))
+        .collect();
+    if backends.is_empty() && !section.has("backend") {
+        out.error(section.span(), "the pool has no backend")
+            .help("add `[[pool.backend]]` with `name` and `address` below it")
+            .absence();
+    }
+    if backends.len() > POOL_STRIDE as usize {
+        let message = format!("the pool has {} backends", backends.len());
+        out.error(section.span(), message)
+            .help(format!("a pool has at most {POOL_STRIDE}; make two pools and two services"));
+    }
+    let span = section.span();
+    section.finish(out);
+    DraftPool {
+        span,
+        name,
+        mode: Some(mode.map_or(Mode::Nat, Spanned::into_inner)),
+        idle_timeout: Some(idle_timeout),
+        health,
+        backends,
+    }
+}
+
+const DEFAULT_TIMING: Timing = Timing {
+    interval: Duration::from_secs(1),
+    timeout: Duration::from_millis(500),
+    rise: 2,
+    fall: 3,
+};
+
+/// A duration within limits, if it is there and right.
+fn duration(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    range: RangeInclusive<Duration>,
+    out: &mut Findings,
+) -> Option<Duration> {
+    let field: Spanned<Duration> = section.optional(key, out)?;
+    if range.contains(field.get_ref()) {
+        return Some(field.into_inner());
+    }
+    let show = humantime::format_duration;
+    let message = format!("`{key}` must not be {}", show(*field.get_ref()));
+    let help = format!("it goes from {} to {}", show(*range.start()), show(*range.end()));
+    out.error(field.span(), message).help(help);
+    None
+}
+
+fn health(mut section: Section<'_, '_>, out: &mut Findings) -> Option<Health> {
+    let probe: Field<Probe> = section.required("probe", out);
+    let probe = probe.map(Spanned::into_inner);
+    if probe == Some(Probe::None) {
+        for key in ["port", "interval", "timeout", "rise", "fall"] {
+            section.pointless(key, "probe = \"none\"", out);
+        }
+        section.finish(out);
+        return Some(Health::None);
+    }
+    let (least, most) = (Duration::from_millis(10), Duration::from_secs(3600));
+    let interval = duration(&mut section, "interval", least..=most, out);
+    let timeout = duration(&mut section, "timeout", least..=most, out);
+    let rise = section.number("rise", 1..=100, out);
+    let fall = section.number("fall", 1..=100, out);
+    let count = |field: Field<u64>, default| field.map_or(default, |n| *n.get_ref() as u32);
+    let interval = interval.unwrap_or(DEFAULT_TIMING.interval);
+    let timing = Timing {
+        interval,
+        timeout: timeout.unwrap_or(DEFAULT_TIMING.timeout.min(interval)),
+        rise: count(rise, DEFAULT_TIMING.rise),
+        fall: count(fall, DEFAULT_TIMING.fall),
+    };
+    if timing.timeout > timing.interval {
+        out.error(section.span(), "the probe's timeout is longer than its interval")
+            .help("probes do not overlap: lower `timeout` or raise `interval`");
+    }
+    let health = match probe {
+        Some(Probe::Tcp) => {
+            if !section.has("port") {
+                section.missing("port", "a tcp probe needs the port to connect to", out);
+            }
+            let port = section.number("port", 1..=65_535, out);
+            port.map(|port| Health::Tcp { port: *port.get_ref() as u16, timing })
+        }
+        // Without a readable probe it is not known whether a port belongs here.
+        None => {
+            section.known("port");
+            None
+        }
+        Some(Probe::Icmp | Probe::None) => {
+            section.pointless("port", "probe = \"icmp\"", out);
+            Some(Health::Icmp(timing))
+        }
+    };
+    section.finish(out);
+    health
+}
+
+fn backend(mut section: Section<'_, '_>, out: &mut Findings) -> DraftBackend {
+    let name = section.required("name", out);
+    rules::name(name.as_ref(), out);
+    let address: Field<IpAddr> = section.required("address", out);
+    rules::address(address.as_ref(), out);
+    let address6: Field<Ipv6Addr> = section.optional("address6", out);
+    let address6 = address6.map(|field| Spanned::new(field.span(), IpAddr::V6(field.into_inner())));
+    rules::address(address6.as_ref(), out);
+    if let (Some(address), Some(address6)) = (&address, &address6)
+        && address.get_ref().is_ipv6()
+    {
+        out.error(address6.span(), "the backend has two IPv6 addresses")
+            .also(address.span(), "the first")
+            .help("leave `address6` out, or make `address` the IPv4 address");
+    }
+    let port = section.number("port", 1..=65_535, out);
+    let port = match port {
+        Some(port) => Ok(Some(Spanned::new(port.span(), *port.get_ref() as u16))),
+        None if section.has("port") => Err(()),
+        None => Ok(None),
+    };
+    let weight = section.number("weight", 0..=HIGHEST_WEIGHT, out);
+    if let Some(zero) = weight.as_ref().filter(|weight| *weight.get_ref() == 0) {
+        out.error(zero.span(), "`weight` must not be 0")
+            .help("to keep new sessions away, drain it: `fernpass backend drain NAME`");
+    }
+    let max_sessions = section.number("max_sessions", 1..=MOST_SESSIONS, out);
+    let span = section.span();
+    section.finish(out);
+    DraftBackend {
+        span,
+        name,
+        address,
+        address6,
+        port,
+        weight: Some(weight.map_or(100, |weight| *weight.get_ref() as u32)),
+        max_sessions,
+    }
+}

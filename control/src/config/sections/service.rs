@@ -1,0 +1,55 @@
+//! `[[tenant]]` and `[[service]]`.
+
+use toml::Spanned;
+
+use crate::config::draft::{DraftService, DraftTenant};
+use crate::config::finding::Findings;
+use crate::config::reader::Section;
+use crate::config::{Listener, rules};
+
+/// Reads one tenant.
+pub(super) fn tenant(mut section: Section<'_, '_>, out: &mut Findings) -> DraftTenant {
+    let name = section.required("name", out);
+    rules::name(name.as_ref(), out);
+    if !section.has("max_sessions") {
+        section.missing("max_sessions", "add the tenant's quota: `max_sessions = 1000`", out);
+    }
+    let max_sessions = section.number("max_sessions", 1..=u64::from(u32::MAX), out);
+    let span = section.span();
+    section.finish(out);
+    DraftTenant { span, name, max_sessions }
+}
+
+/// Reads one service.
+pub(super) fn service(mut section: Section<'_, '_>, out: &mut Findings) -> DraftService {
+    let name = section.required("name", out);
+    rules::name(name.as_ref(), out);
+    let tenant = section.required("tenant", out);
+    let profile = section.required("profile", out).map(Spanned::into_inner);
+    let listen = listen(&mut section, out);
+    let pool = section.required("pool", out);
+    let span = section.span();
+    section.finish(out);
+    DraftService { span, name, tenant, profile, listen, pool }
+}
+
+fn listen(section: &mut Section<'_, '_>, out: &mut Findings) -> Vec<Spanned<Listener>> {
+    const HELP: &str = "say what clients dial: listen = [\"203.0.113.10:51820/udp\"]";
+    if !section.has("listen") {
+        section.missing("listen", HELP, out);
+    }
+    let Some(list) = section.list::<Listener>("listen", out) else { return Vec::new() };
+    if !section.has_elements("listen") {
+        out.error(list.span(), "a service needs at least one listener").help(HELP).absence();
+    }
+    for listener in list.get_ref() {
+        let Listener { address, port, .. } = *listener.get_ref();
+        if let Some((what, help)) = rules::unusable(address) {
+            out.error(listener.span(), format!("{address} {what}")).help(help);
+        }
+        if port == 0 {
+            out.error(listener.span(), "a listener's port must not be 0");
+        }
+    }
+    list.into_inner()
+}

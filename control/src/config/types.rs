@@ -1,0 +1,303 @@
+//! The configuration as plain data. Field for field it has the form of the
+//! file, so serialising it gives a file that reads back the same.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::{BackendId, Family, Listener};
+
+/// A checked configuration: every name resolves, every limit holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// `[gateway]`: where and how the program runs.
+    pub gateway: Gateway,
+    /// `[api]`: where the daemon can be talked to.
+    pub api: Api,
+    /// `[limits]`: limits that are nobody's in particular.
+    pub limits: Limits,
+    /// `[[tenant]]`, in the order of the file.
+    #[serde(rename = "tenant")]
+    pub tenants: Vec<Tenant>,
+    /// `[[pool]]`, in the order of the file.
+    #[serde(rename = "pool")]
+    pub pools: Vec<Pool>,
+    /// `[[service]]`, in the order of the file.
+    #[serde(rename = "service")]
+    pub services: Vec<Service>,
+}
+
+/// `[gateway]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gateway {
+    /// Interfaces the program is attached to. At least one.
+    pub interfaces: Vec<String>,
+    /// Where in the kernel the program runs.
+    pub xdp_mode: XdpMode,
+    /// Sessions the table can hold.
+    pub max_sessions: u64,
+    /// The bpffs in which programs and maps are pinned.
+    pub bpffs: PathBuf,
+    /// Where the daemon keeps what must outlive it.
+    pub state_dir: PathBuf,
+    /// What to do about kernel settings that stand in the way.
+    pub sysctl: Sysctl,
+    /// Whether the daemon adds the services' addresses to `lo`.
+    pub manage_vips: bool,
+}
+
+/// Where in the kernel the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// In the network stack: slow, for drivers that cannot do better.
+    Generic,
+}
+
+/// What the daemon does about kernel settings that stand in the way of forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sysctl {
+    /// Says what is wrong and how to mend it.
+    Check,
+    /// Sets them.
+    Set,
+}
+
+/// `[api]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Api {
+    /// The API's Unix socket.
+    pub socket: PathBuf,
+    /// Where metrics are served in Prometheus' text format; nowhere if absent.
+    pub metrics: Option<SocketAddr>,
+    /// Where the dashboard is served; nowhere if absent.
+    pub web: Option<SocketAddr>,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Budget of packets without a session for each source (IPv4 /32, IPv6 /64); `None` is no limit.
+    #[serde(serialize_with = "budget")]
+    pub unestablished_per_source: Option<Budget>,
+    /// Most tentative sessions of one tenant; see [`Config::tentative_limit`] for the default.
+    pub tentative_per_tenant: Option<u64>,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Budget {
+    /// Packets a second.
+    pub rate: u32,
+    /// Packets at once.
+    pub burst: u32,
+}
+
+/// `[[tenant]]`: an authority with its quota.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tenant {
+    /// Unique among tenants.
+    pub name: String,
+    /// Most sessions open at once.
+    pub max_sessions: u64,
+}
+
+/// `[[pool]]`: concentrators that hold the same configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pool {
+    /// Unique among pools.
+    pub name: String,
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// After how much silence a session ends.
+    #[serde(serialize_with = "duration")]
+    pub idle_timeout: Duration,
+    /// How backends are found to be up or down.
+    pub health: Health,
+    /// `[[pool.backend]]`, in the order of the file. At least one.
+    #[serde(rename = "backend")]
+    pub backends: Vec<Backend>,
+}
+
+/// How packets reach the backends of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Destination address and port are rewritten; answers come back through the gateway.
+    Nat,
+}
+
+/// How the backends of a pool are found to be up or down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "probe", rename_all = "lowercase")]
+pub enum Health {
+    /// Not at all: they count as up.
+    None,
+    /// By echo request and reply.
+    Icmp(Timing),
+    /// By connecting.
+    Tcp {
+        /// The port that must accept.
+        port: u16,
+        /// How often, how patiently.
+        #[serde(flatten)]
+        timing: Timing,
+    },
+}
+
+impl Health {
+    /// How often and how patiently to probe; `None` if there is no probe.
+    pub fn timing(&self) -> Option<Timing> {
+        match *self {
+            Self::None => None,
+            Self::Icmp(timing) | Self::Tcp { timing, .. } => Some(timing),
+        }
+    }
+}
+
+/// How often and how patiently a backend is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Timing {
+    /// From one probe to the next.
+    #[serde(serialize_with = "duration")]
+    pub interval: Duration,
+    /// How long to wait for an answer; not longer than the interval.
+    #[serde(serialize_with = "duration")]
+    pub timeout: Duration,
+    /// Good probes in a row that bring a backend up.
+    pub rise: u32,
+    /// Failed probes in a row that bring it down.
+    pub fall: u32,
+}
+
+/// `[[pool.backend]]`: one concentrator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Backend {
+    /// Unique in its pool.
+    pub name: String,
+    /// The address that serves clients of its family.
+    pub address: IpAddr,
+    /// The address that serves IPv6 clients, where `address` is IPv4.
+    pub address6: Option<Ipv6Addr>,
+    /// The port; the listener's if absent.
+    pub port: Option<u16>,
+    /// Share of new sessions relative to the pool's other backends. Not zero.
+    pub weight: u32,
+    /// Sessions at which it gets no new ones; no limit if absent.
+    pub max_sessions: Option<u64>,
+}
+
+impl Backend {
+    /// The address that serves clients of a family, if there is one.
+    pub fn address_of(&self, family: Family) -> Option<IpAddr> {
+        if Family::of(self.address) == family {
+            return Some(self.address);
+        }
+        match family {
+            Family::V4 => None,
+            Family::V6 => self.address6.map(IpAddr::V6),
+        }
+    }
+}
+
+/// `[[service]]`: what clients dial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// Unique among services.
+    pub name: String,
+    /// Whose it is: the name of a tenant.
+    pub tenant: String,
+    /// What is known of its protocol.
+    pub profile: Profile,
+    /// The addresses and ports. At least one.
+    pub listen: Vec<Listener>,
+    /// Where its sessions go: the name of a pool.
+    pub pool: String,
+}
+
+/// What the gateway knows of a service's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Sessions are known by their receiver index, and may roam.
+    WireGuard,
+    /// Nothing beyond addresses and ports.
+    Udp,
+}
+
+impl Profile {
+    /// Its name in the configuration and in listings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WireGuard => "wireguard",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// Its number in the tables.
+    pub const fn abi(self) -> dataplane::abi::Profile {
+        match self {
+            Self::WireGuard => dataplane::abi::Profile::WireGuard,
+            Self::Udp => dataplane::abi::Profile::Udp,
+        }
+    }
+}
+
+impl Config {
+    /// The tenant of this name.
+    pub fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.tenants.iter().find(|tenant| tenant.name == name)
+    }
+
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// The service of this name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The pool and the backend that an id names.
+    pub fn backend(&self, id: &BackendId) -> Option<(&Pool, &Backend)> {
+        let pool = self.pool(&id.pool)?;
+        let backend = pool.backends.iter().find(|backend| backend.name == id.name)?;
+        Some((pool, backend))
+    }
+
+    /// All backends of all pools.
+    pub fn backends(&self) -> impl Iterator<Item = (BackendId, &Pool, &Backend)> {
+        self.pools.iter().flat_map(|pool| {
+            pool.backends
+                .iter()
+                .map(move |backend| (BackendId::new(&pool.name, &backend.name), pool, backend))
+        })
+    }
+
+    /// Most tentative sessions of a tenant: as configured, else a quarter of its
+    /// quota but at least 256, so that a small tenant can still be dialled by
+    /// many at once. Never more than the table.
+    pub fn tentative_limit(&self, tenant: &Tenant) -> u64 {
+        self.limits
+            .tentative_per_tenant
+            .unwrap_or_else(|| (tenant.max_sessions / 4).max(256))
+            .min(self.gateway.max_sessions)
+    }
+}
+
+fn duration<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&humantime::format_duration(*value))
+}
+
+fn budget<S: Serializer>(value: &Option<Budget>, to: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(budget) => budget.serialize(to),
+        None => to.serialize_str("unlimited"),
+    }
+}

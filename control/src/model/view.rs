@@ -1,0 +1,129 @@
+//! What the tables are computed from, beside the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{NextHop, Wanted};
+use crate::config::{BackendId, Config};
+
+/// Everything [`compute`](super::compute) depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// What operators said since.
+    pub overrides: &'a Overrides,
+    /// Which backends answer.
+    pub health: &'a HealthView,
+    /// Which backends are full.
+    pub load: &'a Load,
+    /// How packets leave.
+    pub routes: &'a RouteView,
+    /// What the tables hold now; it tells what an index means.
+    pub current: &'a Wanted,
+    /// Endpoint indexes (see [`Registry::retired`](super::Registry::retired)) to which
+    /// no slot of the session table refers any more.
+    pub released: &'a BTreeSet<u32>,
+}
+
+/// What operators said at run time. Kept by the daemon across restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overrides {
+    /// Backends that get no new sessions.
+    pub drained: BTreeMap<BackendId, Drain>,
+    /// Weights in place of the configured ones. Zero places no new sessions.
+    pub weights: BTreeMap<BackendId, u32>,
+}
+
+/// A drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// When the sessions that are left are ended, in seconds since the epoch.
+    /// The tables do not depend on it: the daemon ends them.
+    pub deadline: Option<u64>,
+}
+
+/// What is known of a backend's health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Not probed yet, or never; counts as up.
+    #[default]
+    Unknown,
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+}
+
+/// The health of backends. One that is not in it is [`Status::Unknown`].
+pub type HealthView = BTreeMap<BackendId, Status>;
+
+/// How full the backends are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    full: BTreeSet<BackendId>,
+}
+
+impl Load {
+    /// Whether the backend takes no new sessions because it has enough.
+    pub fn is_full(&self, id: &BackendId) -> bool {
+        self.full.contains(id)
+    }
+
+    /// Takes in the number of sessions of each backend; true if one became full
+    /// or ceased to be. A backend is full from its `max_sessions` on, until
+    /// it is a twentieth below: a ring is not rebuilt for every session that ends.
+    pub fn observe(&mut self, config: &Config, sessions: &BTreeMap<BackendId, u64>) -> bool {
+        let full = config
+            .backends()
+            .filter_map(|(id, _, backend)| {
+                let max = backend.max_sessions?;
+                let now = sessions.get(&id).copied().unwrap_or(0);
+                let was = self.full.contains(&id);
+                let full = now >= max || (was && now > max - max.div_ceil(20));
+                full.then_some(id)
+            })
+            .collect();
+        let changed = full != self.full;
+        self.full = full;
+        changed
+    }
+}
+
+/// How packets leave: what the routing room mirrors from the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteView {
+    /// Next hops.
+    pub hops: BTreeMap<HopKey, Hop>,
+    /// Routes to clients. A route whose next hop is not in `hops` is left to the kernel's stack.
+    pub routes: BTreeMap<Prefix, HopKey>,
+    /// Interfaces on which XDP may send.
+    pub devices: BTreeSet<u32>,
+    /// Next hop towards each backend's address. One that is missing is left to the kernel's stack.
+    pub backends: BTreeMap<IpAddr, HopKey>,
+}
+
+/// What makes a next hop the same one while its properties change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HopKey {
+    /// Index of the interface that has the route (a VLAN's own, not its lower device).
+    pub interface: u32,
+    /// The neighbour: a gateway, or the destination itself on a direct route.
+    pub neighbour: IpAddr,
+}
+
+/// Properties of a next hop.
+pub type Hop = NextHop;
+
+/// A prefix of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    /// Its first address.
+    pub address: IpAddr,
+    /// Its length in bits of the address as it is: an IPv4 prefix has at most 32.
+    pub length: u8,
+}
