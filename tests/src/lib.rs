@@ -1,1 +1,29 @@
-//! The lab: namespaces and real peers for the end-to-end tests.
+//! The lab: network namespaces and real WireGuard peers for the end-to-end
+//! tests and the demo.
+//!
+//! - [`Lab`] lays out a simulated Internet, a gateway and an inside network ([`layout`]).
+//! - [`peer`] starts real WireGuard clients and concentrators, of two implementations.
+//! - [`gateway`] configures, starts, kills and asks the gateway under test.
+//! - [`traffic`] measures what gets through, and floods.
+//! - [`record`] finds and takes down labs that others left behind.
+//!
+//! It needs root, and says so otherwise ([`preflight`]). It starts no shell,
+//! touches nothing outside its own namespaces but `/run/fernpass-lab`, and ends
+//! only processes it started.
+
+#![deny(unsafe_code)]
+
+mod error;
+pub mod gateway;
+pub mod layout;
+pub mod net;
+pub mod peer;
+mod preflight;
+mod process;
+pub mod record;
+pub mod traffic;
+pub mod wait;
+
+pub use error::{LabError, Result};
+pub use layout::{Host, Lab, Options};
+pub use preflight::preflight;

@@ -1,0 +1,55 @@
+//! The program under test.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::error::{LabError, Result, Tried};
+
+/// Names the program, instead of building it.
+const VARIABLE: &str = "FERNPASS_BIN";
+
+/// The `fernpass` binary: the one that `FERNPASS_BIN` names, or the workspace's,
+/// built if it is not up to date: a test must never meet yesterday's program.
+pub(super) fn binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(named) = env::var_os(VARIABLE) {
+        return Ok(named.into());
+    }
+    if let Some(built) = BUILT.get() {
+        return Ok(built.clone());
+    }
+    let built = build()?;
+    Ok(BUILT.get_or_init(|| built).clone())
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args([
+        "build",
+        "--locked",
+        "--bin",
+        "fernpass",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.output().tried(|| "running cargo to build fernpass".to_owned())?;
+    if !output.status.success() {
+        return Err(LabError::Command {
+            command: "cargo build --bin fernpass".to_owned(),
+            status: output.status.to_string(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        });
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "fernpass")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .ok_or_else(|| LabError::Scenario("cargo named no fernpass executable".to_owned()))
+}

@@ -1,0 +1,190 @@
+//! A gateway's configuration, written as the TOML it reads.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::{LabError, Result};
+use crate::layout::Lab;
+use crate::layout::plan::{self, Family};
+use crate::peer::Pool;
+use crate::record;
+
+/// The whole file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// `[gateway]`
+    pub gateway: GatewaySection,
+    /// `[api]`
+    pub api: ApiSection,
+    /// `[limits]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// `[[tenant]]`
+    pub tenant: Vec<Tenant>,
+    /// `[[pool]]`
+    pub pool: Vec<PoolSection>,
+    /// `[[service]]`
+    pub service: Vec<Service>,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct GatewaySection {
+    pub interfaces: Vec<String>,
+    pub xdp_mode: &'static str,
+    pub max_sessions: u32,
+    pub bpffs: String,
+    pub state_dir: String,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct ApiSection {
+    pub socket: String,
+    pub metrics: String,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct Limits {
+    pub unestablished_per_source: Rate,
+}
+
+/// A rate and how far it may be exceeded.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct Rate {
+    pub rate: u32,
+    pub burst: u32,
+}
+
+/// `[[tenant]]`
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct Tenant {
+    pub name: String,
+    pub max_sessions: u32,
+}
+
+/// `[[pool]]`
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct PoolSection {
+    pub name: String,
+    pub mode: &'static str,
+    pub idle_timeout: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    pub backend: Vec<Backend>,
+}
+
+/// `health` of a pool.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct Health {
+    pub probe: &'static str,
+    pub interval: String,
+    pub timeout: String,
+    pub rise: u32,
+    pub fall: u32,
+}
+
+impl Health {
+    /// Pings four times a second; dead after three without an answer.
+    pub fn quick() -> Self {
+        Self {
+            probe: "icmp",
+            interval: "250ms".to_owned(),
+            timeout: "200ms".to_owned(),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
+
+/// `[[pool.backend]]`
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct Backend {
+    pub name: String,
+    pub address: String,
+    pub address6: String,
+    pub weight: u32,
+}
+
+/// `[[service]]`
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct Service {
+    pub name: String,
+    pub tenant: String,
+    pub profile: &'static str,
+    pub listen: Vec<String>,
+    pub pool: String,
+}
+
+impl Config {
+    /// A gateway on all interfaces of the lab's, that serves nothing yet.
+    pub fn new(lab: &Lab) -> Self {
+        let path = |p: &Path| p.display().to_string();
+        Self {
+            gateway: GatewaySection {
+                interfaces: ["wan0", "wan1", "lan0"].map(str::to_owned).to_vec(),
+                xdp_mode: "native",
+                max_sessions: 4096,
+                bpffs: path(&record::bpffs(lab.dir())),
+                state_dir: path(&lab.dir().join("state")),
+            },
+            api: ApiSection {
+                socket: path(&lab.dir().join("api.sock")),
+                metrics: "127.0.0.1:9477".to_owned(),
+            },
+            limits: None,
+            tenant: Vec::new(),
+            pool: Vec::new(),
+            service: Vec::new(),
+        }
+    }
+
+    /// Adds a tenant with a WireGuard service on the VIP of `pool`, IPv4 and
+    /// IPv6. The tenant has the pool's name, the service is `vpn-NAME`, the pool `pool-NAME`.
+    #[must_use]
+    pub fn with_tenant(mut self, pool: &Pool, max_sessions: u32) -> Self {
+        let name = pool.name();
+        let pool_name = format!("pool-{name}");
+        self.tenant.push(Tenant { name: name.to_owned(), max_sessions });
+        self.service.push(Service {
+            name: format!("vpn-{name}"),
+            tenant: name.to_owned(),
+            profile: "wireguard",
+            listen: [Family::V4, Family::V6]
+                .map(|family| format!("{}/udp", plan::listener(pool.number(), family)))
+                .to_vec(),
+            pool: pool_name.clone(),
+        });
+        let backend = pool.concentrators().iter().map(|c| Backend {
+            name: c.name(),
+            address: c.address(Family::V4).to_string(),
+            address6: c.address(Family::V6).to_string(),
+            weight: 100,
+        });
+        self.pool.push(PoolSection {
+            name: pool_name,
+            mode: "nat",
+            idle_timeout: "5m".to_owned(),
+            health: Some(Health::quick()),
+            backend: backend.collect(),
+        });
+        self
+    }
+
+    /// As the file's text.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|e| LabError::Scenario(format!("the configuration cannot be written: {e}")))
+    }
+}

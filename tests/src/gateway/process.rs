@@ -1,0 +1,141 @@
+//! The daemon's process in the gateway's namespace.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::binary::binary;
+use super::config::Config;
+use crate::error::{LabError, Result, Tried};
+use crate::layout::Lab;
+use crate::net::Ns;
+use crate::process::{Child, Launch, Lifetime, run};
+use crate::wait::until;
+
+/// How long the daemon may take until it forwards, on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// The daemon, started, restarted, killed and asked.
+#[derive(Debug)]
+pub struct Gateway {
+    binary: PathBuf,
+    ns: Ns,
+    dir: PathBuf,
+    socket: String,
+    lifetime: Lifetime,
+    process: Option<Child>,
+}
+
+impl Gateway {
+    /// Starts the daemon with a configuration, and waits until it answers.
+    pub fn start(lab: &Lab, config: &Config) -> Result<Self> {
+        let mut gateway = Self {
+            binary: binary()?,
+            ns: lab.gateway().clone(),
+            dir: lab.dir().to_owned(),
+            socket: config.api.socket.clone(),
+            lifetime: lab.lifetime(),
+            process: None,
+        };
+        gateway.write(config)?;
+        gateway.run()?;
+        Ok(gateway)
+    }
+
+    /// The configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.join("fernpass.toml")
+    }
+
+    /// The API's socket.
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    /// The program.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Writes the configuration file; the daemon sees it when it reloads or starts.
+    pub fn write(&self, config: &Config) -> Result<()> {
+        fs::write(self.config_file(), config.to_toml()?)
+            .tried(|| "writing the gateway's configuration".to_owned())
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn run(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("run").arg("-c").arg(self.config_file());
+        let launch = Launch {
+            name: "fernpass",
+            dir: &self.dir,
+            ns: Some(self.ns.fd()),
+            lifetime: self.lifetime,
+        };
+        self.process = Some(Child::launch(command, launch)?);
+        until("the start of the gateway", START, || {
+            if let Some(process) = &mut self.process {
+                process.must_run()?;
+            }
+            Ok(self.call(&["status"]).ok().map(|_| ()))
+        })
+    }
+
+    /// Kills the daemon with SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Asks the daemon to end, and waits for it.
+    pub fn terminate(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.terminate(Duration::from_secs(10)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the daemon wrote to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("fernpass.log")).unwrap_or_default()
+    }
+
+    /// A command of `fernpass`, ready to be run in the gateway's namespace.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(["--socket", &self.socket, "--json"]).args(args);
+        command
+    }
+
+    /// Runs `fernpass --json ARGS`; its answer.
+    pub fn call(&self, args: &[&str]) -> Result<Value> {
+        let described = args.join(" ");
+        let output = run(self.command(args), Some(self.ns.fd()))
+            .tried(|| format!("running `fernpass {described}`"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(LabError::Command {
+                command: format!("fernpass {described}"),
+                status: output.status.to_string(),
+                stderr: format!("{}{}", errors.trim(), text.trim()),
+            });
+        }
+        serde_json::from_str(&text)
+            .map_err(|e| LabError::Answer { command: described, what: format!("{e}: {text}") })
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // A failed test's reader wants to know what the daemon said.
+        if std::thread::panicking() {
+            eprintln!("--- the gateway's log ---\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What the command line shows, as values.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::process::Gateway;
+use crate::error::{LabError, Result};
+use crate::wait::until;
+
+/// One line of `fernpass session list`, with the stable field names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct SessionView {
+    pub id: String,
+    pub tenant: String,
+    pub service: String,
+    pub backend: String,
+    pub client: SocketAddr,
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    pub moves: u64,
+}
+
+/// Packets by the stable name of the reason they ended for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters(BTreeMap<String, u64>);
+
+impl Counters {
+    /// The count of a reason; 0 if it never happened.
+    pub fn get(&self, reason: &str) -> u64 {
+        self.0.get(reason).copied().unwrap_or(0)
+    }
+
+    /// How much was counted since `before`, without what stayed the same.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let grown = |(name, &count): (&String, &u64)| {
+            let more = count - before.get(name).min(count);
+            (more > 0).then(|| (name.clone(), more))
+        };
+        Self(self.0.iter().filter_map(grown).collect())
+    }
+}
+
+impl Gateway {
+    /// The sessions, in the order of their ids.
+    pub fn sessions(&self) -> Result<Vec<SessionView>> {
+        let mut sessions: Vec<SessionView> = self.list("session", "sessions")?;
+        sessions.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(sessions)
+    }
+
+    /// The session of the client at this address.
+    pub fn session_of(&self, client: SocketAddr) -> Result<Option<SessionView>> {
+        Ok(self.sessions()?.into_iter().find(|session| session.client == client))
+    }
+
+    /// Waits until the client at this address has a session.
+    pub fn await_session(&self, client: SocketAddr, deadline: Duration) -> Result<SessionView> {
+        until(&format!("a session of {client}"), deadline, || self.session_of(client))
+    }
+
+    /// All counters.
+    pub fn counters(&self) -> Result<Counters> {
+        let answer = self.call(&["counters"])?;
+        counters(&answer).ok_or_else(|| LabError::Answer {
+            command: "counters".to_owned(),
+            what: format!("no names with counts in {answer}"),
+        })
+    }
+
+    /// What `fernpass OBJECT list` shows.
+    fn list<T: serde::de::DeserializeOwned>(&self, object: &str, field: &str) -> Result<Vec<T>> {
+        let answer = self.call(&[object, "list"])?;
+        let rows = answer.get(field).unwrap_or(&answer).clone();
+        serde_json::from_value(rows).map_err(|e| LabError::Answer {
+            command: format!("{object} list"),
+            what: format!("{e} in {answer}"),
+        })
+    }
+}
+
+/// A list of objects with a name and a count, or an object of counts.
+fn counters(answer: &Value) -> Option<Counters> {
+    let rows = answer.get("counters").unwrap_or(answer);
+    let counters = match rows {
+        Value::Array(rows) => rows
+            .iter()
+            .map(|row| {
+                let name = row.get("name").or_else(|| row.get("reason"))?.as_str()?;
+                let count = row.get("packets").or_else(|| row.get("count"))?.as_u64()?;
+                Some((name.to_owned(), count))
+            })
+            .collect::<Option<_>>()?,
+        Value::Object(fields) => {
+            fields.iter().map(|(k, v)| Some((k.clone(), v.as_u64()?))).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    Some(Counters(counters))
+}

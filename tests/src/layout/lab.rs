@@ -1,0 +1,240 @@
+//! A whole lab.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::host::Host;
+use super::plan::{self, LAN};
+use super::wire::{End, connect, namespace};
+use crate::error::{LabError, Result};
+use crate::net::Ns;
+use crate::peer::{Concentrator, Implementation, Pool};
+use crate::preflight::preflight;
+use crate::process::Lifetime;
+use crate::record::{self, Record};
+
+/// What a lab can be asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Lets the lab stand when it is dropped and when this process ends, until
+    /// [`crate::record::remove`] takes it down.
+    pub keep: bool,
+}
+
+/// A simulated Internet, a gateway and an inside network. Dropping it takes
+/// everything down; should the process be killed, the next lab does.
+#[derive(Debug)]
+pub struct Lab {
+    inet: Ns,
+    gateway: Ns,
+    inside: Ns,
+    hosts: AtomicU8,
+    pools: AtomicU8,
+    concentrators: AtomicU8,
+    keep: bool,
+    record: Record,
+}
+
+impl Lab {
+    /// Lays out a lab. Labs of processes that are gone are taken down first.
+    pub fn new(options: Options) -> Result<Self> {
+        preflight()?;
+        record::reap_stale()?;
+        let record = Record::create()?;
+        let made = Self::lay_out(record, options);
+        if let Err(LabError::Command { command, stderr, .. }) = &made
+            && command.starts_with("netns add")
+        {
+            return Err(LabError::Impossible(format!("`ip {command}`: {stderr}")));
+        }
+        made
+    }
+
+    fn lay_out(record: Record, options: Options) -> Result<Self> {
+        let router = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
+        let gateway_settings = [
+            router[0],
+            router[1],
+            // Translated answers come from a VIP, which is an own address.
+            ("ipv4/conf/all/accept_local", "1"),
+            ("ipv4/conf/default/accept_local", "1"),
+        ];
+        let mut lab = Self {
+            inet: namespace(&record.namespace("inet"), &router)?,
+            gateway: namespace(&record.namespace("gw"), &gateway_settings)?,
+            inside: namespace(&record.namespace("in"), &[])?,
+            hosts: AtomicU8::new(0),
+            pools: AtomicU8::new(0),
+            concentrators: AtomicU8::new(0),
+            keep: options.keep,
+            record,
+        };
+        for n in [0, 1] {
+            lab.connect_wan(n)?;
+        }
+        lab.connect_lan()?;
+        lab.route()?;
+        if options.keep {
+            lab.record.keep()?;
+        }
+        Ok(lab)
+    }
+
+    fn connect_wan(&self, n: u8) -> Result<()> {
+        connect(
+            &End {
+                ns: &self.gateway,
+                interface: &format!("wan{n}"),
+                addresses: Some((plan::wan(n), 30, 64)),
+                receives_xdp: false,
+            },
+            &End {
+                ns: &self.inet,
+                interface: &format!("gw{n}"),
+                addresses: Some((plan::wan_peer(n), 30, 64)),
+                receives_xdp: true,
+            },
+        )
+    }
+
+    fn connect_lan(&self) -> Result<()> {
+        self.inside.ip(&["link add br0 type bridge mcast_snooping 0", "link set br0 up"])?;
+        connect(
+            &End {
+                ns: &self.gateway,
+                interface: "lan0",
+                addresses: Some((LAN, 16, 64)),
+                receives_xdp: false,
+            },
+            &End { ns: &self.inside, interface: "gw", addresses: None, receives_xdp: true },
+        )?;
+        self.inside.ip(&["link set gw master br0"])
+    }
+
+    fn route(&self) -> Result<()> {
+        let (to_inet, to_gateway) = (plan::wan_peer(0), plan::wan(0));
+        let mut gateway = vec![
+            format!("route add default via {}", to_inet.v4),
+            format!("route add default via {}", to_inet.v6),
+        ];
+        for n in 0..plan::VIPS {
+            gateway.push(format!("addr add {}/32 dev lo", plan::vip(n).v4));
+            gateway.push(format!("addr add {}/128 dev lo nodad", plan::vip(n).v6));
+        }
+        self.gateway.ip(&gateway)?;
+        let mut inet =
+            vec!["route add blackhole default".to_owned(), "route add blackhole ::/0".to_owned()];
+        for (v4, v6) in [("203.0.113.0/24", "2001:db8:f::/48"), ("10.20.0.0/16", "fd00:20::/64")] {
+            inet.push(format!("route add {v4} via {}", to_gateway.v4));
+            inet.push(format!("route add {v6} via {}", to_gateway.v6));
+        }
+        for own in [plan::SERVER, plan::IMPOSTOR] {
+            inet.push(format!("addr add {}/32 dev lo", own.v4));
+            inet.push(format!("addr add {}/128 dev lo nodad", own.v6));
+        }
+        self.inet.ip(&inet)
+    }
+
+    /// Four letters that name this lab among all on the machine.
+    pub fn id(&self) -> &str {
+        self.record.id()
+    }
+
+    /// The directory for its logs, records and pins.
+    pub fn dir(&self) -> &Path {
+        self.record.dir()
+    }
+
+    /// The Internet.
+    pub fn inet(&self) -> &Ns {
+        &self.inet
+    }
+
+    /// The gateway's namespace, with `wan0`, `wan1` and `lan0`.
+    pub fn gateway(&self) -> &Ns {
+        &self.gateway
+    }
+
+    /// The bridge between the gateway and the concentrators.
+    pub fn inside(&self) -> &Ns {
+        &self.inside
+    }
+
+    /// The name of a WireGuard interface for `role`.
+    pub(crate) fn interface(&self, role: &str) -> String {
+        self.record.interface(role)
+    }
+
+    /// How long processes of this lab may live.
+    pub(crate) fn lifetime(&self) -> Lifetime {
+        if self.keep { Lifetime::Kept } else { Lifetime::Ours }
+    }
+
+    /// Connects another machine to the Internet, with two uplinks.
+    ///
+    /// # Panics
+    /// Beyond [`plan::MAX_HOSTS`].
+    pub fn host(&self) -> Result<Host> {
+        let n = next(&self.hosts, plan::MAX_HOSTS);
+        let ns = namespace(&self.record.namespace(&format!("c{n}")), &[])?;
+        for u in [0, 1] {
+            connect(
+                &End {
+                    ns: &ns,
+                    interface: &format!("up{u}"),
+                    addresses: Some((plan::uplink(n, u), 30, 64)),
+                    receives_xdp: false,
+                },
+                &End {
+                    ns: &self.inet,
+                    interface: &format!("c{n}u{u}"),
+                    addresses: Some((plan::uplink_peer(n, u), 30, 64)),
+                    receives_xdp: false,
+                },
+            )?;
+        }
+        Host::new(n, ns, self.inet.clone())
+    }
+
+    /// Starts a pool of concentrators that share one configuration, one for
+    /// each given implementation.
+    ///
+    /// # Panics
+    /// Beyond [`plan::MAX_CONCENTRATORS`].
+    pub fn pool(&self, name: &str, implementations: &[Implementation]) -> Result<Pool> {
+        let number = next(&self.pools, u8::MAX) - 1;
+        let mut pool = Pool::new(name, number);
+        for &implementation in implementations {
+            let n = next(&self.concentrators, plan::MAX_CONCENTRATORS);
+            let ns = namespace(&self.record.namespace(&format!("b{n}")), &[])?;
+            connect(
+                &End {
+                    ns: &ns,
+                    interface: "eth0",
+                    addresses: Some((plan::concentrator(n), 16, 64)),
+                    receives_xdp: false,
+                },
+                &End {
+                    ns: &self.inside,
+                    interface: &format!("b{n}"),
+                    addresses: None,
+                    receives_xdp: false,
+                },
+            )?;
+            self.inside.ip(&[format!("link set b{n} master br0")])?;
+            ns.ip(&[
+                format!("route add default via {}", LAN.v4),
+                format!("route add default via {}", LAN.v6),
+            ])?;
+            pool.add(Concentrator::start(self, &pool, n, ns, implementation)?);
+        }
+        Ok(pool)
+    }
+}
+
+/// Numbers from 1.
+fn next(counter: &AtomicU8, most: u8) -> u8 {
+    let n = counter.fetch_add(1, Ordering::Relaxed) + 1;
+    assert!(n <= most, "a lab has at most {most} of these");
+    n
+}

@@ -1,0 +1,10 @@
+//! Network namespaces and what is laid out between them.
+
+mod capture;
+mod ns;
+mod raw;
+
+pub use capture::{Capture, Datagram};
+pub use ns::Ns;
+pub(crate) use ns::ip_batch;
+pub use raw::RawSender;

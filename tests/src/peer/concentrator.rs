@@ -1,0 +1,147 @@
+//! The servers inside: a pool of them looks like one server to its clients.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::device::{Device, Implementation};
+use super::keys::{Public, Secret};
+use super::uapi::{Change, PeerState};
+use crate::error::Result;
+use crate::layout::Lab;
+use crate::layout::plan::{self, Family};
+use crate::net::Ns;
+use crate::traffic::EchoServer;
+
+/// One concentrator: a namespace of its own with a WireGuard device and an
+/// echo server in the tunnel.
+#[derive(Debug)]
+pub struct Concentrator {
+    n: u8,
+    ns: Ns,
+    device: Device,
+    echo: Option<EchoServer>,
+}
+
+impl Concentrator {
+    pub(crate) fn start(
+        lab: &Lab,
+        pool: &Pool,
+        n: u8,
+        ns: Ns,
+        implementation: Implementation,
+    ) -> Result<Self> {
+        let role = format!("b{n}");
+        let configuration =
+            Change::default().private_key(&pool.secret).listen_port(plan::WIREGUARD_PORT);
+        let inner = plan::inner_server(pool.number);
+        let device = Device::start(lab, &ns, &role, implementation, &configuration, inner)?;
+        let echo = Some(EchoServer::start(&ns, inner.into(), n)?);
+        Ok(Self { n, ns, device, echo })
+    }
+
+    /// Its number in the lab, from 1: by it an echo tells who answered.
+    pub fn number(&self) -> u8 {
+        self.n
+    }
+
+    /// What a gateway's configuration calls it: `wg-N`.
+    pub fn name(&self) -> String {
+        format!("wg-{}", self.n)
+    }
+
+    /// Its address inside.
+    pub fn address(&self, family: Family) -> IpAddr {
+        family.of(plan::concentrator(self.n))
+    }
+
+    /// Its namespace.
+    pub fn ns(&self) -> &Ns {
+        &self.ns
+    }
+
+    /// Its WireGuard.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What it knows of a client.
+    pub fn peer(&self, public: &Public) -> Result<Option<PeerState>> {
+        Ok(self.device.peers()?.into_iter().find(|peer| peer.public == public.hex()))
+    }
+
+    fn admit(&self, public: &Public, inner: Ipv4Addr) -> Result<()> {
+        self.device.change(&Change::default().peer(public).allowed_ip(&format!("{inner}/32")))
+    }
+
+    /// Dies like a machine that lost its power: no process, no link.
+    pub fn die(&mut self) -> Result<()> {
+        self.echo = None;
+        self.ns.ip(&["link set eth0 down"])?;
+        self.device.kill();
+        Ok(())
+    }
+}
+
+/// Concentrators that hold the same configuration.
+#[derive(Debug)]
+pub struct Pool {
+    name: String,
+    number: u8,
+    secret: Secret,
+    concentrators: Vec<Concentrator>,
+    clients: u8,
+}
+
+impl Pool {
+    pub(crate) fn new(name: &str, number: u8) -> Self {
+        Self {
+            name: name.to_owned(),
+            number,
+            secret: Secret::generate(),
+            concentrators: Vec::new(),
+            clients: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, concentrator: Concentrator) {
+        self.concentrators.push(concentrator);
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number in the lab, from 0; also that of its VIP.
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// The key all its concentrators have.
+    pub fn public(&self) -> Public {
+        self.secret.public()
+    }
+
+    /// Its concentrators.
+    pub fn concentrators(&self) -> &[Concentrator] {
+        &self.concentrators
+    }
+
+    /// The concentrator with this number.
+    ///
+    /// # Panics
+    /// When it is not one of the pool's.
+    pub fn concentrator(&mut self, n: u8) -> &mut Concentrator {
+        let found = self.concentrators.iter_mut().find(|c| c.n == n);
+        found.unwrap_or_else(|| panic!("concentrator {n} is not in this pool"))
+    }
+
+    /// Makes all concentrators know a new client; its inner address.
+    pub(super) fn admit(&mut self, public: &Public) -> Result<Ipv4Addr> {
+        self.clients += 1;
+        let inner = plan::inner_client(self.number, self.clients);
+        for concentrator in &self.concentrators {
+            concentrator.admit(public, inner)?;
+        }
+        Ok(inner)
+    }
+}

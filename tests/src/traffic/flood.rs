@@ -1,0 +1,64 @@
+//! A flood of WireGuard handshake initiations from random addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::net::{Ns, RawSender};
+use crate::wait::Stop;
+
+/// Length of an initiation (type 1).
+const INITIATION: usize = 148;
+/// Packets between two looks at the clock.
+const BURST: u64 = 50;
+
+/// What looks like an initiation: right type and length, random otherwise.
+pub fn initiation() -> [u8; INITIATION] {
+    let mut message = [0; INITIATION];
+    fastrand::Rng::new().fill(&mut message[4..]);
+    message[0] = 1;
+    message
+}
+
+/// How to flood.
+#[derive(Clone, Copy, Debug)]
+pub struct Flood {
+    /// How many packets.
+    pub count: u64,
+    /// Most packets a second. The concentrators must be able to read what
+    /// arrives: behind a full socket buffer of theirs, nobody can tell whose
+    /// fault a loss is.
+    pub rate: u32,
+}
+
+impl Flood {
+    /// Floods `to` from the namespace of the Internet; the time it took.
+    pub fn run(&self, inet: &Ns, to: SocketAddr) -> Result<Duration> {
+        let sender = RawSender::new(inet)?;
+        let pace = Stop::new()?;
+        let started = Instant::now();
+        let mut message = initiation();
+        for n in 0..self.count {
+            if n % BURST == 0 {
+                let due = Duration::from_secs_f64(n as f64 / f64::from(self.rate));
+                pace.wait(due.saturating_sub(started.elapsed()));
+            }
+            // The sender's index and the start of its key differ from packet to packet.
+            fastrand::Rng::new().fill(&mut message[4..24]);
+            sender.send(random_source(to), to, &message)?;
+        }
+        Ok(started.elapsed())
+    }
+}
+
+/// An address somewhere in the world, of the family of `to`; none the lab uses.
+fn random_source(to: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = if to.is_ipv4() {
+        let [_, b, c, d] = fastrand::u32(..).to_be_bytes();
+        Ipv4Addr::new(fastrand::u8(11..100), b, c, d).into()
+    } else {
+        // Beyond 2001:db8::/32.
+        Ipv6Addr::from((0x2a00_u128 << 112) | (fastrand::u128(..) >> 16)).into()
+    };
+    SocketAddr::new(ip, fastrand::u16(1024..))
+}

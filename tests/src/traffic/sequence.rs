@@ -1,0 +1,236 @@
+//! Numbered packets at a steady rate, and the exact account of those that came back.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::target::{Target, answer, request};
+use crate::error::{LabError, Result};
+use crate::wait::Stop;
+
+/// How long an answer may take after the last request.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What became of a sequence.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// Requests sent.
+    pub sent: u64,
+    /// Answers received, each number counted once.
+    pub received: u64,
+    /// Requests without an answer.
+    pub lost: u64,
+    /// Answers that came more than once.
+    pub duplicated: u64,
+    /// Answers that came after the answer to a later request.
+    pub reordered: u64,
+    /// Longest time between two answers, milliseconds.
+    pub longest_gap_ms: u64,
+    /// Answers by the number of the concentrator that gave them.
+    pub answered_by: BTreeMap<u8, u64>,
+}
+
+impl Tally {
+    /// Who answered, if it was one and the same throughout.
+    pub fn only_answerer(&self) -> Option<u8> {
+        match self.answered_by.len() {
+            1 => self.answered_by.keys().next().copied(),
+            _ => None,
+        }
+    }
+}
+
+/// The account while it is being written.
+#[derive(Debug, Default)]
+struct Book {
+    sent: u64,
+    /// One bit a request.
+    seen: Vec<u64>,
+    received: u64,
+    duplicated: u64,
+    reordered: u64,
+    highest: Option<u64>,
+    answered_by: BTreeMap<u8, u64>,
+    last: Option<Instant>,
+    longest_gap: Duration,
+}
+
+impl Book {
+    fn enter(&mut self, number: u64, tag: u8, now: Instant) {
+        if number >= self.sent {
+            return; // not ours
+        }
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if self.seen.len() <= word {
+            self.seen.resize(word + 1, 0);
+        }
+        if self.seen[word] & bit != 0 {
+            self.duplicated += 1;
+            return;
+        }
+        self.seen[word] |= bit;
+        self.received += 1;
+        if self.highest.is_some_and(|highest| number < highest) {
+            self.reordered += 1;
+        }
+        self.highest = self.highest.max(Some(number));
+        *self.answered_by.entry(tag).or_default() += 1;
+        if let Some(last) = self.last {
+            self.longest_gap = self.longest_gap.max(now - last);
+        }
+        self.last = Some(now);
+    }
+
+    fn tally(&self) -> Tally {
+        Tally {
+            sent: self.sent,
+            received: self.received,
+            lost: self.sent - self.received,
+            duplicated: self.duplicated,
+            reordered: self.reordered,
+            longest_gap_ms: self.longest_gap.as_millis() as u64,
+            answered_by: self.answered_by.clone(),
+        }
+    }
+}
+
+/// A running sequence of requests. Dropping it ends it.
+#[derive(Debug)]
+pub struct Sequence {
+    book: Arc<Mutex<Book>>,
+    /// Ends the sender, then the receiver.
+    stops: [Stop; 2],
+    threads: Option<[JoinHandle<()>; 2]>,
+    rate: u32,
+}
+
+impl Sequence {
+    /// Starts to send `rate` requests a second, of `size` bytes each.
+    pub fn start(target: &Target, rate: u32, size: usize) -> Result<Self> {
+        let socket = Arc::new(target.open()?);
+        let book = Arc::new(Mutex::new(Book::default()));
+        let stops = [Stop::new()?, Stop::new()?];
+        let sender = {
+            let (socket, book, stop) = (socket.clone(), book.clone(), stops[0].clone());
+            std::thread::spawn(move || send(&socket, &book, &stop, rate, size))
+        };
+        let receiver = {
+            let (book, stop) = (book.clone(), stops[1].clone());
+            std::thread::spawn(move || receive(&socket, &book, &stop))
+        };
+        Ok(Self { book, stops, threads: Some([sender, receiver]), rate })
+    }
+
+    /// Twenty requests a second, as a person's ping would be seen.
+    pub fn pings(target: &Target) -> Result<Self> {
+        Self::start(target, 20, 64)
+    }
+
+    /// The account so far; what is on its way counts as lost.
+    pub fn so_far(&self) -> Tally {
+        lock(&self.book).tally()
+    }
+
+    /// Waits until `more` further answers have come.
+    pub fn wait_for(&self, more: u64, deadline: Duration) -> Result<Tally> {
+        let goal = self.so_far().received + more;
+        crate::wait::until(&format!("{more} more answers"), deadline, || {
+            let tally = self.so_far();
+            Ok((tally.received >= goal).then_some(tally))
+        })
+    }
+
+    /// Lets it run for `time`; an error if the sender could not keep its rate
+    /// by half, which would make the measurement worthless.
+    pub fn run_for(&self, time: Duration) -> Result<()> {
+        let before = self.so_far().sent;
+        self.stops[0].wait(time);
+        let sent = self.so_far().sent - before;
+        let wanted = (f64::from(self.rate) * time.as_secs_f64()) as u64;
+        if sent < wanted / 2 {
+            return Err(LabError::Scenario(format!(
+                "this machine is too busy to measure: {sent} instead of {wanted} requests sent"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Ends sending, waits for the last answers, and closes the account.
+    pub fn stop(mut self) -> Tally {
+        self.end();
+        lock(&self.book).tally()
+    }
+
+    fn end(&mut self) {
+        let Some([sender, receiver]) = self.threads.take() else { return };
+        self.stops[0].signal();
+        let _ = sender.join();
+        // The account may never be complete, then the grace passes.
+        let _ = crate::wait::until("the last answers", GRACE, || {
+            let book = lock(&self.book);
+            Ok((book.received == book.sent).then_some(()))
+        });
+        self.stops[1].signal();
+        let _ = receiver.join();
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn lock(book: &Mutex<Book>) -> std::sync::MutexGuard<'_, Book> {
+    book.lock().expect("no panic holds this lock")
+}
+
+fn send(socket: &UdpSocket, book: &Mutex<Book>, stop: &Stop, rate: u32, size: usize) {
+    let interval = Duration::from_secs(1) / rate;
+    let mut due = Instant::now();
+    for number in 0.. {
+        if stop.wait(due.saturating_duration_since(Instant::now())) {
+            return;
+        }
+        due += interval;
+        lock(book).sent += 1;
+        // A request that could not be sent is a request without an answer.
+        let _ = socket.send(&request(number, size));
+    }
+}
+
+fn receive(socket: &UdpSocket, book: &Mutex<Book>, stop: &Stop) {
+    let mut buffer = [0; 2048];
+    while !stop.is_given() {
+        stop.readable(socket.as_fd(), None);
+        while let Ok(length) = socket.recv(&mut buffer) {
+            if let Some((number, tag)) = answer(&buffer[..length]) {
+                lock(book).enter(number, tag, Instant::now());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_book_counts_every_number_once() {
+        let mut book = Book { sent: 130, ..Book::default() };
+        let now = Instant::now();
+        for number in [0, 2, 1, 2, 129, 400] {
+            book.enter(number, 3, now + Duration::from_millis(number));
+        }
+        let tally = book.tally();
+        assert_eq!((tally.received, tally.duplicated, tally.reordered), (4, 1, 1));
+        assert_eq!(tally.lost, 126);
+        assert_eq!(tally.only_answerer(), Some(3));
+        assert_eq!(tally.longest_gap_ms, 128);
+    }
+}
