@@ -14,7 +14,7 @@ use dataplane::abi::{
 };
 use dataplane::cell::Word;
 use dataplane::reason::{self, Reason};
-use dataplane::table::Tables;
+use dataplane::table::{Tables, hints, ids, slot};
 
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -90,11 +90,11 @@ impl Tables for BpfTables {
         element!(TENANTS, index)
     }
     #[inline(always)]
-    fn directory(&self, key: &AddressKey) -> Option<Directory> {
+    fn directory(&self, key: &AddressKey) -> Option<&Directory> {
         let pointer = DIRECTORY.get_ptr(key)?;
         // SAFETY: a hash map's value stays readable until the program ends (RCU),
-        // and is replaced as a whole.
-        Some(unsafe { *pointer })
+        // and is replaced by another, never written.
+        Some(unsafe { &*pointer })
     }
     #[inline(always)]
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
@@ -129,6 +129,94 @@ impl Tables for BpfTables {
             unsafe { *pointer += 1 };
         }
     }
+    #[inline(always)]
+    fn find_flow(&self, hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
+        fernpass_find_flow(hash, port_service, high, low)
+    }
+    #[inline(always)]
+    fn claim(&self, hash: u64) -> u64 {
+        fernpass_claim(hash)
+    }
+    #[inline(always)]
+    fn publish(&self, hash: u64, index: u32, own: u64, to: u8) -> u64 {
+        fernpass_publish(hash, index.into(), own, to.into())
+    }
+    #[inline(always)]
+    fn find_id(&self, scoped: u64, flow: u64, high: u64, low: u64) -> u64 {
+        fernpass_find_id(scoped, flow, high, low)
+    }
+    #[inline(always)]
+    fn rate_candidate(&self, index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64 {
+        fernpass_rate_candidate(index, scoped, flow, high, low)
+    }
+    #[inline(always)]
+    fn note_hint(&self, high: u64, low: u64, service_ordinal: u64) -> u64 {
+        fernpass_note_hint(high, low, service_ordinal)
+    }
+    #[inline(always)]
+    fn insert_id(&self, scope: u32, id: u32, index: u32) -> u64 {
+        fernpass_insert_id(scope.into(), id.into(), index.into())
+    }
+    #[inline(always)]
+    fn remove_id(&self, scope: u32, id: u32, index: u32) -> u64 {
+        fernpass_remove_id(scope.into(), id.into(), index.into())
+    }
+}
+
+// Global functions: exported, so that the verifier checks each once, by itself.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_find_flow(hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
+    slot::find_apart(&BpfTables, hash, port_service, high, low)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_claim(hash: u64) -> u64 {
+    slot::claim_apart(&BpfTables, hash)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_publish(hash: u64, index: u64, own: u64, to: u64) -> u64 {
+    slot::publish_apart(&BpfTables, hash, index as u32, own, to as u8)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_find_id(scoped: u64, flow: u64, high: u64, low: u64) -> u64 {
+    ids::find_apart(&BpfTables, scoped, flow, high, low)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_rate_candidate(
+    index: u64,
+    scoped: u64,
+    flow: u64,
+    high: u64,
+    low: u64,
+) -> u64 {
+    ids::rate_apart(&BpfTables, index, scoped, flow, high, low)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_note_hint(high: u64, low: u64, service_ordinal: u64) -> u64 {
+    hints::note_apart(&BpfTables, high, low, service_ordinal)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_insert_id(scope: u64, id: u64, index: u64) -> u64 {
+    ids::insert_apart(&BpfTables, scope as u32, id as u32, index as u32)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_remove_id(scope: u64, id: u64, index: u64) -> u64 {
+    ids::remove_apart(&BpfTables, scope as u32, id as u32, index as u32)
 }
 
 /// `XDP_REDIRECT` to an interface; aborts if it is not a gateway interface.

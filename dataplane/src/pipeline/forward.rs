@@ -3,19 +3,19 @@
 use super::{Action, Target, Verdict};
 use crate::abi::{ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
 use crate::checksum;
-use crate::header::{ETHERNET, IPV4, IPV6, Ip, Link, UDP, VLAN_TAG};
+use crate::header::{ETHERNET, IPV4, IPV6, Link, UDP, VLAN_TAG};
 use crate::packet::{Packet, View};
 use crate::reason::Reason;
 use crate::table::Tables;
 
-/// Translates the packet and sends it towards the endpoint, or, if the target
+/// Translates the packet, of `len` bytes from its IP header on, and sends it towards the endpoint, or, if the target
 /// names a next hop, from the endpoint towards the client.
 #[inline(always)]
 pub(super) fn run<P: Packet, T: Tables>(
     packet: &mut P,
     t: &T,
     link: &Link,
-    ip: &Ip,
+    len: u32,
     target: &Target,
 ) -> Result<Verdict, Reason> {
     let endpoint = t.endpoint(target.endpoint).ok_or(Reason::BadTable)?;
@@ -26,13 +26,13 @@ pub(super) fn run<P: Packet, T: Tables>(
     let index = if inbound { endpoint.nexthop } else { target.nexthop };
     let nexthop = t.nexthop(index).filter(|n| n.flags.get() & NEXTHOP_RESOLVED != 0);
     let out = match nexthop {
-        Some(n) if ip.len <= u32::from(n.mtu.get()) => Ok(n),
+        Some(n) if len <= u32::from(n.mtu.get()) => Ok(n),
         Some(_) => Err(Reason::StackTooBig),
         None if inbound => Err(Reason::StackInbound),
         None => Err(Reason::StackOutbound),
     };
     // The stack lowers the TTL itself.
-    translate(packet, link, ip, endpoint, inbound, out.is_ok())?;
+    translate(packet, link, endpoint, inbound, out.is_ok())?;
     match out {
         Ok(n) => {
             let action = link_layer(packet, link, n)?;
@@ -47,7 +47,6 @@ pub(super) fn run<P: Packet, T: Tables>(
 fn translate<P: Packet>(
     packet: &P,
     link: &Link,
-    ip: &Ip,
     e: &Endpoint,
     inbound: bool,
     hop: bool,
@@ -72,7 +71,7 @@ fn translate<P: Packet>(
             h.set_u32::<20>(a[3]);
         }
         if hop {
-            h.set_u8::<7>(ip.ttl - 1);
+            h.set_u8::<7>(h.u8::<7>().wrapping_sub(1));
         }
     } else {
         let h = packet.view::<IPV4>(link.l3).ok_or(Reason::Ipv4Malformed)?;
@@ -86,11 +85,13 @@ fn translate<P: Packet>(
         if hop {
             // TTL is the upper byte of its word: minus 1 is plus its complement.
             sum = checksum::update(sum, !0x0100_u16.to_be());
-            h.set_u8::<8>(ip.ttl - 1);
+            h.set_u8::<8>(h.u8::<8>().wrapping_sub(1));
         }
         h.set_u16::<10>(sum);
     }
-    let u = packet.view::<UDP>(ip.l4).ok_or(Reason::UdpMalformed)?;
+    // Nothing stands between the headers: obstructed packets do not come here.
+    let l4 = link.l3 + if link.v6 { IPV6 } else { IPV4 };
+    let u = packet.view::<UDP>(l4).ok_or(Reason::UdpMalformed)?;
     if inbound {
         u.set_u16::<2>(port);
     } else {

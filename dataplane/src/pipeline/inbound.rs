@@ -31,39 +31,39 @@ pub(super) fn run<T: Tables>(
     let flow = Flow { client: facts.ip.source, port: facts.udp.source, service: d.service };
     let found = slot::find(t, s, &flow, hash::flow(s, &flow));
     if let Some(slot) = found.slot
-        && (said.id == 0 || is_own(t, s, slot, found.index, said.id))
+        && (said.id == 0 || is_own(t, slot, found.index, said.id))
     {
-        return established(t, s, d, facts, said, slot, found.word);
+        return established(t, d, facts, said, slot, found.word);
     }
     // The id goes before the flow: behind carrier NAT an address and port are reused.
     if said.id != 0 {
         let query = Query { scope: Scope::inbound(d.service), id: said.id, counter: said.counter };
-        if let Some(m) = ids::find(t, s, &query, &flow) {
+        if let Some(m) = ids::find(t, &query, &flow) {
             if m.several {
                 t.count(Reason::IdCollision);
             }
             let slot = t.slot(m.index).ok_or(Reason::BadTable)?;
             count_rx(slot, facts.ip.len);
             let endpoint = slot.endpoint.get();
-            hints::note(t, s, &flow.client, d.service, (endpoint % POOL_STRIDE) as u16);
+            hints::note(t, &flow.client, d.service, (endpoint % POOL_STRIDE) as u16);
             return Ok(to(endpoint, Reason::InById));
         }
     }
     if let Some(slot) = found.slot {
-        learn_where_nothing_is_known(t, s, said, slot, &found);
-        return established(t, s, d, facts, said, slot, found.word);
+        learn_where_nothing_is_known(t, said, slot, &found);
+        return established(t, d, facts, said, slot, found.word);
     }
     unestablished(t, s, d, facts, &flow)
 }
 
 /// True if the id is among the slot's. Giving the next one back makes it the current one.
 #[inline(always)]
-fn is_own<T: Tables>(t: &T, s: &Settings, slot: &Slot, index: u32, id: u32) -> bool {
+fn is_own<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) -> bool {
     if slot.in_id.get() == id {
         return true;
     }
     if slot.in_id_next.get() == id {
-        session::promote_in(t, s, slot, index);
+        session::promote_in(t, slot, index);
         return true;
     }
     slot.in_id_previous.get() == id
@@ -75,7 +75,6 @@ fn is_own<T: Tables>(t: &T, s: &Settings, slot: &Slot, index: u32, id: u32) -> b
 #[inline(always)]
 fn learn_where_nothing_is_known<T: Tables>(
     t: &T,
-    s: &Settings,
     said: &Inbound,
     slot: &Slot,
     f: &slot::Found<'_>,
@@ -85,14 +84,13 @@ fn learn_where_nothing_is_known<T: Tables>(
         && slot::is_open(f.word)
         && slot.in_id.get() | slot.in_id_next.get() | slot.in_id_previous.get() == 0
     {
-        session::learn_in(t, s, slot, f.index, said.id);
+        session::learn_in(t, slot, f.index, said.id);
     }
 }
 
 #[inline(always)]
 fn established<T: Tables>(
     t: &T,
-    s: &Settings,
     d: &Directory,
     facts: &Facts,
     said: &Inbound,
@@ -107,7 +105,7 @@ fn established<T: Tables>(
         && slot.in_id.get() == said.id
     {
         let tenant = t.tenant(u32::from(d.tenant)).ok_or(Reason::BadTable)?;
-        if !session::open(t, s, tenant, slot, word, facts.now) {
+        if !session::open(t, tenant, slot, word, facts.now) {
             return Err(Reason::TenantQuota);
         }
     }

@@ -94,29 +94,31 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Result<Verdict, Reason
     let Some(udp) = header::udp(packet, ip.l4) else {
         return Err(Reason::NotOursTruncated);
     };
-    let to = key(ip.destination, udp.destination, ip.protocol);
-    let target = match t.directory(&to) {
+    // One key for both questions: the stack is short.
+    let mut key = key(ip.destination, udp.destination, ip.protocol);
+    let target = match t.directory(&key) {
         Some(d) if d.kind == KIND_LISTENER => {
             let s = t.settings().ok_or(Reason::BadTable)?;
             let facts = facts(t, ip, udp)?;
             let said = profile::inbound(d.profile, packet, facts.payload, facts.payload_len)?;
-            inbound::run(t, s, &d, &facts, &said)?
+            inbound::run(t, s, d, &facts, &said)?
         }
         _ => {
-            let from = key(ip.source, udp.source, ip.protocol);
-            match t.directory(&from) {
+            key.address = ip.source;
+            key.port = udp.source;
+            match t.directory(&key) {
                 Some(d) if d.kind == KIND_ENDPOINT => {
                     let s = t.settings().ok_or(Reason::BadTable)?;
                     let facts = facts(t, ip, udp)?;
                     let said =
                         profile::outbound(d.profile, packet, facts.payload, facts.payload_len)?;
-                    outbound(t, s, &d, &facts, &said)?
+                    outbound(t, s, d, &facts, &said)?
                 }
                 _ => return Err(Reason::NotOurs),
             }
         }
     };
-    forward::run(packet, t, &link, &ip, &target)
+    forward::run(packet, t, &link, ip.len, &target)
 }
 
 #[inline(always)]

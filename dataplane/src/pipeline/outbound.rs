@@ -85,7 +85,7 @@ fn known<T: Tables>(
     if let Some(slot) = own
         && holds_or_learns_nothing(said, slot)
     {
-        return own_flow(t, s, tenant, facts, said, slot, found);
+        return own_flow(t, tenant, facts, said, slot, found);
     }
     let mut new = New {
         flow: *flow,
@@ -100,7 +100,7 @@ fn known<T: Tables>(
     if said.proof == Proof::Data && said.out_id != 0 {
         let query =
             Query { scope: Scope::outbound(d.index), id: said.out_id, counter: said.counter };
-        if let Some(m) = ids::find(t, s, &query, flow) {
+        if let Some(m) = ids::find(t, &query, flow) {
             if m.several {
                 t.count(Reason::IdCollision);
             }
@@ -111,7 +111,7 @@ fn known<T: Tables>(
         }
     }
     if let Some(slot) = own {
-        return own_flow(t, s, tenant, facts, said, slot, found);
+        return own_flow(t, tenant, facts, said, slot, found);
     }
     match said.proof {
         Proof::Nothing => return Err(Reason::OutStateless),
@@ -142,7 +142,6 @@ fn holds_or_learns_nothing(said: &Outbound, slot: &Slot) -> bool {
 #[inline(always)]
 fn own_flow<T: Tables>(
     t: &T,
-    s: &Settings,
     tenant: &Tenant,
     facts: &Facts,
     said: &Outbound,
@@ -150,17 +149,17 @@ fn own_flow<T: Tables>(
     f: &Found<'_>,
 ) -> Result<u32, Reason> {
     if said.in_id != 0 {
-        session::learn_in(t, s, slot, f.index, said.in_id);
+        session::learn_in(t, slot, f.index, said.in_id);
     }
     if said.out_id != 0 && said.out_id != slot.out_id.get() {
-        session::learn_out(t, s, slot, f.index, said.out_id);
+        session::learn_out(t, slot, f.index, said.out_id);
         if said.proof == Proof::Data && said.out_id == slot.out_id_next.get() {
-            session::promote_out(t, s, slot, f.index);
+            session::promote_out(t, slot, f.index);
         }
     }
     if slot::state(f.word) == slot::TENTATIVE
         && matches!(said.proof, Proof::Data | Proof::Answer)
-        && !session::open(t, s, tenant, slot, f.word, facts.now)
+        && !session::open(t, tenant, slot, f.word, facts.now)
     {
         return Err(Reason::TenantQuota);
     }

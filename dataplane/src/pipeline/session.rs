@@ -4,7 +4,7 @@ use crate::abi::{NO_NEXTHOP, POOL_STRIDE, Settings, Slot, Tenant, ticks};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
 use crate::table::ids::{self, Match, Scope};
-use crate::table::slot::{self, Insertion, Outcome, Record};
+use crate::table::slot::{self, Claim, Published};
 use crate::table::{Tables, hints, quota};
 
 /// Counts a packet from the client.
@@ -40,80 +40,65 @@ pub(super) fn nexthop<T: Tables>(t: &T, s: &Settings, slot: &Slot, flow: &Flow) 
 /// Makes `id` the next inbound id of a slot. The one that was next and never
 /// came into use goes; the current and the previous stay.
 #[inline(never)]
-pub(super) fn learn_in<T: Tables>(t: &T, s: &Settings, slot: &Slot, index: u32, id: u32) {
+pub(super) fn learn_in<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
     if id == slot.in_id.get() || id == slot.in_id_next.get() || id == slot.in_id_previous.get() {
         return;
     }
     let scope = Scope::inbound(slot.service.get());
     let old = slot.in_id_next.get();
     slot.in_id_next.set(id);
-    exchange(t, s, scope, index, old, id, old == slot.in_id.get());
+    exchange(t, scope, index, old, id, old == slot.in_id.get());
 }
 
 /// The client gave the next inbound id back: it is the current one now.
 #[inline(never)]
-pub(super) fn promote_in<T: Tables>(t: &T, s: &Settings, slot: &Slot, index: u32) {
+pub(super) fn promote_in<T: Tables>(t: &T, slot: &Slot, index: u32) {
     let (current, next, old) = (slot.in_id.get(), slot.in_id_next.get(), slot.in_id_previous.get());
     slot.in_id_previous.set(current);
     slot.in_id.set(next);
     slot.in_id_next.set(0);
     if old != 0 && old != current && old != next {
-        ids::remove(t, s, Scope::inbound(slot.service.get()), old, index);
+        ids::remove(t, Scope::inbound(slot.service.get()), old, index);
     }
 }
 
 /// Makes `id` the next outbound id of a slot.
 #[inline(never)]
-pub(super) fn learn_out<T: Tables>(t: &T, s: &Settings, slot: &Slot, index: u32, id: u32) {
+pub(super) fn learn_out<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
     if id == slot.out_id.get() || id == slot.out_id_next.get() || id == slot.out_id_previous.get() {
         return;
     }
     let scope = Scope::outbound(slot.endpoint.get());
     let old = slot.out_id_next.get();
     slot.out_id_next.set(id);
-    exchange(t, s, scope, index, old, id, old == slot.out_id.get());
+    exchange(t, scope, index, old, id, old == slot.out_id.get());
 }
 
 /// The concentrator uses the next outbound id: it is the current one now.
 #[inline(never)]
-pub(super) fn promote_out<T: Tables>(t: &T, s: &Settings, slot: &Slot, index: u32) {
+pub(super) fn promote_out<T: Tables>(t: &T, slot: &Slot, index: u32) {
     let (current, next, old) =
         (slot.out_id.get(), slot.out_id_next.get(), slot.out_id_previous.get());
     slot.out_id_previous.set(current);
     slot.out_id.set(next);
     slot.out_id_next.set(0);
     if old != 0 && old != current && old != next {
-        ids::remove(t, s, Scope::outbound(slot.endpoint.get()), old, index);
+        ids::remove(t, Scope::outbound(slot.endpoint.get()), old, index);
     }
 }
 
 #[inline(always)]
-fn exchange<T: Tables>(
-    t: &T,
-    s: &Settings,
-    scope: Scope,
-    index: u32,
-    old: u32,
-    new: u32,
-    old_stays: bool,
-) {
+fn exchange<T: Tables>(t: &T, scope: Scope, index: u32, old: u32, new: u32, old_stays: bool) {
     if old != 0 && !old_stays {
-        ids::remove(t, s, scope, old, index);
+        ids::remove(t, scope, old, index);
     }
-    let learned = ids::insert(t, s, scope, new, index);
+    let learned = ids::insert(t, scope, new, index);
     t.count(if learned { Reason::IdLearned } else { Reason::IdUnlearned });
 }
 
 /// Opens a tentative session: false at the tenant's quota.
 #[inline(always)]
-pub(super) fn open<T: Tables>(
-    t: &T,
-    s: &Settings,
-    tenant: &Tenant,
-    slot: &Slot,
-    word: u64,
-    now: u64,
-) -> bool {
+pub(super) fn open<T: Tables>(t: &T, tenant: &Tenant, slot: &Slot, word: u64, now: u64) -> bool {
     if !quota::open(tenant) {
         tenant.refused.add(1);
         return false;
@@ -121,7 +106,7 @@ pub(super) fn open<T: Tables>(
     if slot::transition(slot, word, slot::OPEN) {
         tenant.tentative.add(u64::MAX);
         slot.opened.set(now);
-        opened(t, s, tenant, &slot::client(slot), slot);
+        opened(t, tenant, &slot::client(slot), slot);
     } else {
         // Another processor opened it, or the daemon ended it.
         tenant.sessions.add(u64::MAX);
@@ -130,17 +115,11 @@ pub(super) fn open<T: Tables>(
 }
 
 #[inline(always)]
-fn opened<T: Tables>(
-    t: &T,
-    s: &Settings,
-    tenant: &Tenant,
-    client: &crate::abi::Address,
-    slot: &Slot,
-) {
+fn opened<T: Tables>(t: &T, tenant: &Tenant, client: &crate::abi::Address, slot: &Slot) {
     tenant.opened.add(1);
     t.count(Reason::SessionOpened);
     let ordinal = (slot.endpoint.get() % POOL_STRIDE) as u16;
-    hints::note(t, s, client, slot.service.get(), ordinal);
+    hints::note(t, client, slot.service.get(), ordinal);
 }
 
 /// A new session, tentative or open, that an answer makes.
@@ -181,37 +160,50 @@ pub(super) fn make<T: Tables>(
         quota::release(s, tenant, new.state);
         return Err(Reason::TableFull);
     }
-    let now = ticks(new.now);
-    let record = Record {
-        client: new.flow.client,
-        port: new.flow.port,
-        service: new.flow.service,
-        endpoint: new.endpoint,
-        in_id_next: new.in_id,
-        out_id_next: new.out_id,
-        out_counter: new.out_counter,
-        opened: new.now,
-        last_rx: now,
-        last_tx: now,
-        ..Record::default()
+    let hash = hash::flow(s, &new.flow);
+    let Some(claim) = slot::claim(t, hash) else {
+        quota::release(s, tenant, new.state);
+        return Err(Reason::TableFull);
     };
-    let (index, raced) = put(t, s, tenant, &record, new.state)?;
-    let slot = t.slot(index).ok_or(Reason::BadTable)?;
-    if raced {
+    let slot = t.slot(claim.index).ok_or(Reason::BadTable)?;
+    write_flow(slot, &new.flow);
+    slot.endpoint.set(new.endpoint);
+    slot.identity.set(slot::identity(claim.index, slot.state.load()));
+    slot.opened.set(new.now);
+    let now = ticks(new.now);
+    slot.last_rx.set(now);
+    slot.last_tx.set(now);
+    slot.in_id_next.set(new.in_id);
+    slot.out_id_next.set(new.out_id);
+    slot.out_counter.set(new.out_counter);
+    slot.rx_packets.set(0);
+    slot.rx_bytes.set(0);
+    slot.tx_packets.set(0);
+    slot.tx_bytes.set(0);
+    slot.in_id.set(0);
+    slot.in_id_previous.set(0);
+    slot.in_counter.set(0);
+    slot.out_id.set(0);
+    slot.out_id_previous.set(0);
+    slot.moves.set(0);
+    let published = publish(t, s, tenant, hash, claim, new.state);
+    let index = published.index;
+    if index != claim.index {
+        let slot = t.slot(index).ok_or(Reason::BadTable)?;
         if new.in_id != 0 {
-            learn_in(t, s, slot, index, new.in_id);
+            learn_in(t, slot, index, new.in_id);
         }
         if new.out_id != 0 {
-            learn_out(t, s, slot, index, new.out_id);
+            learn_out(t, slot, index, new.out_id);
         }
         return Ok(index);
     }
     let mut known = true;
     if new.in_id != 0 {
-        known = ids::insert(t, s, Scope::inbound(new.flow.service), new.in_id, index);
+        known = ids::insert(t, Scope::inbound(new.flow.service), new.in_id, index);
     }
     if known && new.out_id != 0 {
-        known = ids::insert(t, s, Scope::outbound(new.endpoint), new.out_id, index);
+        known = ids::insert(t, Scope::outbound(new.endpoint), new.out_id, index);
     }
     if !known {
         let word = slot.state.load();
@@ -221,46 +213,44 @@ pub(super) fn make<T: Tables>(
         return Err(Reason::IdTableFull);
     }
     if open {
-        opened(t, s, tenant, &new.flow.client, slot);
+        opened(t, tenant, &new.flow.client, slot);
     } else {
         t.count(Reason::SessionTentative);
     }
     Ok(index)
 }
 
-/// Inserts a record for which the counts have been raised, and lowers them
-/// again where it comes to nothing. Returns the slot that has the flow now, and
-/// whether another processor was first and it is that one's.
 #[inline(always)]
-fn put<T: Tables>(
+fn write_flow(slot: &Slot, flow: &Flow) {
+    for (cell, word) in slot.client.iter().zip(flow.client.0) {
+        cell.set(word);
+    }
+    slot.port.set(flow.port);
+    slot.service.set(flow.service);
+    slot.nexthop.set(NO_NEXTHOP);
+    slot.route_generation.set(0);
+}
+
+/// Publishes a slot, counts what happened, and gives back the counts of a slot
+/// that had to go because two processors inserted the same flow.
+#[inline(always)]
+fn publish<T: Tables>(
     t: &T,
     s: &Settings,
     tenant: &Tenant,
-    record: &Record,
+    hash: u64,
+    claim: Claim,
     state: u8,
-) -> Result<(u32, bool), Reason> {
-    let hash = hash::flow(s, &record.flow());
-    let Insertion { outcome, index, displaced } = slot::insert(t, s, hash, record, state);
-    if displaced != 0 {
+) -> Published {
+    let published = slot::publish(t, hash, claim, state);
+    if claim.probe >= slot::PROBES {
+        t.count(Reason::Overflowed);
+    }
+    if published.retired != 0 {
         t.count(Reason::InsertRace);
-        quota::release(s, tenant, displaced);
+        quota::release(s, tenant, published.retired);
     }
-    match outcome {
-        Outcome::Inserted => Ok((index, false)),
-        Outcome::Overflowed => {
-            t.count(Reason::Overflowed);
-            Ok((index, false))
-        }
-        Outcome::Raced => {
-            t.count(Reason::InsertRace);
-            quota::release(s, tenant, state);
-            Ok((index, true))
-        }
-        Outcome::Full => {
-            quota::release(s, tenant, state);
-            Err(Reason::TableFull)
-        }
-    }
+    published
 }
 
 /// Takes the flow from the session that has it: another is proven to be there.
@@ -286,7 +276,11 @@ pub(super) fn relocate<T: Tables>(
     new: &New,
 ) -> Result<u32, Reason> {
     let old = t.slot(from.index).ok_or(Reason::BadTable)?;
-    let was_open = slot::is_open(from.word);
+    let word = old.state.load();
+    if !slot::is_live(word) {
+        return Err(Reason::OutStateless);
+    }
+    let was_open = slot::is_open(word);
     // The new slot is counted like any other until the old one is given back; a
     // move needs no room in any quota.
     if was_open {
@@ -296,24 +290,27 @@ pub(super) fn relocate<T: Tables>(
         return Err(Reason::TenantQuota);
     }
     s.used.add(1);
-    let mut record = Record::of(old);
-    record.client = new.flow.client;
-    record.port = new.flow.port;
-    if was_open {
-        record.moves = record.moves.saturating_add(1);
-    } else {
-        record.opened = new.now;
-    }
-    let Ok((index, raced)) = put(t, s, tenant, &record, slot::OPEN) else {
+    let hash = hash::flow(s, &new.flow);
+    let Some(claim) = slot::claim(t, hash) else {
         // No slot within reach: the session stays where it is, known by its ids.
+        quota::release(s, tenant, slot::OPEN);
         t.count(Reason::MoveRefused);
         return Err(Reason::OutStateless);
     };
-    let slot = t.slot(index).ok_or(Reason::BadTable)?;
-    if raced {
+    let slot = t.slot(claim.index).ok_or(Reason::BadTable)?;
+    copy(old, slot);
+    write_flow(slot, &new.flow);
+    if was_open {
+        slot.moves.set(old.moves.get().saturating_add(1));
+    } else {
+        slot.opened.set(new.now);
+    }
+    let published = publish(t, s, tenant, hash, claim, slot::OPEN);
+    let index = published.index;
+    if index != claim.index {
         return Ok(index);
     }
-    if !slot::transition(old, from.word, slot::RETIRED) {
+    if !slot::transition(old, word, slot::RETIRED) {
         // Moved or ended by another at the same time: this copy is one too many.
         let word = slot.state.load();
         if slot::is_live(word) && slot::transition(slot, word, slot::RETIRED) {
@@ -321,31 +318,60 @@ pub(super) fn relocate<T: Tables>(
         }
         return Err(Reason::OutStateless);
     }
-    quota::release(s, tenant, slot::state(from.word));
-    let inbound = Scope::inbound(record.service);
-    let outbound = Scope::outbound(record.endpoint);
-    for n in 0..6_u32 {
+    quota::release(s, tenant, slot::state(word));
+    carry_ids(t, slot, from.index, index);
+    if was_open {
+        t.count(Reason::SessionMoved);
+        let ordinal = (slot.endpoint.get() % POOL_STRIDE) as u16;
+        hints::note(t, &new.flow.client, new.flow.service, ordinal);
+    } else {
+        opened(t, tenant, &new.flow.client, slot);
+    }
+    Ok(index)
+}
+
+/// Makes the ids that a slot holds lead to it, and no longer to the slot it was moved from.
+#[inline(never)]
+fn carry_ids<T: Tables>(t: &T, slot: &Slot, from: u32, to: u32) {
+    for n in 0..6_u64 {
         let (scope, id) = match n {
-            0 => (inbound, record.in_id),
-            1 => (inbound, record.in_id_next),
-            2 => (inbound, record.in_id_previous),
-            3 => (outbound, record.out_id),
-            4 => (outbound, record.out_id_next),
-            _ => (outbound, record.out_id_previous),
+            0 => (Scope::inbound(slot.service.get()), slot.in_id.get()),
+            1 => (Scope::inbound(slot.service.get()), slot.in_id_next.get()),
+            2 => (Scope::inbound(slot.service.get()), slot.in_id_previous.get()),
+            3 => (Scope::outbound(slot.endpoint.get()), slot.out_id.get()),
+            4 => (Scope::outbound(slot.endpoint.get()), slot.out_id_next.get()),
+            _ => (Scope::outbound(slot.endpoint.get()), slot.out_id_previous.get()),
         };
         if id != 0 {
-            ids::remove(t, s, scope, id, from.index);
-            if !ids::insert(t, s, scope, id, index) {
+            ids::remove(t, scope, id, from);
+            if !ids::insert(t, scope, id, to) {
                 t.count(Reason::IdUnlearned);
             }
         }
     }
-    if was_open {
-        t.count(Reason::SessionMoved);
-        let ordinal = (record.endpoint % POOL_STRIDE) as u16;
-        hints::note(t, s, &record.client, record.service, ordinal);
-    } else {
-        opened(t, s, tenant, &record.client, slot);
-    }
-    Ok(index)
+}
+
+/// Copies what belongs to the session and not to its flow. Counters go along,
+/// so that a session's are always whole in one slot; a packet that another
+/// processor counts in the old one meanwhile is the price.
+#[inline(always)]
+fn copy(from: &Slot, to: &Slot) {
+    to.endpoint.set(from.endpoint.get());
+    to.rx_packets.set(from.rx_packets.get());
+    to.rx_bytes.set(from.rx_bytes.get());
+    to.tx_packets.set(from.tx_packets.get());
+    to.tx_bytes.set(from.tx_bytes.get());
+    to.in_id.set(from.in_id.get());
+    to.in_id_next.set(from.in_id_next.get());
+    to.in_id_previous.set(from.in_id_previous.get());
+    to.in_counter.set(from.in_counter.get());
+    to.out_id.set(from.out_id.get());
+    to.out_id_next.set(from.out_id_next.get());
+    to.out_id_previous.set(from.out_id_previous.get());
+    to.out_counter.set(from.out_counter.get());
+    to.opened.set(from.opened.get());
+    to.identity.set(from.identity.get());
+    to.last_rx.set(from.last_rx.get());
+    to.last_tx.set(from.last_tx.get());
+    to.moves.set(from.moves.get());
 }

@@ -119,8 +119,8 @@ impl Tables for HostTables {
     fn tenant(&self, index: u32) -> Option<&Tenant> {
         self.tenants.get(index as usize)
     }
-    fn directory(&self, key: &AddressKey) -> Option<Directory> {
-        self.directory.get(key).copied()
+    fn directory(&self, key: &AddressKey) -> Option<&Directory> {
+        self.directory.get(key)
     }
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         self.endpoints.get(index as usize)

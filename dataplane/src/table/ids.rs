@@ -13,10 +13,11 @@
 
 use super::hash::Flow;
 use super::{Tables, hash, slot};
-use crate::abi::{Bucket, Settings, Slot};
+use crate::abi::{Address, Bucket, Settings, Slot};
 
-/// Entries in a bucket.
-pub const ENTRIES: u32 = 8;
+/// Entries in a bucket. Loop counters are of 64 bits: one of 32 may share a stack
+/// slot with a map key, and then the verifier forgets its value.
+pub const ENTRIES: u64 = 8;
 
 /// Ids of inbound packets are the service's, those of answers an endpoint's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +62,20 @@ impl Scope {
 /// Where an id's entries lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The two buckets.
-    pub buckets: [u32; 2],
+    /// Its first bucket.
+    pub first: u32,
+    /// Its second bucket.
+    pub second: u32,
     /// Upper half of the entries.
     pub tag: u32,
+}
+
+impl Place {
+    /// The bucket of the `n`th entry.
+    #[inline(always)]
+    const fn bucket(&self, n: u64) -> u32 {
+        if n < ENTRIES { self.first } else { self.second }
+    }
 }
 
 /// The place of an id.
@@ -76,7 +87,7 @@ pub fn place(s: &Settings, scope: Scope, id: u32) -> Place {
     let first = h as u32 & mask;
     // The other bucket differs in a bit that the tag chooses.
     let second = (first ^ (tag.wrapping_mul(0x9e37_79b1) >> 7 | 1)) & mask;
-    Place { buckets: [first, second], tag }
+    Place { first, second, tag }
 }
 
 /// The entry of a place that leads to a slot.
@@ -101,76 +112,119 @@ pub struct Query {
 pub struct Match {
     /// The slot.
     pub index: u32,
-    /// Its state word.
-    pub word: u64,
     /// More than one session had the id.
     pub several: bool,
 }
 
+const SEVERAL: u64 = 1 << 33;
+const ONE: u64 = 1 << 32;
+
 /// The session that the id leads to. Of several it is the one whose flow this
 /// is, else the one whose last packet counter is nearest to the packet's.
 #[inline(always)]
-pub fn find<T: Tables>(t: &T, s: &Settings, q: &Query, flow: &Flow) -> Option<Match> {
-    let p = place(s, q.scope, q.id);
-    let mut best: Option<Match> = None;
-    let mut best_distance = u64::MAX;
+pub fn find<T: Tables>(t: &T, q: &Query, flow: &Flow) -> Option<Match> {
+    let a = flow.client.0;
+    let found = t.find_id(
+        u64::from(q.scope.0) << 32 | u64::from(q.id),
+        u64::from(q.counter) << 32 | u64::from(flow.port) << 16 | u64::from(flow.service),
+        u64::from(a[0]) << 32 | u64::from(a[1]),
+        u64::from(a[2]) << 32 | u64::from(a[3]),
+    );
+    if found & ONE == 0 {
+        return None;
+    }
+    Some(Match { index: found as u32, several: found & SEVERAL != 0 })
+}
+
+/// The body of [`find`]; see [`Tables`] for why it is apart.
+#[inline(always)]
+pub fn find_apart<T: Tables>(t: &T, scoped: u64, flow: u64, high: u64, low: u64) -> u64 {
+    let Some(s) = t.settings() else { return 0 };
+    let p = place(s, Scope((scoped >> 32) as u32), scoped as u32);
+    let mut best = 0;
+    let mut best_distance = NO_CANDIDATE;
     for n in 0..2 * ENTRIES {
-        let bucket = t.ids(p.buckets[(n >= ENTRIES) as usize])?;
-        let e = bucket.0[(n % ENTRIES) as usize].load();
+        let e = read_entry(t, &p, n);
         if (e >> 32) as u32 != p.tag || e as u32 == 0 {
             continue;
         }
-        let index = (e as u32).wrapping_sub(1);
-        let Some(candidate) = t.slot(index) else { continue };
-        let word = candidate.state.load();
-        if !slot::is_live(word) || !q.scope.holds(candidate, q.id) {
+        let index = u64::from((e as u32).wrapping_sub(1));
+        let distance = t.rate_candidate(index, scoped, flow, high, low);
+        if distance == NO_CANDIDATE {
             continue;
         }
-        let distance = if slot::has_flow(word) && slot::is_flow(candidate, flow) {
-            0
-        } else {
-            1 + u64::from(q.counter.abs_diff(q.scope.counter(candidate)))
-        };
-        let several = best.is_some_and(|b| b.index != index || b.several);
+        let several = if best_distance == NO_CANDIDATE { 0 } else { SEVERAL };
         if distance < best_distance {
             best_distance = distance;
-            best = Some(Match { index, word, several });
-        } else if let Some(b) = &mut best {
-            b.several = several;
+            best = ONE | several | index;
+        } else {
+            best |= several;
         }
     }
     best
 }
 
+const NO_CANDIDATE: u64 = u64::MAX;
+
+/// How far a slot is from what [`find`] asks for: `u64::MAX` if it does not hold
+/// the id, 0 if it has the flow, else by the packet counters.
+#[inline(always)]
+pub fn rate_apart<T: Tables>(
+    t: &T,
+    index: u64,
+    scoped: u64,
+    flow: u64,
+    high: u64,
+    low: u64,
+) -> u64 {
+    let Some(candidate) = t.slot(index as u32) else { return NO_CANDIDATE };
+    let (scope, id, counter) = (Scope((scoped >> 32) as u32), scoped as u32, (flow >> 32) as u32);
+    let word = candidate.state.load();
+    if !slot::is_live(word) || !scope.holds(candidate, id) {
+        return NO_CANDIDATE;
+    }
+    let client = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
+    let flow = Flow { client, port: (flow >> 16) as u16, service: flow as u16 };
+    if slot::has_flow(word) && slot::is_flow(candidate, &flow) {
+        return 0;
+    }
+    1 + u64::from(counter.abs_diff(scope.counter(candidate)))
+}
+
+/// The `n`th entry of a place; 0 is none.
+#[inline(always)]
+fn read_entry<T: Tables>(t: &T, p: &Place, n: u64) -> u64 {
+    t.ids(p.bucket(n)).map_or(0, |bucket| bucket.0[(n % ENTRIES) as usize].load())
+}
+
 /// Notes that a slot holds an id. False if both buckets are full.
 #[inline(always)]
-pub fn insert<T: Tables>(t: &T, s: &Settings, scope: Scope, id: u32, slot_index: u32) -> bool {
-    let p = place(s, scope, id);
-    let new = entry(&p, slot_index);
-    // Twice: the entry found free may be taken by another processor at the same time.
-    for _ in 0..2 {
-        let mut free = 2 * ENTRIES;
-        let mut free_entry = 0;
-        for n in 0..2 * ENTRIES {
-            let Some(bucket) = t.ids(p.buckets[(n >= ENTRIES) as usize]) else { return false };
-            let e = bucket.0[(n % ENTRIES) as usize].load();
-            if e == new {
-                return true;
-            }
-            if free == 2 * ENTRIES && (e as u32 == 0 || is_stale(t, e)) {
-                free = n;
-                free_entry = e;
-            }
-        }
-        if free == 2 * ENTRIES {
-            return false;
-        }
-        let Some(bucket) = t.ids(p.buckets[(free >= ENTRIES) as usize]) else { return false };
-        if bucket.0[(free % ENTRIES) as usize].replace(free_entry, new) {
-            return true;
+pub fn insert<T: Tables>(t: &T, scope: Scope, id: u32, index: u32) -> bool {
+    t.insert_id(scope.0, id, index) != 0
+}
+
+/// The body of [`insert`]; see [`Tables`] for why it is apart. 1 if noted, else 0.
+#[inline(always)]
+pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
+    let Some(s) = t.settings() else { return 0 };
+    let p = place(s, Scope(scope), id);
+    let new = entry(&p, index);
+    for n in 0..2 * ENTRIES {
+        if read_entry(t, &p, n) == new {
+            return 1;
         }
     }
-    false
+    for n in 0..2 * ENTRIES {
+        let e = read_entry(t, &p, n);
+        if e as u32 != 0 && !is_stale(t, e) {
+            continue;
+        }
+        let Some(bucket) = t.ids(p.bucket(n)) else { return 0 };
+        if bucket.0[(n % ENTRIES) as usize].replace(e, new) {
+            return 1;
+        }
+    }
+    0
 }
 
 /// True if the entry's slot is no session any more.
@@ -188,13 +242,24 @@ fn is_stale<T: Tables>(t: &T, e: u64) -> bool {
 
 /// Forgets that a slot held an id.
 #[inline(always)]
-pub fn remove<T: Tables>(t: &T, s: &Settings, scope: Scope, id: u32, slot_index: u32) {
-    let p = place(s, scope, id);
-    let old = entry(&p, slot_index);
+pub fn remove<T: Tables>(t: &T, scope: Scope, id: u32, index: u32) {
+    t.remove_id(scope.0, id, index);
+}
+
+/// The body of [`remove`]; see [`Tables`] for why it is apart. Returns 0.
+#[inline(always)]
+pub fn remove_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
+    let Some(s) = t.settings() else { return 0 };
+    let p = place(s, Scope(scope), id);
+    let old = entry(&p, index);
     for n in 0..2 * ENTRIES {
-        let Some(bucket) = t.ids(p.buckets[(n >= ENTRIES) as usize]) else { return };
-        bucket.0[(n % ENTRIES) as usize].replace(old, 0);
+        let Some(bucket) = t.ids(p.bucket(n)) else { return 0 };
+        let cell = &bucket.0[(n % ENTRIES) as usize];
+        if cell.load() == old {
+            cell.replace(old, 0);
+        }
     }
+    0
 }
 
 /// An entry of a bucket, for the daemon's sweep: `(tag, slot index)`, or `None` if it is free.

@@ -39,7 +39,7 @@ pub trait Tables {
     /// A tenant.
     fn tenant(&self, index: u32) -> Option<&Tenant>;
     /// Whose address and port this is.
-    fn directory(&self, key: &AddressKey) -> Option<Directory>;
+    fn directory(&self, key: &AddressKey) -> Option<&Directory>;
     /// An endpoint.
     fn endpoint(&self, index: u32) -> Option<&Endpoint>;
     /// Eight positions of a ring, as a native word of the bytes in memory.
@@ -52,4 +52,74 @@ pub trait Tables {
     fn now(&self) -> u64;
     /// Counts a reason.
     fn count(&self, reason: Reason);
+
+    // The verifier follows every path through a loop for every place that calls it.
+    // Loops that write are therefore functions that it verifies once, for all
+    // arguments: those take and return plain integers. Each has its body in the
+    // module of its table; the kernel program calls it through a global function.
+
+    /// [`slot::find_apart`].
+    #[inline(always)]
+    fn find_flow(&self, hash: u64, port_service: u64, high: u64, low: u64) -> u64
+    where
+        Self: Sized,
+    {
+        slot::find_apart(self, hash, port_service, high, low)
+    }
+    /// [`slot::claim_apart`].
+    #[inline(always)]
+    fn claim(&self, hash: u64) -> u64
+    where
+        Self: Sized,
+    {
+        slot::claim_apart(self, hash)
+    }
+    /// [`slot::publish_apart`].
+    #[inline(always)]
+    fn publish(&self, hash: u64, index: u32, own: u64, to: u8) -> u64
+    where
+        Self: Sized,
+    {
+        slot::publish_apart(self, hash, index, own, to)
+    }
+    /// [`ids::find_apart`].
+    #[inline(always)]
+    fn find_id(&self, scoped: u64, flow: u64, high: u64, low: u64) -> u64
+    where
+        Self: Sized,
+    {
+        ids::find_apart(self, scoped, flow, high, low)
+    }
+    /// [`ids::rate_apart`].
+    #[inline(always)]
+    fn rate_candidate(&self, index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64
+    where
+        Self: Sized,
+    {
+        ids::rate_apart(self, index, scoped, flow, high, low)
+    }
+    /// [`ids::insert_apart`].
+    #[inline(always)]
+    fn insert_id(&self, scope: u32, id: u32, index: u32) -> u64
+    where
+        Self: Sized,
+    {
+        ids::insert_apart(self, scope, id, index)
+    }
+    /// [`ids::remove_apart`].
+    #[inline(always)]
+    fn remove_id(&self, scope: u32, id: u32, index: u32) -> u64
+    where
+        Self: Sized,
+    {
+        ids::remove_apart(self, scope, id, index)
+    }
+    /// [`hints::note_apart`].
+    #[inline(always)]
+    fn note_hint(&self, high: u64, low: u64, service_ordinal: u64) -> u64
+    where
+        Self: Sized,
+    {
+        hints::note_apart(self, high, low, service_ordinal)
+    }
 }

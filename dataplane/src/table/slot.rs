@@ -32,7 +32,7 @@ use super::hash::Flow;
 use crate::abi::{Address, Settings, Slot};
 
 /// Slots that a lookup looks at, at most, in the primary table and again in the overflow.
-pub const PROBES: u32 = 8;
+pub const PROBES: u64 = 8;
 
 /// Never used, or swept: a lookup ends here.
 pub const EMPTY: u8 = 0;
@@ -97,98 +97,27 @@ pub struct Found<'t> {
     pub word: u64,
 }
 
-/// All that a slot holds but its state: to write a new one, or the copy that a move makes.
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(missing_docs, reason = "the fields of abi::Slot, which documents them")]
-pub struct Record {
-    pub client: Address,
-    pub port: u16,
-    pub service: u16,
-    pub endpoint: u32,
-    pub rx_packets: u64,
-    pub rx_bytes: u64,
-    pub in_id: u32,
-    pub in_id_next: u32,
-    pub in_id_previous: u32,
-    pub in_counter: u32,
-    pub tx_packets: u64,
-    pub tx_bytes: u64,
-    pub opened: u64,
-    /// 0: the session begins here, and gets its identity from its slot.
-    pub identity: u64,
-    pub last_rx: u32,
-    pub last_tx: u32,
-    pub out_id: u32,
-    pub out_id_next: u32,
-    pub out_id_previous: u32,
-    pub out_counter: u32,
-    pub moves: u16,
+/// True if the slots are for the same flow.
+#[inline(always)]
+fn is_same_flow(a: &Slot, b: &Slot) -> bool {
+    a.port.get() == b.port.get()
+        && a.service.get() == b.service.get()
+        && a.client[3].get() == b.client[3].get()
+        && a.client[2].get() == b.client[2].get()
+        && a.client[1].get() == b.client[1].get()
+        && a.client[0].get() == b.client[0].get()
 }
 
-impl Record {
-    /// What the slot holds.
-    #[inline(always)]
-    pub fn of(slot: &Slot) -> Self {
-        Self {
-            client: client(slot),
-            port: slot.port.get(),
-            service: slot.service.get(),
-            endpoint: slot.endpoint.get(),
-            rx_packets: slot.rx_packets.get(),
-            rx_bytes: slot.rx_bytes.get(),
-            in_id: slot.in_id.get(),
-            in_id_next: slot.in_id_next.get(),
-            in_id_previous: slot.in_id_previous.get(),
-            in_counter: slot.in_counter.get(),
-            tx_packets: slot.tx_packets.get(),
-            tx_bytes: slot.tx_bytes.get(),
-            opened: slot.opened.get(),
-            identity: slot.identity.get(),
-            last_rx: slot.last_rx.get(),
-            last_tx: slot.last_tx.get(),
-            out_id: slot.out_id.get(),
-            out_id_next: slot.out_id_next.get(),
-            out_id_previous: slot.out_id_previous.get(),
-            out_counter: slot.out_counter.get(),
-            moves: slot.moves.get(),
-        }
-    }
+/// The flow that the slot is for.
+#[inline(always)]
+pub fn flow(slot: &Slot) -> Flow {
+    Flow { client: client(slot), port: slot.port.get(), service: slot.service.get() }
+}
 
-    #[inline(always)]
-    fn write(&self, slot: &Slot, index: u32, generation: u32) {
-        for (cell, word) in slot.client.iter().zip(self.client.0) {
-            cell.set(word);
-        }
-        slot.port.set(self.port);
-        slot.service.set(self.service);
-        slot.endpoint.set(self.endpoint);
-        slot.rx_packets.set(self.rx_packets);
-        slot.rx_bytes.set(self.rx_bytes);
-        slot.in_id.set(self.in_id);
-        slot.in_id_next.set(self.in_id_next);
-        slot.in_id_previous.set(self.in_id_previous);
-        slot.in_counter.set(self.in_counter);
-        slot.tx_packets.set(self.tx_packets);
-        slot.tx_bytes.set(self.tx_bytes);
-        slot.opened.set(self.opened);
-        let own = u64::from(generation) << 32 | u64::from(index);
-        slot.identity.set(if self.identity == 0 { own } else { self.identity });
-        slot.last_rx.set(self.last_rx);
-        slot.last_tx.set(self.last_tx);
-        slot.out_id.set(self.out_id);
-        slot.out_id_next.set(self.out_id_next);
-        slot.out_id_previous.set(self.out_id_previous);
-        slot.out_counter.set(self.out_counter);
-        slot.nexthop.set(crate::abi::NO_NEXTHOP);
-        slot.route_generation.set(0);
-        slot.moves.set(self.moves);
-    }
-
-    /// Its flow.
-    #[inline(always)]
-    pub fn flow(&self) -> Flow {
-        Flow { client: self.client, port: self.port, service: self.service }
-    }
+/// The identity of a session that begins in this slot, in the generation of its state word.
+#[inline(always)]
+pub fn identity(index: u32, word: u64) -> u64 {
+    u64::from(generation(word)) << 32 | u64::from(index)
 }
 
 /// The client's address.
@@ -216,60 +145,91 @@ pub fn is_flow(slot: &Slot, flow: &Flow) -> bool {
 /// The `n`th slot at which a flow with this hash may lie: first its run, then
 /// its run in the overflow.
 #[inline(always)]
-pub fn probe(s: &Settings, hash: u64, n: u32) -> u32 {
+pub fn probe(s: &Settings, hash: u64, n: u64) -> u32 {
     let hash_low = hash as u32;
     if n < PROBES {
-        hash_low.wrapping_add(n) & s.slot_mask.get()
+        hash_low.wrapping_add(n as u32) & s.slot_mask.get()
     } else {
         let mask = s.overflow_mask.get();
         let home = (hash >> 40) as u32;
-        s.slot_mask.get() + 1 + (home.wrapping_add(n - PROBES) & mask)
+        s.slot_mask.get() + 1 + (home.wrapping_add((n - PROBES) as u32) & mask)
     }
 }
 
-/// Looks a flow up.
+/// Looks a flow up. The home slot is looked at here, where nearly every flow of a
+/// table that is half full lies; the rest of the run in a function apart.
 #[inline(always)]
 pub fn find<'t, T: Tables>(t: &'t T, s: &Settings, flow: &Flow, hash: u64) -> Found<'t> {
     let nothing = Found { slot: None, index: 0, word: 0 };
-    for n in 0..2 * PROBES {
+    let index = probe(s, hash, 0);
+    let Some(slot) = t.slot(index) else { return nothing };
+    let word = slot.state.load();
+    if state(word) == EMPTY {
+        return nothing;
+    }
+    if has_flow(word) && is_flow(slot, flow) {
+        return Found { slot: Some(slot), index, word };
+    }
+    let a = flow.client.0;
+    let found = t.find_flow(
+        hash,
+        u64::from(flow.port) << 16 | u64::from(flow.service),
+        u64::from(a[0]) << 32 | u64::from(a[1]),
+        u64::from(a[2]) << 32 | u64::from(a[3]),
+    );
+    if found == NOT_FOUND {
+        return nothing;
+    }
+    let index = found as u32;
+    match t.slot(index) {
+        Some(slot) => Found { slot: Some(slot), index, word: slot.state.load() },
+        None => nothing,
+    }
+}
+
+const NOT_FOUND: u64 = u64::MAX;
+
+/// The rest of [`find`]; see [`Tables`] for why it is apart.
+#[inline(always)]
+pub fn find_apart<T: Tables>(t: &T, hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
+    let Some(s) = t.settings() else { return NOT_FOUND };
+    let client = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
+    let flow = Flow { client, port: (port_service >> 16) as u16, service: port_service as u16 };
+    for n in 1..2 * PROBES {
         let index = probe(s, hash, n);
-        let Some(slot) = t.slot(index) else { return nothing };
+        let Some(slot) = t.slot(index) else { return NOT_FOUND };
         let word = slot.state.load();
         if state(word) == EMPTY {
-            return nothing;
+            return NOT_FOUND;
         }
-        if has_flow(word) && is_flow(slot, flow) {
-            return Found { slot: Some(slot), index, word };
+        if has_flow(word) && is_flow(slot, &flow) {
+            return u64::from(index);
         }
     }
-    nothing
+    NOT_FOUND
 }
 
-/// How an insertion ended.
-#[repr(u32)]
+/// A slot that was claimed, to be written and published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It lies in the primary table.
-    Inserted,
-    /// It lies in the overflow.
-    Overflowed,
-    /// Another processor inserted the same flow earlier: that slot counts.
-    Raced,
-    /// No place.
-    Full,
-}
-
-/// Where an insertion ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Insertion {
-    /// How.
-    pub outcome: Outcome,
-    /// The slot that has the flow now, unless `Full`.
+pub struct Claim {
+    /// Its index.
     pub index: u32,
-    /// A slot with the same flow that had to go since it lies later; its state
-    /// (with flags) before that, or 0. The caller lowers the counts it was in.
-    pub displaced: u8,
+    /// Which probe it is; from [`PROBES`] on it lies in the overflow.
+    pub probe: u64,
 }
+
+/// How publishing ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The slot that has the flow now: the claimed one, or an earlier one.
+    pub index: u32,
+    /// A slot had to go, because two processors inserted the same flow: the state
+    /// it had (with flags), else 0. If `index` is another's, the claimed one had
+    /// to go. The caller lowers the counts that it was in.
+    pub retired: u8,
+}
+
+const NO_CLAIM: u64 = u64::MAX;
 
 /// Takes a slot from a state to another: false if its word is no longer `word`.
 #[inline(always)]
@@ -277,43 +237,53 @@ pub fn transition(slot: &Slot, word: u64, to: u8) -> bool {
     slot.state.replace(word, with_state(word, to))
 }
 
-/// Puts a record into the table in `state` ([`TENTATIVE`] or [`OPEN`], perhaps
-/// with [`ASIDE`]). The caller has looked the flow up and not found it.
+/// Claims a free slot for a flow with this hash, which the caller has looked up
+/// and not found: `None` if there is none. A claimed slot must be published.
 #[inline(always)]
-pub fn insert<T: Tables>(t: &T, s: &Settings, hash: u64, record: &Record, to: u8) -> Insertion {
-    let full = Insertion { outcome: Outcome::Full, index: 0, displaced: 0 };
-    // Claim the first free slot.
-    let mut own = 2 * PROBES;
-    let mut index = 0;
-    let mut word = 0;
+pub fn claim<T: Tables>(t: &T, hash: u64) -> Option<Claim> {
+    match t.claim(hash) {
+        NO_CLAIM => None,
+        word => Some(Claim { index: word as u32, probe: word >> 32 }),
+    }
+}
+
+/// Publishes a claimed slot in `state` ([`TENTATIVE`] or [`OPEN`], perhaps with [`ASIDE`]).
+#[inline(always)]
+pub fn publish<T: Tables>(t: &T, hash: u64, claim: Claim, state: u8) -> Published {
+    let word = t.publish(hash, claim.index, claim.probe, state);
+    Published { index: word as u32, retired: (word >> 32) as u8 }
+}
+
+/// The body of [`claim`]; see [`Tables`] for why it is apart.
+#[inline(always)]
+pub fn claim_apart<T: Tables>(t: &T, hash: u64) -> u64 {
+    let Some(s) = t.settings() else { return NO_CLAIM };
     for n in 0..2 * PROBES {
-        let i = probe(s, hash, n);
-        let Some(slot) = t.slot(i) else { return full };
-        let w = slot.state.load();
-        if state(w) != EMPTY && state(w) != DEAD {
+        let index = probe(s, hash, n);
+        let Some(slot) = t.slot(index) else { return NO_CLAIM };
+        let word = slot.state.load();
+        if state(word) != EMPTY && state(word) != DEAD {
             continue;
         }
-        let next = u64::from(generation(w).wrapping_add(1)) << 32;
-        if slot.state.replace(w, next | u64::from(CLAIMED)) {
-            own = n;
-            index = i;
-            word = next;
-            break;
+        let next = u64::from(generation(word).wrapping_add(1)) << 32 | u64::from(CLAIMED);
+        if slot.state.replace(word, next) {
+            return n << 32 | u64::from(index);
         }
     }
-    let Some(slot) = t.slot(index) else { return full };
-    if own == 2 * PROBES {
-        return full;
-    }
-    record.write(slot, index, generation(word));
-    slot.state.store(word | u64::from(to));
-    let outcome = if own < PROBES { Outcome::Inserted } else { Outcome::Overflowed };
-    let mut done = Insertion { outcome, index, displaced: 0 };
+    NO_CLAIM
+}
+
+/// The body of [`publish`]; see [`Tables`] for why it is apart.
+#[inline(always)]
+pub fn publish_apart<T: Tables>(t: &T, hash: u64, index: u32, own: u64, to: u8) -> u64 {
+    let done = u64::from(index);
+    let (Some(s), Some(slot)) = (t.settings(), t.slot(index)) else { return done };
+    let word = with_state(slot.state.load(), to);
+    slot.state.store(word);
     if to & ASIDE != 0 {
         return done;
     }
-    // Look again.
-    let flow = record.flow();
+    // Look again over the whole run.
     for n in 0..2 * PROBES {
         if n == own {
             continue;
@@ -326,17 +296,15 @@ pub fn insert<T: Tables>(t: &T, s: &Settings, hash: u64, record: &Record, to: u8
                 return done;
             }
             transition(other, w, DEAD);
-        } else if has_flow(w) && is_flow(other, &flow) {
-            if n < own {
-                // The caller lowers its own counts.
-                if transition(slot, word | u64::from(to), RETIRED) {
-                    return Insertion { outcome: Outcome::Raced, index: i, displaced: 0 };
-                }
-                return done;
+        } else if has_flow(w) && is_same_flow(other, slot) {
+            if n > own {
+                let gone = if transition(other, w, RETIRED) { state(w) } else { 0 };
+                return u64::from(gone) << 32 | done;
             }
-            if transition(other, w, RETIRED) {
-                done.displaced = state(w);
+            if transition(slot, word, RETIRED) {
+                return u64::from(to) << 32 | u64::from(i);
             }
+            return done;
         }
     }
     done

@@ -17,8 +17,7 @@ fn protected(slots: &[Slot], s: &Settings) -> Option<BTreeSet<u32>> {
             slot::EMPTY | slot::DEAD => {}
             slot::CLAIMED => return None,
             _ => {
-                let flow = slot::Record::of(slot).flow();
-                homes.insert(slot::probe(s, hash::flow(s, &flow), 0));
+                homes.insert(slot::probe(s, hash::flow(s, &slot::flow(slot)), 0));
             }
         }
     }
@@ -27,7 +26,7 @@ fn protected(slots: &[Slot], s: &Settings) -> Option<BTreeSet<u32>> {
 
 /// True if the run of a protected home passes over primary slot `i`.
 fn is_protected(homes: &BTreeSet<u32>, i: u32, mask: u32) -> bool {
-    !homes.is_empty() && (0..PROBES).any(|n| homes.contains(&(i.wrapping_sub(n) & mask)))
+    !homes.is_empty() && (0..PROBES).any(|n| homes.contains(&(i.wrapping_sub(n as u32) & mask)))
 }
 
 fn next(i: u32, s: &Settings) -> u32 {
@@ -121,6 +120,6 @@ fn holds(slot: &Slot, s: &Settings, bucket: u32, tag: u32) -> bool {
     .filter(|(_, id)| *id != 0)
     .any(|(scope, id)| {
         let place = ids::place(s, scope, id);
-        place.tag == tag && place.buckets.contains(&bucket)
+        place.tag == tag && (place.first == bucket || place.second == bucket)
     })
 }
