@@ -5,6 +5,8 @@
 //! - [`peer`] starts real WireGuard clients and concentrators, of two implementations.
 //! - [`gateway`] configures, starts, kills and asks the gateway under test.
 //! - [`traffic`] measures what gets through, and floods.
+//! - [`scenario`] plays what Fernpass claims, one function for each claim.
+//! - [`gate`] lets only so many labs work at once.
 //! - [`record`] finds and takes down labs that others left behind.
 //!
 //! It needs root, and says so otherwise ([`preflight`]). It starts no shell,
@@ -14,6 +16,7 @@
 #![deny(unsafe_code)]
 
 mod error;
+pub mod gate;
 pub mod gateway;
 pub mod layout;
 pub mod net;
@@ -21,6 +24,7 @@ pub mod peer;
 mod preflight;
 mod process;
 pub mod record;
+pub mod scenario;
 pub mod traffic;
 pub mod wait;
 

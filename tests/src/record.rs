@@ -14,7 +14,7 @@ use crate::peer::uapi;
 use crate::process::Identity;
 
 /// Where all labs of a machine are recorded.
-const ROOT: &str = "/run/fernpass-lab";
+pub(crate) const ROOT: &str = "/run/fernpass-lab";
 /// Namespaces of a lab are `fp-ID-ROLE`.
 const PREFIX: &str = "fp";
 /// File that the owner holds a lock on; the kernel releases it with the owner.
@@ -127,6 +127,9 @@ pub fn standing() -> Result<Vec<Standing>> {
     let mut labs = Vec::new();
     for entry in entries.flatten() {
         let Ok(id) = entry.file_name().into_string() else { continue };
+        if id.starts_with('.') {
+            continue; // not a lab: the gate
+        }
         let dir = entry.path();
         labs.push(Standing {
             kept: dir.join(KEEP).exists(),

@@ -37,6 +37,8 @@ pub struct GatewaySection {
     pub max_sessions: u32,
     pub bpffs: String,
     pub state_dir: String,
+    pub sysctl: &'static str,
+    pub manage_vips: bool,
 }
 
 /// `[api]`
@@ -138,6 +140,8 @@ impl Config {
                 max_sessions: 4096,
                 bpffs: path(&record::bpffs(lab.dir())),
                 state_dir: path(&lab.dir().join("state")),
+                sysctl: "set",
+                manage_vips: false,
             },
             api: ApiSection {
                 socket: path(&lab.dir().join("api.sock")),
@@ -179,6 +183,15 @@ impl Config {
             health: Some(Health::quick()),
             backend: backend.collect(),
         });
+        self
+    }
+
+    /// Without health probes: all backends count as up.
+    #[must_use]
+    pub fn without_probes(mut self) -> Self {
+        for pool in &mut self.pool {
+            pool.health = None;
+        }
         self
     }
 

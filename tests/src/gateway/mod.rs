@@ -2,9 +2,11 @@
 
 mod binary;
 pub mod config;
+mod invoke;
 mod process;
 mod view;
 
 pub use config::Config;
+pub use invoke::{Caller, Said, invoke};
 pub use process::Gateway;
-pub use view::{Counters, SessionView};
+pub use view::{BackendView, Counters, SessionView};

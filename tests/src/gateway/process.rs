@@ -105,6 +105,19 @@ impl Gateway {
         fs::read_to_string(self.dir.join("fernpass.log")).unwrap_or_default()
     }
 
+    /// The daemon's network namespace.
+    pub fn ns(&self) -> &Ns {
+        &self.ns
+    }
+
+    /// Runs `fernpass ARGS` as a person would; what it printed.
+    pub fn show(&self, args: &[&str]) -> Result<String> {
+        let binary = self.binary.display().to_string();
+        let all: Vec<&str> =
+            ["--socket", &self.socket].into_iter().chain(args.iter().copied()).collect();
+        self.ns.run(&binary, &all)
+    }
+
     /// A command of `fernpass`, ready to be run in the gateway's namespace.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
@@ -114,6 +127,13 @@ impl Gateway {
 
     /// Runs `fernpass --json ARGS`; its answer.
     pub fn call(&self, args: &[&str]) -> Result<Value> {
+        let text = self.act(args)?;
+        serde_json::from_str(&text)
+            .map_err(|e| LabError::Answer { command: args.join(" "), what: format!("{e}: {text}") })
+    }
+
+    /// Runs `fernpass --json ARGS`, which must succeed; what it printed.
+    pub fn act(&self, args: &[&str]) -> Result<String> {
         let described = args.join(" ");
         let output = run(self.command(args), Some(self.ns.fd()))
             .tried(|| format!("running `fernpass {described}`"))?;
@@ -126,8 +146,7 @@ impl Gateway {
                 stderr: format!("{}{}", errors.trim(), text.trim()),
             });
         }
-        serde_json::from_str(&text)
-            .map_err(|e| LabError::Answer { command: described, what: format!("{e}: {text}") })
+        Ok(text.into_owned())
     }
 }
 

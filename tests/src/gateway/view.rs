@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::process::Gateway;
@@ -12,7 +12,7 @@ use crate::error::{LabError, Result};
 use crate::wait::until;
 
 /// One line of `fernpass session list`, with the stable field names.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[expect(missing_docs, reason = "named as in the product's reference")]
 pub struct SessionView {
     pub id: String,
@@ -25,6 +25,29 @@ pub struct SessionView {
     pub tx_packets: u64,
     pub tx_bytes: u64,
     pub moves: u64,
+}
+
+impl SessionView {
+    /// The number of its concentrator, which the lab names `wg-N`; 0 if it has another name.
+    pub fn concentrator(&self) -> u8 {
+        self.backend.rsplit_once("wg-").and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// One line of `fernpass backend list`, as far as the lab needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct BackendView {
+    /// Its name, with or without its pool's.
+    pub name: String,
+    /// Whether it is up, as the health checks see it.
+    pub health: String,
+}
+
+impl BackendView {
+    /// The health checks say that it is up.
+    pub fn is_up(&self) -> bool {
+        self.health == "up"
+    }
 }
 
 /// Packets by the stable name of the reason they ended for.
@@ -54,6 +77,11 @@ impl Gateway {
         let mut sessions: Vec<SessionView> = self.list("session", "sessions")?;
         sessions.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(sessions)
+    }
+
+    /// The backends.
+    pub fn backends(&self) -> Result<Vec<BackendView>> {
+        self.list("backend", "backends")
     }
 
     /// The session of the client at this address.

@@ -52,16 +52,9 @@ impl Lab {
 
     fn lay_out(record: Record, options: Options) -> Result<Self> {
         let router = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
-        let gateway_settings = [
-            router[0],
-            router[1],
-            // Translated answers come from a VIP, which is an own address.
-            ("ipv4/conf/all/accept_local", "1"),
-            ("ipv4/conf/default/accept_local", "1"),
-        ];
         let mut lab = Self {
             inet: namespace(&record.namespace("inet"), &router)?,
-            gateway: namespace(&record.namespace("gw"), &gateway_settings)?,
+            gateway: namespace(&record.namespace("gw"), &router)?,
             inside: namespace(&record.namespace("in"), &[])?,
             hosts: AtomicU8::new(0),
             pools: AtomicU8::new(0),
@@ -133,6 +126,36 @@ impl Lab {
             inet.push(format!("addr add {}/128 dev lo nodad", own.v6));
         }
         self.inet.ip(&inet)
+    }
+
+    /// Puts the Internet beside the concentrators, so that the gateway has one
+    /// arm, `lan0`, for both. Its wan interfaces go down.
+    pub(crate) fn make_one_armed(&self) -> Result<()> {
+        let routes = ["203.0.113.0/24", "2001:db8:f::/48", "10.20.0.0/16", "fd00:20::/64"];
+        let gone: Vec<String> = routes.iter().map(|route| format!("route del {route}")).collect();
+        self.inet.ip(&gone)?;
+        self.gateway.ip(&["link set wan0 down", "link set wan1 down"])?;
+        // Who comes in and goes out by one interface is told of a shorter way, around the gateway.
+        self.gateway.sysctl("net/ipv4/conf/all/send_redirects", "0")?;
+        self.gateway.sysctl("net/ipv4/conf/lan0/send_redirects", "0")?;
+        connect(
+            &End {
+                ns: &self.inet,
+                interface: "arm",
+                addresses: Some((plan::LAN_PEER, 16, 64)),
+                receives_xdp: false,
+            },
+            &End { ns: &self.inside, interface: "inet", addresses: None, receives_xdp: false },
+        )?;
+        self.inside.ip(&["link set inet master br0"])?;
+        self.inet.ip(&[
+            format!("route add {} via {}", routes[0], LAN.v4),
+            format!("route add {} via {}", routes[1], LAN.v6),
+        ])?;
+        self.gateway.ip(&[
+            format!("route replace default via {}", plan::LAN_PEER.v4),
+            format!("route replace default via {}", plan::LAN_PEER.v6),
+        ])
     }
 
     /// Four letters that name this lab among all on the machine.

@@ -70,6 +70,9 @@ pub const fn wan_peer(n: u8) -> Pair {
 /// The gateway's address inside (prefix lengths 16 and 64).
 pub const LAN: Pair = pair([10, 20, 0, 1], [0xfd00, 0x20, 0, 0, 0, 0, 0, 1]);
 
+/// The Internet's address inside, where the gateway is one-armed.
+pub const LAN_PEER: Pair = pair([10, 20, 255, 254], [0xfd00, 0x20, 0, 0, 0, 0, 0, 0xfffe]);
+
 /// The address of concentrator `n`, from 1.
 pub const fn concentrator(n: u8) -> Pair {
     pair([10, 20, 0, 10 + n], [0xfd00, 0x20, 0, 0, 0, 0, 0, 0x10 + n as u16])

@@ -6,4 +6,4 @@ mod spawner;
 
 pub(crate) use child::Child;
 pub(crate) use child::{Identity, Launch};
-pub(crate) use spawner::{Lifetime, run};
+pub(crate) use spawner::{Lifetime, run, spawn};

@@ -118,6 +118,7 @@ impl TcpEchoServer {
 
 fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut buffer = [0; 65536];
     loop {
@@ -133,6 +134,7 @@ pub fn tcp_round_trip(ns: &Ns, server: SocketAddr, length: usize) -> Result<()> 
     let deadline = Duration::from_secs(10);
     let exchange = || {
         let mut stream = TcpStream::connect_timeout(&server, deadline)?;
+        stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(deadline))?;
         let sent: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
         let mut received = vec![0; length];

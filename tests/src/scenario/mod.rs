@@ -1,0 +1,77 @@
+//! What Fernpass claims, one function for each claim: it plays the scenario on a
+//! [`Farm`], measures, and returns what it found. The tests and the demo use the
+//! same functions, so what the demo shows is what the tests hold.
+
+mod death;
+mod drain;
+mod farm;
+mod flood;
+mod idle;
+mod impostor;
+mod open;
+mod outage;
+mod own_traffic;
+mod paths;
+mod quota;
+mod restart;
+mod reuse;
+mod roam;
+mod shared;
+
+pub use death::{Death, death};
+pub use drain::{Drain, drain};
+pub use farm::{Farm, FarmPlan, Member, PoolPlan};
+pub use flood::{Flooded, flood};
+pub use idle::{Idle, IdleClient, idle_clients};
+pub use impostor::{Impostor, impostor};
+pub use open::{Opened, sessions_open};
+pub use outage::{Outage, unresolved};
+pub use own_traffic::{OwnTraffic, own_traffic};
+pub use paths::{PathChange, link_down, neighbour_change, route_change};
+pub use quota::{Quota, quota};
+pub use restart::{Restart, restart};
+pub use reuse::{Reuse, address_reused};
+pub use roam::{Roam, roam};
+pub use shared::{Shared, two_behind_one_address};
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// How long a handshake may take on a busy machine: one lost initiation costs
+/// five seconds, and two may be lost.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(20);
+/// How long anything may take that needs a few packets only.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// What a scenario measured, and whether it is what was claimed.
+pub trait Claim: Serialize {
+    /// What is not as claimed, each in a sentence; nothing when the claim holds.
+    fn failures(&self) -> Vec<String>;
+
+    /// The figures that matter, in one line for people.
+    fn summary(&self) -> String;
+}
+
+/// Collects what is not as claimed.
+#[derive(Debug, Default)]
+struct Check(Vec<String>);
+
+impl Check {
+    /// Notes `otherwise` unless it holds.
+    fn that(mut self, holds: bool, otherwise: impl FnOnce() -> String) -> Self {
+        if !holds {
+            self.0.push(otherwise());
+        }
+        self
+    }
+
+    fn failures(self) -> Vec<String> {
+        self.0
+    }
+}
+
+/// A duration as the whole milliseconds that are reported.
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

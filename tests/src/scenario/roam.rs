@@ -1,0 +1,90 @@
+//! A client changes its address and its port in the middle of its traffic.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::{Check, Claim, Farm, SOON};
+use crate::error::Result;
+use crate::gateway::SessionView;
+use crate::traffic::Tally;
+
+/// Most pings a roam may cost, at twenty a second.
+const MOST_LOST: u64 = 2;
+
+/// What [`roam`] measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Roam {
+    /// The client's name.
+    pub client: String,
+    /// Where it was.
+    pub from: SocketAddr,
+    /// Where it is now.
+    pub to: SocketAddr,
+    /// Its session before.
+    pub before: SessionView,
+    /// The session at its new address.
+    pub after: SessionView,
+    /// The pings.
+    pub pings: Tally,
+}
+
+/// A client roams under twenty pings a second.
+pub fn roam(farm: &mut Farm, member: usize) -> Result<Roam> {
+    farm.reach(member)?;
+    let before = farm.session(member)?;
+    let from = farm.members()[member].address();
+    let pings = farm.traffic(member, 20)?;
+    pings.wait_for(20, SOON)?;
+    farm.member(member).roam()?;
+    pings.wait_for(60, SOON)?;
+    let pings = pings.stop();
+    let after = farm.session(member)?;
+    let member = &farm.members()[member];
+    Ok(Roam { client: member.name().to_owned(), from, to: member.address(), before, after, pings })
+}
+
+impl Roam {
+    /// How often the session moved.
+    pub fn moves(&self) -> u64 {
+        self.after.moves - self.before.moves.min(self.after.moves)
+    }
+}
+
+impl Claim for Roam {
+    fn failures(&self) -> Vec<String> {
+        let (before, after) = (&self.before, &self.after);
+        Check::default()
+            .that(self.from.ip() != self.to.ip() && self.from.port() != self.to.port(), || {
+                format!("{} has not changed both address and port", self.client)
+            })
+            .that(before.id == after.id, || {
+                format!("session {} became session {}", before.id, after.id)
+            })
+            .that(before.backend == after.backend, || {
+                format!("it went from {} to {}", before.backend, after.backend)
+            })
+            .that(self.pings.only_answerer() == Some(before.concentrator()), || {
+                format!("answers came from {:?}", self.pings.answered_by)
+            })
+            .that(self.moves() == 1, || format!("it moved {} times instead of once", self.moves()))
+            .that(self.pings.lost <= MOST_LOST, || {
+                format!("{} of {} pings lost", self.pings.lost, self.pings.sent)
+            })
+            .failures()
+    }
+
+    fn summary(&self) -> String {
+        format!(
+            "{} went from {} to {}: session {} stays on {}, {} move, {} of {} pings lost",
+            self.client,
+            self.from,
+            self.to,
+            self.after.id,
+            self.after.backend,
+            self.moves(),
+            self.pings.lost,
+            self.pings.sent,
+        )
+    }
+}

@@ -1,0 +1,35 @@
+//! What the tests share.
+
+use lab::gate::{self, Place};
+use lab::peer::Implementation::{self, Boringtun, WireguardGo};
+use lab::scenario::{Claim, Farm, FarmPlan, PoolPlan};
+
+/// Clients and concentrators of a test that is not about implementations take turns.
+pub(crate) const MIXED: [Implementation; 3] = [WireguardGo, Boringtun, WireguardGo];
+/// A quota nobody reaches.
+pub(crate) const PLENTY: u32 = 1000;
+
+/// A farm with one tenant and three concentrators, as soon as the machine has room for it.
+pub(crate) fn farm() -> (Place, Farm) {
+    start(&FarmPlan::new(&[one_pool(PLENTY)]))
+}
+
+/// Three concentrators of both implementations, for one tenant.
+pub(crate) fn one_pool(max_sessions: u32) -> PoolPlan<'static> {
+    PoolPlan { name: "justiz", concentrators: &MIXED, max_sessions }
+}
+
+/// Starts a farm, as soon as the machine has room for it.
+pub(crate) fn start(plan: &FarmPlan<'_>) -> (Place, Farm) {
+    let place = gate::enter().unwrap();
+    let farm = Farm::start(plan).unwrap_or_else(|e| panic!("the farm does not start: {e}"));
+    (place, farm)
+}
+
+/// Fails with everything that is not as claimed.
+#[track_caller]
+pub(crate) fn holds(claim: &impl Claim) {
+    println!("{}", claim.summary());
+    let failures = claim.failures();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

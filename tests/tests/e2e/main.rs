@@ -1,0 +1,12 @@
+//! End-to-end tests: the real gateway in native XDP between real peers. One
+//! module for each area, one test for each scenario; the scenarios themselves,
+//! and what they must show, are in `lab::scenario`, where the demo has them too.
+
+mod common;
+mod operations;
+mod own_traffic;
+mod paths;
+mod protection;
+mod roaming;
+mod sessions;
+mod wrong_input;

@@ -1,0 +1,71 @@
+//! Drains, deaths and restarts.
+
+use std::time::Duration;
+
+use lab::layout::plan::Family;
+use lab::peer::Implementation::WireguardGo;
+use lab::scenario::{death, drain, restart, roam, sessions_open};
+
+use crate::common::{MIXED, farm, holds};
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn a_drained_concentrator_keeps_its_sessions_and_gets_no_more() {
+    let (_place, mut farm) = farm();
+    for implementation in MIXED {
+        farm.join(0, implementation, Family::V4).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    let drained = drain(&mut farm, 0, WireguardGo, 5).unwrap();
+    holds(&drained);
+    // A session on it still roams.
+    let here = drained.after[0].client;
+    let member = farm.members().iter().position(|m| m.address() == here).unwrap();
+    holds(&roam(&mut farm, member).unwrap());
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn clients_of_a_dead_concentrator_come_back_on_another() {
+    let (_place, mut farm) = farm();
+    for implementation in MIXED.into_iter().chain(MIXED) {
+        farm.join(0, implementation, Family::V4).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    holds(&death(&mut farm, 0).unwrap());
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn a_killed_daemon_comes_back_and_nothing_is_lost() {
+    let (_place, mut farm) = farm();
+    for implementation in MIXED {
+        farm.join(0, implementation, Family::V4).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    holds(&roam(&mut farm, 0).unwrap());
+    holds(&restart(&mut farm, 0, Some(1), Duration::from_secs(10)).unwrap());
+    // It still works: sessions open and roam.
+    farm.join(0, WireguardGo, Family::V6).unwrap();
+    farm.reach(3).unwrap();
+    holds(&roam(&mut farm, 3).unwrap());
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn a_daemon_that_ends_in_peace_leaves_the_gateway_forwarding() {
+    let (_place, mut farm) = farm();
+    let member = farm.join(0, WireguardGo, Family::V4).unwrap();
+    farm.reach(member).unwrap();
+    let traffic = farm.traffic(member, 200).unwrap();
+    farm.gateway_mut().terminate().unwrap();
+    traffic.wait_for(200, Duration::from_secs(20)).unwrap();
+    // Without a daemon a new client is served too.
+    let late = farm.join(0, WireguardGo, Family::V4).unwrap();
+    farm.reach(late).unwrap();
+    farm.gateway_mut().run().unwrap();
+    traffic.wait_for(200, Duration::from_secs(20)).unwrap();
+    let tally = traffic.stop();
+    assert_eq!(tally.lost, 0, "{tally:?}");
+    assert_eq!(farm.gateway().sessions().unwrap().len(), 2);
+}

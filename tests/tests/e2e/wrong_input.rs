@@ -1,0 +1,204 @@
+//! Wrong input, wrong places, wrong people: a clear answer in a sentence, and
+//! the right exit code (1 failed, 2 bad usage or configuration).
+
+use std::fs;
+use std::time::Duration;
+
+use lab::gate::{self, Place};
+use lab::gateway::{Caller, Config, Gateway, Said, invoke};
+use lab::peer::Implementation::WireguardGo;
+use lab::peer::Pool;
+use lab::{Lab, Options};
+
+use crate::common::PLENTY;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A lab with one concentrator, a configuration for it, and no gateway yet.
+fn lab() -> (Place, Lab, Pool, Config) {
+    let place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = lab.pool("justiz", &[WireguardGo]).unwrap();
+    let config = Config::new(&lab).with_tenant(&pool, PLENTY);
+    (place, lab, pool, config)
+}
+
+/// Writes a configuration file beside the gateway's own; its path.
+fn file(lab: &Lab, text: &str) -> String {
+    let path = lab.dir().join("wrong.toml");
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// The answer has this exit code and all these words, and is fit for people.
+#[track_caller]
+fn answers(said: &Said, codes: &[i32], words: &[&str]) {
+    let text = format!("{}{}", said.out, said.err);
+    println!("{text}");
+    assert!(
+        said.code.is_some_and(|code| codes.contains(&code)),
+        "exit code {:?}: {text}",
+        said.code
+    );
+    for word in words {
+        assert!(text.to_lowercase().contains(&word.to_lowercase()), "no `{word}` in: {text}");
+    }
+    for machine in
+        ["panicked", "RUST_BACKTRACE", "Some(", "Err(", "Os {", "kind:", "src/", "unwrap"]
+    {
+        assert!(!text.contains(machine), "`{machine}` in: {text}");
+    }
+}
+
+fn as_root(lab: &Lab, args: &[&str]) -> Said {
+    invoke(lab.gateway(), Caller::Root, args, DEADLINE).unwrap()
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn an_unknown_key_is_named_with_its_line() {
+    let (_place, lab, _pool, config) = lab();
+    let good = config.to_toml().unwrap();
+    let bad = file(&lab, &good.replace("max_sessions = 4096", "max_sesions = 4096"));
+    for command in ["check", "run"] {
+        answers(
+            &as_root(&lab, &[command, "-c", &bad]),
+            &[2],
+            &["max_sesions", "max_sessions", "wrong.toml"],
+        );
+    }
+    let good = file(&lab, &good);
+    answers(&as_root(&lab, &["check", "-c", &good]), &[0], &[]);
+    answers(&as_root(&lab, &["check", "-c", "/nowhere/x.toml"]), &[1, 2], &["/nowhere/x.toml"]);
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn every_contradiction_in_a_configuration_is_told_at_once() {
+    let (_place, lab, pool, config) = lab();
+    let mut config = config.with_tenant(&pool, 1_000_000);
+    config.tenant[1].name = "finanz".to_owned();
+    config.service[1].name = "vpn-finanz".to_owned();
+    config.service[1].tenant = "finanz".to_owned();
+    config.pool.truncate(1);
+    let path = file(&lab, &config.to_toml().unwrap());
+    // Two services on one listener and on one endpoint, and a quota above the table.
+    answers(
+        &as_root(&lab, &["check", "-c", &path]),
+        &[2],
+        &["203.0.113.10:51820", "vpn-justiz", "vpn-finanz", "1000000", "4096"],
+    );
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn an_interface_that_cannot_do_it_is_named() {
+    let (_place, lab, _pool, config) = lab();
+    let mut nowhere = config.clone();
+    nowhere.gateway.interfaces = vec!["wan0".to_owned(), "wan7".to_owned()];
+    let path = file(&lab, &nowhere.to_toml().unwrap());
+    answers(&as_root(&lab, &["run", "-c", &path]), &[1, 2], &["wan7"]);
+
+    // A driver without native XDP: a dummy interface.
+    lab.gateway().ip(&["link add dum0 type dummy", "link set dum0 up"]).unwrap();
+    let mut weak = config;
+    weak.gateway.interfaces = vec!["dum0".to_owned()];
+    let path = file(&lab, &weak.to_toml().unwrap());
+    answers(&as_root(&lab, &["run", "-c", &path]), &[1, 2], &["dum0", "native", "generic"]);
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn a_second_daemon_on_the_same_bpffs_is_refused() {
+    let (_place, lab, _pool, config) = lab();
+    let gateway = Gateway::start(&lab, &config).unwrap();
+    let mut second = config.clone();
+    second.api.socket = lab.dir().join("second.sock").display().to_string();
+    second.api.metrics = "127.0.0.1:9479".to_owned();
+    let path = file(&lab, &second.to_toml().unwrap());
+    answers(&as_root(&lab, &["run", "-c", &path]), &[1, 2], &["another", &config.gateway.bpffs]);
+    second.gateway.state_dir = lab.dir().join("second").display().to_string();
+    let path = file(&lab, &second.to_toml().unwrap());
+    answers(&as_root(&lab, &["run", "-c", &path]), &[1, 2], &["another", &config.gateway.bpffs]);
+    gateway.call(&["status"]).unwrap();
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn pinned_maps_of_another_shape_are_not_adopted() {
+    let (_place, lab, _pool, config) = lab();
+    let mut gateway = Gateway::start(&lab, &config).unwrap();
+    gateway.terminate().unwrap();
+    let mut larger = config.clone();
+    larger.gateway.max_sessions = 65_536;
+    let path = file(&lab, &larger.to_toml().unwrap());
+    answers(&as_root(&lab, &["run", "-c", &path]), &[1, 2], &["pinned", "unload"]);
+    // What was pinned is as it was.
+    gateway.run().unwrap();
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn a_socket_that_is_not_there_is_named() {
+    let (_place, lab, _pool, _config) = lab();
+    for args in [["status"].as_slice(), &["session", "list"], &["backend", "drain", "wg-1"]] {
+        let all = [["--socket", "/nowhere/api.sock"].as_slice(), args].concat();
+        answers(&as_root(&lab, &all), &[1], &["/nowhere/api.sock", "run"]);
+    }
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn who_has_no_rights_is_told_so() {
+    let (_place, lab, _pool, config) = lab();
+    let gateway = Gateway::start(&lab, &config).unwrap();
+    let nobody = |args: &[&str]| invoke(lab.gateway(), Caller::Nobody, args, DEADLINE).unwrap();
+    let socket = gateway.socket();
+    answers(&nobody(&["--socket", socket, "status"]), &[1], &[socket, "permission"]);
+    let mut other = config;
+    other.gateway.bpffs = "/run/fernpass-nobody/bpf".to_owned();
+    other.gateway.state_dir = "/run/fernpass-nobody/state".to_owned();
+    other.api.socket = "/run/fernpass-nobody/api.sock".to_owned();
+    let path = file(&lab, &other.to_toml().unwrap());
+    answers(&nobody(&["run", "-c", &path]), &[1], &["root"]);
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn a_name_that_matches_nothing_is_named() {
+    let (_place, lab, _pool, config) = lab();
+    let gateway = Gateway::start(&lab, &config).unwrap();
+    let call =
+        |args: &[&str]| as_root(&lab, &[["--socket", gateway.socket()].as_slice(), args].concat());
+    for args in [
+        ["backend", "drain", "wg-77"].as_slice(),
+        &["backend", "undrain", "wg-77"],
+        &["backend", "weight", "wg-77", "5"],
+        &["session", "list", "--tenant", "wg-77"],
+        &["session", "list", "--backend", "wg-77"],
+    ] {
+        answers(&call(args), &[1], &["wg-77"]);
+    }
+    for args in [["session", "show", "00000000deadbeef"], ["session", "kill", "00000000deadbeef"]] {
+        answers(&call(&args), &[1], &["deadbeef"]);
+    }
+    // Errors are JSON too where JSON was asked for.
+    let said = call(&["--json", "backend", "drain", "wg-77"]);
+    answers(&said, &[1], &["wg-77"]);
+    let text = if said.out.trim().is_empty() { &said.err } else { &said.out };
+    assert!(serde_json::from_str::<serde_json::Value>(text).is_ok(), "not JSON: {text}");
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn bad_usage_is_answered_with_the_usage() {
+    let (_place, lab, _pool, _config) = lab();
+    for args in [
+        ["sesion", "list"].as_slice(),
+        &["session", "lst"],
+        &["run"],
+        &["backend", "weight", "wg-1", "x"],
+    ] {
+        answers(&as_root(&lab, args), &[2], &["usage"]);
+    }
+}
