@@ -11,14 +11,24 @@
 //! really there. An index whose sessions may still live is kept, *retired*, until
 //! the daemon lists its endpoints in [`Inputs::released`].
 
+mod apply;
+mod compute;
+mod diff;
+mod indexes;
+pub mod maglev;
 mod nexthop;
+mod paths;
+mod registry;
 mod view;
 mod wanted;
 mod writer;
 
+pub use apply::{ApplyError, apply};
+pub use compute::compute;
+pub use diff::{Step, diff};
+pub use indexes::ModelError;
 pub use nexthop::{NextHop, Vlan};
-pub use view::{
-    Drain, HealthView, Hop, HopKey, Inputs, Load, Overrides, Prefix, RouteView, Status,
-};
-pub use wanted::{Live, Ring, TenantLimits, Wanted, ring_number};
+pub use registry::{EndpointNames, Registry};
+pub use view::{Drain, HealthView, HopKey, Inputs, Load, Overrides, Prefix, RouteView, Status};
+pub use wanted::{KnownHop, Live, Ring, TenantLimits, Wanted, ring_number};
 pub use writer::{TableWriter, WriteError, Written};

@@ -52,8 +52,12 @@ impl NextHop {
     }
 
     /// Writes an element of the table that the kernel program may be reading:
-    /// unusable first, usable again when all fields are there.
+    /// unusable first, usable again when all fields are there. Does nothing
+    /// to an element that already says this.
     pub fn write(&self, to: &abi::NextHop) {
+        if Self::read(to) == *self {
+            return;
+        }
         let word = |mac: &[u8; 6], at: usize| u16::from_ne_bytes([mac[at], mac[at + 1]]);
         let long = |mac: &[u8; 6], at: usize| {
             u32::from_ne_bytes([mac[at], mac[at + 1], mac[at + 2], mac[at + 3]])

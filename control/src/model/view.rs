@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use dataplane::abi::{MAX_NEXTHOPS, MAX_ROUTES};
 use serde::{Deserialize, Serialize};
 
 use super::{NextHop, Wanted};
@@ -98,7 +99,7 @@ impl Load {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteView {
     /// Next hops.
-    pub hops: BTreeMap<HopKey, Hop>,
+    pub hops: BTreeMap<HopKey, NextHop>,
     /// Routes to clients. A route whose next hop is not in `hops` is left to the kernel's stack.
     pub routes: BTreeMap<Prefix, HopKey>,
     /// Interfaces on which XDP may send.
@@ -106,6 +107,28 @@ pub struct RouteView {
     /// Next hop towards each backend's address. One that is missing is left to the kernel's stack.
     pub backends: BTreeMap<IpAddr, HopKey>,
 }
+
+impl RouteView {
+    /// What the tables cannot hold of it, if anything: the kernel's stack, which
+    /// is slower, then forwards what XDP cannot.
+    pub fn excess(&self) -> Option<String> {
+        if self.routes.len() > MAX_ROUTES as usize {
+            return Some(format!(
+                "{} routes do not fit into the route table ({MAX_ROUTES}): answers to clients are forwarded by the kernel's stack",
+                self.routes.len()
+            ));
+        }
+        (self.hops.len() > MAX_HOPS as usize).then(|| {
+            format!(
+                "{} next hops do not fit into their table ({MAX_HOPS}): the rest is forwarded by the kernel's stack",
+                self.hops.len()
+            )
+        })
+    }
+}
+
+/// Next hops of the view that fit: the last index is the stack's.
+pub(super) const MAX_HOPS: u32 = MAX_NEXTHOPS - 1;
 
 /// What makes a next hop the same one while its properties change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,9 +138,6 @@ pub struct HopKey {
     /// The neighbour: a gateway, or the destination itself on a direct route.
     pub neighbour: IpAddr,
 }
-
-/// Properties of a next hop.
-pub type Hop = NextHop;
 
 /// A prefix of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dataplane::abi::{self, AddressKey, Directory, Endpoint, NameKey, RingWord, RouteKey};
 
-use super::NextHop;
+use super::{HopKey, NextHop};
 use crate::config::Family;
 
 /// What all tables hold, or should hold. Sessions and counters are not in it:
@@ -20,7 +20,7 @@ pub struct Wanted {
     /// [`abi::maps::DEVICES`]: interfaces that frames may be sent on.
     pub devices: BTreeSet<u32>,
     /// [`abi::maps::NEXTHOPS`] by next hop index.
-    pub nexthops: BTreeMap<u32, NextHop>,
+    pub nexthops: BTreeMap<u32, KnownHop>,
     /// [`abi::maps::ROUTES`]: prefix to next hop index.
     pub routes: BTreeMap<RouteKey, u32>,
     /// [`abi::maps::ENDPOINTS`] by endpoint index; a retired endpoint has no flags.
@@ -31,6 +31,16 @@ pub struct Wanted {
     pub directory: BTreeMap<AddressKey, Directory>,
     /// The live fields of [`abi::Settings`].
     pub live: Live,
+}
+
+/// A next hop and who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownHop {
+    /// Who it is, so that it keeps its index while it changes. The table does not
+    /// hold this; for one that was read from it, it is not known.
+    pub key: Option<HopKey>,
+    /// What the table holds.
+    pub hop: NextHop,
 }
 
 /// The limits of one tenant.

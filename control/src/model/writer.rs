@@ -2,7 +2,7 @@
 
 use dataplane::abi::{AddressKey, Directory, Endpoint, NameKey, RouteKey};
 
-use super::{Live, NextHop, Ring, TenantLimits, Wanted};
+use super::{KnownHop, Live, Ring, TenantLimits, Wanted};
 
 /// A table could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +27,8 @@ pub trait TableWriter {
     fn tenant(&mut self, index: u32, limits: Option<TenantLimits>) -> Written;
     /// Whether frames may be sent on an interface.
     fn device(&mut self, ifindex: u32, present: bool) -> Written;
-    /// A next hop; `None` zeroes the element. See [`NextHop::write`].
-    fn nexthop(&mut self, index: u32, hop: Option<&NextHop>) -> Written;
+    /// A next hop; `None` zeroes the element. See [`NextHop::write`](super::NextHop::write).
+    fn nexthop(&mut self, index: u32, hop: Option<&KnownHop>) -> Written;
     /// A route to a next hop index; `None` deletes the entry.
     fn route(&mut self, key: RouteKey, nexthop: Option<u32>) -> Written;
     /// An endpoint; `None` zeroes the element.
@@ -72,7 +72,7 @@ impl TableWriter for Wanted {
         Ok(())
     }
 
-    fn nexthop(&mut self, index: u32, hop: Option<&NextHop>) -> Written {
+    fn nexthop(&mut self, index: u32, hop: Option<&KnownHop>) -> Written {
         put(&mut self.nexthops, index, hop.copied())
     }
 

@@ -1,0 +1,233 @@
+//! The pure function from everything that is known to what the tables should hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dataplane::abi::{
+    Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT,
+    KIND_LISTENER, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+};
+use dataplane::checksum;
+
+use super::indexes::{Held, Indexes, ModelError, assign, names, target};
+use super::paths::Paths;
+use super::wanted::{Live, Ring, TenantLimits, Wanted, ring_number};
+use super::{Inputs, Status, maglev};
+use crate::config::{Backend, BackendId, Budget, Config, Family, Listener, Pool, Service};
+
+/// What the tables should hold.
+///
+/// # Errors
+/// There is no index left for something; the tables stay as they are.
+pub fn compute(inputs: &Inputs<'_>) -> Result<Wanted, ModelError> {
+    let held = Held::new(inputs.current, inputs.released);
+    let indexes = assign(inputs.config, &held)?;
+    let paths = Paths::new(inputs.routes, inputs.current);
+    let mut work = Work { inputs, indexes: &indexes, paths: &paths, wanted: Wanted::default() };
+    for service in &inputs.config.services {
+        for listener in &service.listen {
+            work.listener(service, listener);
+        }
+    }
+    work.keep_retired(&held);
+    let mut wanted = work.wanted;
+    wanted.names = names(inputs.config, &indexes, &wanted.endpoints, &held);
+    wanted.tenants = tenants(inputs.config, &indexes, &wanted.endpoints);
+    wanted.live = live(inputs.config);
+    wanted.devices = paths.devices;
+    wanted.nexthops = paths.nexthops;
+    wanted.routes = paths.routes;
+    Ok(wanted)
+}
+
+struct Work<'a> {
+    inputs: &'a Inputs<'a>,
+    indexes: &'a Indexes,
+    paths: &'a Paths,
+    wanted: Wanted,
+}
+
+impl Work<'_> {
+    /// A listener's entry, its ring, and its endpoints with theirs.
+    fn listener(&mut self, service: &Service, listener: &Listener) {
+        let config = self.inputs.config;
+        let Some(pool) = config.pool(&service.pool) else { return };
+        let index = self.indexes.listeners[listener];
+        let entry = Directory {
+            kind: KIND_LISTENER,
+            profile: service.profile.abi() as u8,
+            service: self.indexes.services[&service.name] as u16,
+            tenant: self.indexes.tenants[&service.tenant] as u16,
+            ring: self.ring(pool, listener.family()),
+            index,
+            zero: 0,
+        };
+        let key = |address, port: u16| AddressKey {
+            address,
+            port: port.to_be(),
+            protocol: listener.protocol.number(),
+            zero: 0,
+        };
+        self.wanted.directory.insert(key(listener.address.into(), listener.port), entry);
+        for backend in &pool.backends {
+            let Some((address, port)) = target(backend, listener) else { continue };
+            let id = BackendId::new(&pool.name, &backend.name);
+            let at = index * POOL_STRIDE + self.indexes.backends[&id];
+            let endpoint = self.endpoint(listener, &entry, &id, backend, (address.into(), port));
+            self.wanted.endpoints.insert(
+                at,
+                Endpoint { nexthop: self.paths.towards(address).unwrap_or(NO_NEXTHOP), ..endpoint },
+            );
+            let entry = Directory { kind: KIND_ENDPOINT, ring: 0, index: at, ..entry };
+            self.wanted.directory.insert(key(address.into(), port), entry);
+        }
+    }
+
+    fn endpoint(
+        &self,
+        listener: &Listener,
+        entry: &Directory,
+        id: &BackendId,
+        backend: &Backend,
+        (address, port): (Address, u16),
+    ) -> Endpoint {
+        let vip = Address::from(listener.address);
+        let (vip_port, backend_port) = (listener.port.to_be(), port.to_be());
+        let (address_delta, transport_delta) =
+            checksum::endpoint_delta(vip, vip_port, address, backend_port);
+        let mut flags = 0;
+        if self.is_live(id) {
+            flags |= ENDPOINT_LIVE;
+        }
+        if self.weight(id, backend) > 0 {
+            flags |= ENDPOINT_ACCEPTS;
+        }
+        Endpoint {
+            backend: address,
+            vip,
+            backend_port,
+            vip_port,
+            protocol: listener.protocol.number(),
+            profile: entry.profile,
+            flags,
+            zero: 0,
+            service: entry.service,
+            tenant: entry.tenant,
+            nexthop: NO_NEXTHOP,
+            address_delta,
+            transport_delta,
+            reserved: [0; 2],
+        }
+    }
+
+    fn is_live(&self, id: &BackendId) -> bool {
+        self.inputs.health.get(id) != Some(&Status::Down)
+    }
+
+    /// The backend's share of new sessions: zero if it is to get none.
+    fn weight(&self, id: &BackendId, backend: &Backend) -> u32 {
+        let overrides = self.inputs.overrides;
+        let placeable = self.is_live(id)
+            && !overrides.drained.contains_key(id)
+            && !self.inputs.load.is_full(id);
+        if placeable { overrides.weights.get(id).copied().unwrap_or(backend.weight) } else { 0 }
+    }
+
+    /// The number of the pool's ring for a family, which is built if it was not yet.
+    fn ring(&mut self, pool: &Pool, family: Family) -> u16 {
+        let index = self.indexes.pools[&pool.name];
+        let numbers = [0, 1].map(|buffer| ring_number(index, family, buffer));
+        if let Some(done) = numbers.into_iter().find(|n| self.wanted.rings.contains_key(n)) {
+            return done;
+        }
+        let ids: Vec<_> = pool
+            .backends
+            .iter()
+            .filter(|backend| backend.address_of(family).is_some())
+            .map(|backend| (BackendId::new(&pool.name, &backend.name), backend))
+            .collect();
+        let candidates: Vec<_> = ids
+            .iter()
+            .map(|(id, backend)| maglev::Candidate {
+                name: &id.name,
+                ordinal: self.indexes.backends[id] as u8,
+                weight: self.weight(id, backend),
+            })
+            .collect();
+        let Some(ring) = maglev::ring(&candidates) else { return NO_RING };
+        let number = self.buffer(numbers, &ring);
+        self.wanted.rings.insert(number, ring);
+        number
+    }
+
+    /// The buffer to hold a ring: the one that does already, else one that is not in use.
+    fn buffer(&self, numbers: [u16; 2], ring: &Ring) -> u16 {
+        let current = self.inputs.current;
+        let holds = |number: &u16| current.rings.get(number) == Some(ring);
+        let in_use = |number: u16| {
+            current
+                .directory
+                .values()
+                .any(|entry| entry.kind == KIND_LISTENER && entry.ring == number)
+        };
+        match numbers.into_iter().find(holds) {
+            Some(number) => number,
+            None => numbers.into_iter().find(|number| !in_use(*number)).unwrap_or(numbers[0]),
+        }
+    }
+
+    /// Endpoints that are no longer configured, but to which slots may still
+    /// refer: they forward nothing, and tell whose the sessions were.
+    fn keep_retired(&mut self, held: &Held<'_>) {
+        for (index, endpoint) in &held.tables.endpoints {
+            if !held.released.contains(index) {
+                let retired = Endpoint { flags: 0, nexthop: NO_NEXTHOP, ..*endpoint };
+                self.wanted.endpoints.entry(*index).or_insert(retired);
+            }
+        }
+    }
+}
+
+fn tenants(
+    config: &Config,
+    indexes: &Indexes,
+    endpoints: &BTreeMap<u32, Endpoint>,
+) -> BTreeMap<u32, TenantLimits> {
+    let used: BTreeSet<u16> = endpoints.values().map(|endpoint| endpoint.tenant).collect();
+    let retired = used.into_iter().map(|index| (u32::from(index), TenantLimits::default()));
+    let mut tenants: BTreeMap<_, _> = retired.collect();
+    for tenant in &config.tenants {
+        let limits = TenantLimits {
+            max_sessions: tenant.max_sessions,
+            max_tentative: config.tentative_limit(tenant),
+        };
+        tenants.insert(indexes.tenants[&tenant.name], limits);
+    }
+    tenants
+}
+
+fn live(config: &Config) -> Live {
+    let (budget_cost, budget_burst) = config.limits.unestablished_per_source.map_or((0, 0), budget);
+    Live { budget_cost, budget_burst, max_sessions: config.gateway.max_sessions }
+}
+
+/// A budget in units of 2^10 ns: what a packet costs, and how far ahead a source may be.
+fn budget(budget: Budget) -> (u32, u32) {
+    let rate = u64::from(budget.rate).max(1);
+    // Half of the divisor is added so that it rounds.
+    let cost = ((1_000_000_000 + 512 * rate) / (1024 * rate)).max(1);
+    let ahead = cost * u64::from(budget.burst.saturating_sub(1));
+    (cost as u32, u32::try_from(ahead).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_in_the_tables_units() {
+        // 5 ms are 4882.8 units.
+        assert_eq!(budget(Budget { rate: 200, burst: 400 }), (4883, 4883 * 399));
+        assert_eq!(budget(Budget { rate: 1, burst: 1 }), (976_563, 0));
+        assert_eq!(budget(Budget { rate: 100_000, burst: 2 }), (10, 10));
+    }
+}

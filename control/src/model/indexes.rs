@@ -1,0 +1,266 @@
+//! Gives every name its index: the one it has, or the first that is free.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::Range;
+
+use dataplane::abi::{
+    Address, Endpoint, MAX_LISTENERS, MAX_RINGS, MAX_SERVICES, MAX_TENANTS, NAME_BACKEND,
+    NAME_LISTENER, NAME_LISTENER_POOL, NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, NameKey,
+    POOL_STRIDE,
+};
+
+use super::{Registry, Wanted};
+use crate::config::{Backend, BackendId, Config, Listener, Service};
+
+/// The tables cannot hold what is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// All indexes of a kind are in use.
+    #[error(
+        "no place is left for {what} `{name}`: all {places} are taken, {retired} of them by removed \
+         ones whose sessions are still ending; try again when they are gone"
+    )]
+    NoPlace {
+        /// What it is.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// How many places there are.
+        places: u32,
+        /// How many of them are taken by what is no longer configured.
+        retired: usize,
+    },
+}
+
+/// The index of everything that is configured.
+#[derive(Debug, Default)]
+pub(super) struct Indexes {
+    pub(super) tenants: BTreeMap<String, u32>,
+    pub(super) services: BTreeMap<String, u32>,
+    pub(super) pools: BTreeMap<String, u32>,
+    pub(super) listeners: BTreeMap<Listener, u32>,
+    /// Ordinals in their pools.
+    pub(super) backends: BTreeMap<BackendId, u32>,
+}
+
+/// What the tables hold that a session may refer to: without released endpoints.
+pub(super) struct Held<'a> {
+    pub(super) tables: &'a Wanted,
+    pub(super) registry: Registry<'a>,
+    pub(super) released: BTreeSet<u32>,
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn new(tables: &'a Wanted, released: &BTreeSet<u32>) -> Self {
+        let registry = Registry::of(tables);
+        // One that came back in the meantime is not to be let go of.
+        let released = released.intersection(&registry.retired()).copied().collect();
+        Self { tables, registry, released }
+    }
+
+    /// The endpoint at an index, if a session may refer to it.
+    fn endpoint(&self, index: u32) -> Option<&'a Endpoint> {
+        self.tables.endpoints.get(&index).filter(|_| !self.released.contains(&index))
+    }
+
+    /// The endpoints of a listener that a session may refer to.
+    fn block(&self, listener: u32) -> impl Iterator<Item = &'a Endpoint> {
+        self.registry
+            .block(listener)
+            .filter(|(index, _)| !self.released.contains(index))
+            .map(|(_, endpoint)| endpoint)
+    }
+}
+
+/// The places of one kind while they are being given away.
+struct Places<'a> {
+    what: &'static str,
+    range: Range<u32>,
+    /// Names that have a place, and whether they are live.
+    taken: BTreeMap<u32, (&'a str, bool)>,
+    given: BTreeSet<u32>,
+}
+
+impl<'a> Places<'a> {
+    fn new(what: &'static str, kind: u32, range: Range<u32>, held: &Held<'a>) -> Self {
+        let mut taken = held.registry.all(kind);
+        taken.retain(|index, _| range.contains(index));
+        Self { what, range, taken, given: BTreeSet::new() }
+    }
+
+    /// The place that the name has and that fits, a live one first; else a new one.
+    fn place(&mut self, name: &str, fits: impl Fn(u32) -> bool) -> Result<u32, ModelError> {
+        let own = |(index, (found, live)): (&u32, &(&str, bool))| {
+            (*found == name && fits(*index)).then_some((!live, *index))
+        };
+        let index = match self.taken.iter().filter_map(own).min() {
+            Some((_, index)) => index,
+            None => {
+                let free =
+                    |index: &u32| !self.taken.contains_key(index) && !self.given.contains(index);
+                self.range.clone().find(free).ok_or_else(|| self.no_place(name))?
+            }
+        };
+        self.given.insert(index);
+        Ok(index)
+    }
+
+    fn no_place(&self, name: &str) -> ModelError {
+        ModelError::NoPlace {
+            what: self.what,
+            name: name.to_owned(),
+            places: self.range.len() as u32,
+            retired: self.taken.keys().filter(|index| !self.given.contains(index)).count(),
+        }
+    }
+}
+
+/// Gives everything in the configuration its index.
+pub(super) fn assign(config: &Config, held: &Held<'_>) -> Result<Indexes, ModelError> {
+    let mut out = Indexes::default();
+    let mut places = Places::new("tenant", NAME_TENANT, 0..MAX_TENANTS, held);
+    for tenant in &config.tenants {
+        out.tenants.insert(tenant.name.clone(), places.place(&tenant.name, |_| true)?);
+    }
+    let mut places = Places::new("service", NAME_SERVICE, 0..MAX_SERVICES, held);
+    for service in &config.services {
+        out.services.insert(service.name.clone(), places.place(&service.name, |_| true)?);
+    }
+    let mut places = Places::new("pool", NAME_POOL, 0..MAX_RINGS / 4, held);
+    for pool in &config.pools {
+        out.pools.insert(pool.name.clone(), places.place(&pool.name, |_| true)?);
+    }
+    let mut places = Places::new("listener", NAME_LISTENER, 0..MAX_LISTENERS, held);
+    for service in &config.services {
+        for listener in &service.listen {
+            let fits = |index| keeps_listener(index, service, &out, held);
+            let index = places.place(&listener.to_string(), fits)?;
+            out.listeners.insert(*listener, index);
+        }
+    }
+    for pool in &config.pools {
+        let index = out.pools[&pool.name];
+        let range = index * POOL_STRIDE..(index + 1) * POOL_STRIDE;
+        let mut places = Places::new("backend", NAME_BACKEND, range.clone(), held);
+        let listeners: Vec<_> = listeners_of(config, &pool.name, &out).collect();
+        for backend in &pool.backends {
+            let fits = |place: u32| keeps_backend(place - range.start, backend, &listeners, held);
+            let place = places.place(&backend.name, fits)?;
+            out.backends.insert(BackendId::new(&pool.name, &backend.name), place - range.start);
+        }
+    }
+    Ok(out)
+}
+
+/// The listeners that place on a pool, with their indexes.
+fn listeners_of(
+    config: &Config,
+    pool: &str,
+    indexes: &Indexes,
+) -> impl Iterator<Item = (Listener, u32)> {
+    config
+        .services
+        .iter()
+        .filter(move |service| service.pool == pool)
+        .flat_map(|service| &service.listen)
+        .map(|listener| (*listener, indexes.listeners[listener]))
+}
+
+/// Whether a listener's sessions would still be what they are: a listener that
+/// changes its service, tenant, profile or pool is another one.
+fn keeps_listener(index: u32, service: &Service, indexes: &Indexes, held: &Held<'_>) -> bool {
+    let same = |endpoint: &Endpoint| {
+        u32::from(endpoint.service) == indexes.services[&service.name]
+            && u32::from(endpoint.tenant) == indexes.tenants[&service.tenant]
+            && endpoint.profile == service.profile.abi() as u8
+    };
+    let mut block = held.block(index).peekable();
+    block.peek().is_none()
+        || (block.all(same)
+            && held.registry.name(NAME_LISTENER_POOL, index) == Some(service.pool.as_str()))
+}
+
+/// Whether a backend's sessions would still be what they are: a backend that
+/// changes its address or port is another one.
+fn keeps_backend(
+    ordinal: u32,
+    backend: &Backend,
+    listeners: &[(Listener, u32)],
+    held: &Held<'_>,
+) -> bool {
+    listeners.iter().all(|(listener, index)| {
+        let Some(row) = held.endpoint(index * POOL_STRIDE + ordinal) else { return true };
+        target(backend, listener).is_none_or(|(address, port)| {
+            row.backend == Address::from(address) && row.backend_port == port.to_be()
+        })
+    })
+}
+
+/// The names of all indexes: those that are configured, and those that the
+/// endpoints still refer to.
+pub(super) fn names(
+    config: &Config,
+    indexes: &Indexes,
+    endpoints: &BTreeMap<u32, Endpoint>,
+    held: &Held<'_>,
+) -> BTreeMap<NameKey, String> {
+    let mut names = BTreeMap::new();
+    let mut add = |kind, index, name: &str| {
+        names.insert(NameKey { kind, index }, name.to_owned());
+    };
+    for (name, index) in &indexes.tenants {
+        add(NAME_TENANT, *index, name);
+    }
+    for (name, index) in &indexes.services {
+        add(NAME_SERVICE, *index, name);
+    }
+    for (name, index) in &indexes.pools {
+        add(NAME_POOL, *index, name);
+    }
+    for (id, ordinal) in &indexes.backends {
+        add(NAME_BACKEND, indexes.pools[&id.pool] * POOL_STRIDE + ordinal, &id.name);
+    }
+    for service in &config.services {
+        for listener in &service.listen {
+            let index = indexes.listeners[listener];
+            add(NAME_LISTENER, index, &listener.to_string());
+            add(NAME_LISTENER_POOL, index, &service.pool);
+        }
+    }
+    retired(endpoints, held, &mut names);
+    names
+}
+
+fn retired(
+    endpoints: &BTreeMap<u32, Endpoint>,
+    held: &Held<'_>,
+    names: &mut BTreeMap<NameKey, String>,
+) {
+    let mut keep = |kind: u32, index: u32| {
+        if names.contains_key(&NameKey { kind, index }) {
+            return;
+        }
+        if let Some(name) = held.registry.name(kind, index) {
+            // What a listener's pool is called is told by the listener's own entry.
+            let mark = if kind == NAME_LISTENER_POOL { 0 } else { NAME_RETIRED };
+            names.insert(NameKey { kind: kind | mark, index }, name.to_owned());
+        }
+    };
+    for (index, endpoint) in endpoints {
+        let (listener, ordinal) = (index / POOL_STRIDE, index % POOL_STRIDE);
+        keep(NAME_TENANT, endpoint.tenant.into());
+        keep(NAME_SERVICE, endpoint.service.into());
+        keep(NAME_LISTENER, listener);
+        keep(NAME_LISTENER_POOL, listener);
+        if let Some(pool) = held.registry.listener_pool(listener) {
+            keep(NAME_POOL, pool);
+            keep(NAME_BACKEND, pool * POOL_STRIDE + ordinal);
+        }
+    }
+}
+
+/// Where a listener's packets go on a backend, if it serves the listener's family.
+pub(super) fn target(backend: &Backend, listener: &Listener) -> Option<(IpAddr, u16)> {
+    Some((backend.address_of(listener.family())?, backend.port.unwrap_or(listener.port)))
+}
