@@ -20,10 +20,13 @@ const CAPABILITIES: [(&str, u32); 3] =
 
 /// Fails with a [`LabError::Impossible`] that names everything that is missing.
 pub fn preflight() -> Result<()> {
-    let mut missing = Vec::new();
     if !rustix::process::geteuid().is_root() {
-        missing.push("it needs root, to make network namespaces".to_owned());
-    } else if let Some(status) = read("/proc/self/status") {
+        return Err(LabError::Impossible(
+            "it needs root, for network namespaces and BPF".to_owned(),
+        ));
+    }
+    let mut missing = Vec::new();
+    if let Some(status) = read("/proc/self/status") {
         let lacking = lacking_capabilities(&status);
         if !lacking.is_empty() {
             missing.push(format!("this root lacks {}", lacking.join(", ")));

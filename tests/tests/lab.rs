@@ -47,6 +47,27 @@ fn tunnels_work_and_roam_with_both_implementations_and_families() {
 }
 
 #[test]
+fn a_one_armed_gateway_is_on_the_way_both_ways() {
+    let lab = Lab::new(Options::default()).unwrap();
+    lab.make_one_armed().unwrap();
+    let mut pool = lab.pool("direct", &BOTH[..1]).unwrap();
+    for family in [Family::V4, Family::V6] {
+        let host = lab.host().unwrap();
+        let endpoint = direct(&pool, family);
+        let wg = WgClient::dial(&lab, &host, &mut pool, BOTH[0], endpoint, 0).unwrap();
+        wg.reach(SOON).unwrap();
+    }
+    // What comes from a client through the VIP's route, and answers, pass the gateway's only arm.
+    let capture = Capture::start(lab.gateway()).unwrap();
+    let (host, vip) = (lab.host().unwrap(), plan::vip(0).v4);
+    ping(host.ns(), vip.into(), SOON).unwrap();
+    let source = "198.51.100.77:7".parse().unwrap();
+    let to = plan::listener(0, Family::V4);
+    RawSender::new(lab.inet()).unwrap().send(source, to, b"hello").unwrap();
+    capture.find("the forged packet", SOON, |d| d.destination == to).unwrap();
+}
+
+#[test]
 fn a_flood_with_forged_sources_arrives_at_the_gateway() {
     let lab = Lab::new(Options::default()).unwrap();
     let capture = Capture::start(lab.gateway()).unwrap();

@@ -130,7 +130,7 @@ impl Lab {
 
     /// Puts the Internet beside the concentrators, so that the gateway has one
     /// arm, `lan0`, for both. Its wan interfaces go down.
-    pub(crate) fn make_one_armed(&self) -> Result<()> {
+    pub fn make_one_armed(&self) -> Result<()> {
         let routes = ["203.0.113.0/24", "2001:db8:f::/48", "10.20.0.0/16", "fd00:20::/64"];
         let gone: Vec<String> = routes.iter().map(|route| format!("route del {route}")).collect();
         self.inet.ip(&gone)?;

@@ -3,6 +3,7 @@
 //! and what they must show, are in `lab::scenario`, where the demo has them too.
 
 mod common;
+mod configuration;
 mod operations;
 mod own_traffic;
 mod paths;

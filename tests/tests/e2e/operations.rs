@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
-use lab::scenario::{death, drain, restart, roam, sessions_open};
+use lab::scenario::{death, drain, rebuild, restart, roam, sessions_open};
 
 use crate::common::{MIXED, farm, holds};
 
@@ -68,4 +68,16 @@ fn a_daemon_that_ends_in_peace_leaves_the_gateway_forwarding() {
     let tally = traffic.stop();
     assert_eq!(tally.lost, 0, "{tally:?}");
     assert_eq!(farm.gateway().sessions().unwrap().len(), 2);
+}
+
+#[test]
+#[ignore = "there is no daemon yet"]
+fn a_gateway_without_its_tables_rebuilds_them_from_traffic() {
+    let (_place, mut farm) = farm();
+    for implementation in MIXED {
+        farm.join(0, implementation, Family::V4).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    holds(&rebuild(&mut farm).unwrap());
+    holds(&roam(&mut farm, 0).unwrap());
 }
