@@ -96,14 +96,15 @@ pub struct Health {
 }
 
 impl Health {
-    /// Pings four times a second; dead after three without an answer.
+    /// Pings twice a second; dead after four without an answer. A busy machine
+    /// may keep a living one from answering for a second.
     pub fn quick() -> Self {
         Self {
             probe: "icmp",
-            interval: "250ms".to_owned(),
-            timeout: "200ms".to_owned(),
+            interval: "500ms".to_owned(),
+            timeout: "400ms".to_owned(),
             rise: 2,
-            fall: 3,
+            fall: 4,
         }
     }
 }

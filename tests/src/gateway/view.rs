@@ -20,6 +20,7 @@ pub struct SessionView {
     pub service: String,
     pub backend: String,
     pub client: SocketAddr,
+    pub state: String,
     pub rx_packets: u64,
     pub rx_bytes: u64,
     pub tx_packets: u64,
@@ -72,9 +73,10 @@ impl Counters {
 }
 
 impl Gateway {
-    /// The sessions, in the order of their ids.
+    /// The sessions, in the order of their ids; handshakes in progress are none.
     pub fn sessions(&self) -> Result<Vec<SessionView>> {
         let mut sessions: Vec<SessionView> = self.list("session", "sessions")?;
+        sessions.retain(|session| session.state != "tentative");
         sessions.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(sessions)
     }
@@ -84,9 +86,10 @@ impl Gateway {
         self.list("backend", "backends")
     }
 
-    /// The session of the client at this address.
+    /// The session of the client at this address, but for one that has lost it to another.
     pub fn session_of(&self, client: SocketAddr) -> Result<Option<SessionView>> {
-        Ok(self.sessions()?.into_iter().find(|session| session.client == client))
+        let here = |session: &SessionView| session.client == client && session.state == "open";
+        Ok(self.sessions()?.into_iter().find(here))
     }
 
     /// Waits until the client at this address has a session.
