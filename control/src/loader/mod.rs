@@ -1,1 +1,34 @@
-//! To be written.
+//! The kernel program, its pinned maps, and its links.
+//!
+//! Everything lives under `BPFFS/v<abi>/` ([`Pins`]): one file for each map, `program`,
+//! and `links/if<INDEX>` for each interface. What is pinned outlives the daemon,
+//! so packets are forwarded without one.
+//!
+//! * [`Bpffs`]: the file system, and the lock that keeps a second daemon out.
+//! * [`shape`]: what each map must look like; [`adopt`] refuses any other.
+//! * [`Tables`]: the maps, opened; shared memory where they can be mapped.
+//! * [`Program`]: loading, replacing, attaching.
+//!
+//! `unsafe` is confined to `mapped` (shared memory) and `pod` (keys and values as bytes).
+
+mod bpffs;
+mod error;
+mod mapped;
+mod pins;
+mod pod;
+mod program;
+pub mod shape;
+mod tables;
+mod writer;
+
+pub use bpffs::{Bpffs, Lock};
+pub use error::LoadError;
+pub use mapped::Mapped;
+pub use pins::{Pins, adopt, create};
+pub use program::{Attachment, Info, Program};
+pub use shape::Sizes;
+pub use tables::{Count, Tables};
+pub use writer::Writer;
+
+/// The kernel program, as built with this binary.
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_XDP_OBJECT"));

@@ -1,0 +1,158 @@
+//! What can go wrong between the daemon and the kernel program.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// The kernel program or its maps cannot be loaded, adopted or attached.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Not enough rights.
+    #[error(
+        "{what}: permission denied; Fernpass needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)"
+    )]
+    Rights {
+        /// What was tried.
+        what: String,
+    },
+    /// The kernel has no bpffs, or it cannot be mounted.
+    #[error("{path} is no bpffs and none can be mounted there: {source}")]
+    Bpffs {
+        /// The configured place.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The place is under another kind of file system's files.
+    #[error("cannot use {path}: {source}")]
+    Path {
+        /// The place.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another daemon has the maps.
+    #[error(
+        "another fernpass daemon uses {path}; stop it first, or give this gateway another `bpffs`"
+    )]
+    Locked {
+        /// The bpffs directory.
+        path: PathBuf,
+    },
+    /// Nothing is pinned there.
+    #[error("nothing is loaded under {path}; `fernpass load` or `fernpass run` does that")]
+    NotLoaded {
+        /// The bpffs directory.
+        path: PathBuf,
+    },
+    /// A pinned map of another shape.
+    #[error(
+        "the pinned map {path} has another shape: {found}, wanted {wanted}; `fernpass unload` takes it away (sessions are then learned again from traffic)"
+    )]
+    Shape {
+        /// The pin.
+        path: PathBuf,
+        /// As it is.
+        found: String,
+        /// As it should be.
+        wanted: String,
+    },
+    /// A pin is missing or cannot be opened.
+    #[error("cannot open {path}: {reason}")]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// No such interface.
+    #[error("there is no interface `{name}`{hint}")]
+    NoInterface {
+        /// As asked for.
+        name: String,
+        /// What there is.
+        hint: String,
+    },
+    /// The driver cannot run XDP programs.
+    #[error(
+        "interface {name} has no native XDP: {reason}; `xdp_mode = \"generic\"` works everywhere, but slowly"
+    )]
+    NoNative {
+        /// The interface.
+        name: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// Somebody else's program is there.
+    #[error(
+        "interface {name} has another XDP program already; `ip link set dev {name} xdp off` removes it"
+    )]
+    Busy {
+        /// The interface.
+        name: String,
+    },
+    /// The interface is not attached.
+    #[error("fernpass is not attached to {name}")]
+    NotAttached {
+        /// The interface.
+        name: String,
+    },
+    /// The kernel refused.
+    #[error("{what}: {reason}")]
+    Kernel {
+        /// What was tried.
+        what: String,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    /// A refusal, with its whole chain of causes.
+    pub(super) fn kernel(
+        what: impl Into<String>,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        let what = what.into();
+        match os_error(error) {
+            Some(libc::EPERM | libc::EACCES) if !rustix::process::geteuid().is_root() => {
+                Self::Rights { what }
+            }
+            _ => Self::Kernel { what, reason: Chain(error).to_string() },
+        }
+    }
+}
+
+/// The errno at the bottom of an error.
+pub(super) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.raw_os_error();
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// An error and its causes, without what is said twice.
+pub(super) struct Chain<'a>(pub(super) &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = String::new();
+        let mut next = Some(self.0);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                if !said.is_empty() {
+                    said += ": ";
+                }
+                // A verifier log is for `fernpass bpf-info`, not for one line.
+                said += text.lines().next().unwrap_or_default();
+            }
+            next = error.source();
+        }
+        f.write_str(&said)
+    }
+}

@@ -1,0 +1,164 @@
+//! Making the pinned maps, and adopting those of an earlier daemon.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use aya::EbpfLoader;
+use aya::maps::MapInfo;
+use dataplane::abi::{ABI_VERSION, Settings, maps};
+
+use super::error::{Chain, os_error};
+use super::mapped::Mapped;
+use super::shape::{SHAPES, Shape, Sizes};
+use super::tables::{Tables, open};
+use super::{Bpffs, LoadError, OBJECT};
+
+/// Where things are pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    dir: PathBuf,
+}
+
+impl Pins {
+    /// The pins of this ABI version under a bpffs.
+    pub fn under(bpffs: &Bpffs) -> Self {
+        Self { dir: bpffs.path().join(format!("v{ABI_VERSION}")) }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A map's pin.
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The program's pin.
+    pub fn program(&self) -> PathBuf {
+        self.dir.join("program")
+    }
+
+    /// The directory of the links.
+    pub fn links(&self) -> PathBuf {
+        self.dir.join("links")
+    }
+
+    /// An interface's link. By index, because a bpffs allows no dots in names.
+    pub fn link(&self, ifindex: u32) -> PathBuf {
+        self.links().join(format!("if{ifindex}"))
+    }
+
+    /// Interfaces with a pinned link, by index.
+    pub fn linked(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(self.links()) else { return Vec::new() };
+        let index = |name: &str| name.strip_prefix("if")?.parse().ok();
+        let mut all: Vec<u32> =
+            entries.flatten().filter_map(|entry| index(entry.file_name().to_str()?)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Whether maps are pinned.
+    pub fn exist(&self) -> bool {
+        self.dir.is_dir()
+    }
+
+    /// Takes everything away: links first, which takes the program off the interfaces.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub fn remove(&self) -> Result<(), LoadError> {
+        let links = self.links();
+        for dir in [&links, &self.dir] {
+            if dir.is_dir() {
+                fs::remove_dir_all(dir)
+                    .map_err(|source| LoadError::Path { path: dir.clone(), source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the maps, empty, and pins them: all of them, or none.
+///
+/// # Errors
+/// The kernel refuses (memory, rights), or the pins cannot be made.
+pub fn create(bpffs: &Bpffs, pins: &Pins, sizes: Sizes) -> Result<Tables, LoadError> {
+    let staging = Pins { dir: bpffs.path().join(format!("v{ABI_VERSION}-new")) };
+    // A daemon that was killed here left it.
+    staging.remove()?;
+    let path = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| LoadError::Path { path, source }
+    };
+    fs::create_dir(staging.dir()).map_err(path(staging.dir()))?;
+    fs::create_dir(staging.links()).map_err(path(&staging.links()))?;
+    let mut loader = loader(&staging);
+    for (name, entries) in sizes.entries() {
+        loader.map_max_entries(name, entries);
+    }
+    loader.load(OBJECT).map_err(|e| LoadError::kernel("making the maps", &e))?;
+    let settings: Mapped<Settings> = open(&staging, maps::SETTINGS)?;
+    initialise(&settings[0], sizes).map_err(path(Path::new("/dev/urandom")))?;
+    check(&staging)?;
+    fs::rename(staging.dir(), pins.dir()).map_err(path(pins.dir()))?;
+    Tables::open(pins)
+}
+
+/// Opens the pinned maps, if there are any, and have the right shapes.
+///
+/// # Errors
+/// One is missing, or has another shape.
+pub fn adopt(pins: &Pins) -> Result<Option<Tables>, LoadError> {
+    if !pins.exist() {
+        return Ok(None);
+    }
+    check(pins)?;
+    Tables::open(pins).map(Some)
+}
+
+/// A loader that uses the pinned maps, or makes and pins them.
+pub(super) fn loader(pins: &Pins) -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    for (name, _) in SHAPES {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    loader
+}
+
+fn check(pins: &Pins) -> Result<(), LoadError> {
+    for (name, wanted) in SHAPES {
+        let path = pins.map(name);
+        let info = MapInfo::from_pin(&path).map_err(|e| {
+            if os_error(&e) == Some(libc::EACCES) || os_error(&e) == Some(libc::EPERM) {
+                return LoadError::Rights { what: format!("opening {}", path.display()) };
+            }
+            LoadError::Pin { path: path.clone(), reason: Chain(&e).to_string() }
+        })?;
+        let found = Shape::of(&info);
+        if !wanted.admits(&found) {
+            let wanted = Shape { entries: wanted.entries.or(found.entries), ..wanted }.to_string();
+            return Err(LoadError::Shape { path, found: found.to_string(), wanted });
+        }
+    }
+    Ok(())
+}
+
+/// The fields of the settings that are fixed for the life of the maps.
+fn initialise(settings: &Settings, sizes: Sizes) -> io::Result<()> {
+    let mut key = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
+    let key = u128::from_ne_bytes(key);
+    settings.hash_key[0].set(key as u64);
+    settings.hash_key[1].set((key >> 64) as u64);
+    settings.slot_mask.set(sizes.slots - 1);
+    settings.overflow_mask.set(sizes.overflow - 1);
+    settings.id_mask.set(sizes.ids - 1);
+    settings.hint_mask.set(sizes.hints - 1);
+    settings.max_sessions.set(sizes.sessions());
+    settings.route_generation.set(1);
+    Ok(())
+}

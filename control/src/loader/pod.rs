@@ -1,0 +1,29 @@
+//! Keys and values of the maps that are read and written by system call.
+
+use dataplane::abi;
+
+macro_rules! pod {
+    ($($(#[$doc:meta])* $name:ident($inner:ty);)*) => {$(
+        $(#[$doc])*
+        #[repr(transparent)]
+        #[derive(Clone, Copy)]
+        pub(super) struct $name(pub(super) $inner);
+
+        // SAFETY: `repr(transparent)` over a type of the ABI, all of which are `repr(C)` integers
+        // without padding and valid for every bit pattern (see `dataplane::abi`).
+        unsafe impl aya::Pod for $name {}
+    )*};
+}
+
+pod! {
+    /// Key of the directory.
+    PodAddressKey(abi::AddressKey);
+    /// Value of the directory.
+    PodDirectory(abi::Directory);
+    /// An endpoint.
+    PodEndpoint(abi::Endpoint);
+    /// Key of the names.
+    PodNameKey(abi::NameKey);
+    /// A name.
+    PodName(abi::Name);
+}

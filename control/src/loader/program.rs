@@ -1,0 +1,182 @@
+//! The kernel program: loaded, pinned, attached.
+
+use std::fs;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::xdp::{XdpLink, XdpMode as Mode};
+use aya::programs::{ProgramError, ProgramInfo, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use serde::Serialize;
+
+use super::error::{Chain, os_error};
+use super::pins::loader;
+use super::{LoadError, OBJECT, Pins};
+use crate::config::XdpMode;
+
+const NAME: &str = "fernpass";
+
+/// The loaded program, with the pinned maps.
+#[derive(Debug)]
+pub struct Program {
+    ebpf: Ebpf,
+    pins: Pins,
+    id: u32,
+}
+
+/// What is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// The program was attached.
+    New,
+    /// An earlier program's link now has this one: not a packet was missed.
+    Replaced,
+}
+
+/// Figures of the program, as the kernel tells them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Info {
+    /// Instructions the verifier processed.
+    pub verified_instructions: u32,
+    /// Bytes of the translated program.
+    pub translated_bytes: u32,
+    /// Instructions of the object (eight bytes each) as translated.
+    pub instructions: u32,
+}
+
+impl Program {
+    /// Loads the program of this binary, which uses the pinned maps, and pins it.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn load(pins: &Pins) -> Result<Self, LoadError> {
+        let mut ebpf = loader(pins)
+            .load(OBJECT)
+            .map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
+        let xdp = xdp(&mut ebpf)?;
+        xdp.load().map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
+        let id = info(xdp)?.id();
+        let path = pins.program();
+        if path.exists() {
+            fs::remove_file(&path)
+                .map_err(|source| LoadError::Path { path: path.clone(), source })?;
+        }
+        xdp.pin(&path).map_err(|e| LoadError::kernel("pinning the kernel program", &e))?;
+        Ok(Self { ebpf, pins: pins.clone(), id })
+    }
+
+    /// Loads the program with maps of its own, and without pins: for its figures.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn examine() -> Result<Info, LoadError> {
+        let mut ebpf = EbpfLoader::new()
+            .load(OBJECT)
+            .map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
+        let xdp = xdp(&mut ebpf)?;
+        xdp.load().map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
+        let info = info(xdp)?;
+        let translated_bytes = info.size_translated().unwrap_or_default();
+        Ok(Info {
+            verified_instructions: info.verified_instruction_count().unwrap_or_default(),
+            translated_bytes,
+            instructions: translated_bytes / 8,
+        })
+    }
+
+    /// The kernel's number for it, as `bpftool prog` and `ip link` show it.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Attaches the program to an interface, or swaps it into the link that an earlier
+    /// daemon pinned.
+    ///
+    /// # Errors
+    /// The interface cannot run it, or runs another.
+    pub fn attach(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        mode: XdpMode,
+    ) -> Result<Attachment, LoadError> {
+        let path = self.pins.link(ifindex);
+        if path.exists() {
+            // The link of an interface that was deleted leads nowhere (ENOLINK).
+            if self.swap(&path).is_ok() {
+                return Ok(Attachment::Replaced);
+            }
+            fs::remove_file(&path)
+                .map_err(|source| LoadError::Path { path: path.clone(), source })?;
+        }
+        let mode = match mode {
+            XdpMode::Native => Mode::Driver,
+            XdpMode::Generic => Mode::Skb,
+        };
+        let xdp = xdp(&mut self.ebpf)?;
+        let refused = |e: ProgramError| refusal(name, mode, &e);
+        let id = xdp.attach_to_if_index(ifindex, mode).map_err(refused)?;
+        let link = xdp.take_link(id).map_err(refused)?;
+        // aya falls back to an attachment that ends with the process: not to be had here.
+        let link = FdLink::try_from(link).map_err(|_| LoadError::Kernel {
+            what: format!("attaching to {name}"),
+            reason: "the kernel offers no bpf_link for XDP (Linux 5.9 does)".to_owned(),
+        })?;
+        link.pin(&path)
+            .map_err(|e| LoadError::kernel(format!("pinning the link to {name}"), &e))?;
+        Ok(Attachment::New)
+    }
+
+    /// Takes the program off an interface.
+    ///
+    /// # Errors
+    /// It is not attached there, or the pin cannot be removed.
+    pub fn detach(pins: &Pins, name: &str, ifindex: u32) -> Result<(), LoadError> {
+        let path = pins.link(ifindex);
+        if !path.exists() {
+            return Err(LoadError::NotAttached { name: name.to_owned() });
+        }
+        fs::remove_file(&path).map_err(|source| LoadError::Path { path, source })
+    }
+
+    /// Puts this program into a pinned link.
+    fn swap(&mut self, path: &Path) -> Result<(), LoadError> {
+        let failed = |e: LinkError| LoadError::kernel("opening a pinned link", &e);
+        let link = PinnedLink::from_pin(path).map_err(failed)?;
+        let link = XdpLink::try_from(FdLink::from(link)).map_err(failed)?;
+        let xdp = xdp(&mut self.ebpf)?;
+        let failed = |e: ProgramError| LoadError::kernel("replacing the program of a link", &e);
+        let id = xdp.attach_to_link(link).map_err(failed)?;
+        // The pin keeps it attached; the handle is not needed.
+        drop(xdp.take_link(id).map_err(failed)?);
+        Ok(())
+    }
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
+    let missing = || LoadError::Kernel {
+        what: "loading the kernel program".to_owned(),
+        reason: format!("the object has no XDP program `{NAME}`"),
+    };
+    ebpf.program_mut(NAME).and_then(|program| program.try_into().ok()).ok_or_else(missing)
+}
+
+fn info(xdp: &Xdp) -> Result<ProgramInfo, LoadError> {
+    xdp.info().map_err(|e| LoadError::kernel("asking about the kernel program", &e))
+}
+
+/// Why an interface did not take the program.
+fn refusal(name: &str, mode: Mode, error: &ProgramError) -> LoadError {
+    let name = name.to_owned();
+    match os_error(error) {
+        Some(libc::EOPNOTSUPP) if matches!(mode, Mode::Driver) => {
+            LoadError::NoNative { name, reason: "its driver does not support it".to_owned() }
+        }
+        Some(libc::ERANGE | libc::EINVAL) if matches!(mode, Mode::Driver) => LoadError::NoNative {
+            name,
+            reason: format!("its driver refuses ({}); too large an MTU?", Chain(error)),
+        },
+        Some(libc::EBUSY | libc::EEXIST) => LoadError::Busy { name },
+        _ => LoadError::kernel(format!("attaching to {name}"), error),
+    }
+}

@@ -1,0 +1,194 @@
+//! What each map must look like. A map of another shape under the same name was made
+//! by something else: adopting it would read garbage as sessions.
+
+use std::fmt;
+
+use aya::maps::{MapInfo, MapType};
+use dataplane::abi::{self, maps};
+use dataplane::reason;
+
+/// Sizes of the tables that depend on the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Primary slots, a power of two.
+    pub slots: u32,
+    /// Overflow slots, a power of two.
+    pub overflow: u32,
+    /// Buckets of the id index, a power of two.
+    pub ids: u32,
+    /// Buckets of the hints, a power of two.
+    pub hints: u32,
+}
+
+impl Sizes {
+    /// Sizes for a number of sessions: the table is at most half full, so that nearly
+    /// every session lies in its home slot; an id bucket (eight entries) for each session,
+    /// which has up to six ids; two hints for each.
+    pub fn for_sessions(max_sessions: u64) -> Self {
+        let pow2 =
+            |n: u64, least: u32| u32::try_from(n.next_power_of_two()).unwrap_or(1 << 31).max(least);
+        let slots = pow2(2 * max_sessions, 1024);
+        Self {
+            slots,
+            overflow: (slots / 64).max(64),
+            ids: pow2(max_sessions, 512),
+            hints: pow2(max_sessions / 4, 128),
+        }
+    }
+
+    /// Sessions that fit well: half of the primary slots.
+    pub fn sessions(&self) -> u64 {
+        u64::from(self.slots / 2)
+    }
+
+    /// Bytes of all maps that grow with the number of sessions.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.slots + self.overflow) * size_of::<abi::Slot>() as u64
+            + u64::from(self.ids + self.hints) * size_of::<abi::Bucket>() as u64
+    }
+
+    /// The maps whose sizes these are.
+    pub(super) fn entries(&self) -> [(&'static str, u32); 3] {
+        [
+            (maps::SLOTS, self.slots + self.overflow),
+            (maps::IDS, self.ids),
+            (maps::HINTS, self.hints),
+        ]
+    }
+}
+
+/// `BPF_F_NO_PREALLOC` (linux/bpf.h).
+const NO_PREALLOC: u32 = 1;
+/// `BPF_F_RDONLY_PROG` (linux/bpf.h), which the kernel sets on a devmap by itself.
+const RDONLY_PROG: u32 = 1 << 7;
+/// `BPF_F_MMAPABLE` (linux/bpf.h).
+const MMAPABLE: u32 = 1 << 10;
+
+/// The shape of a map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// Its type.
+    pub kind: MapType,
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes of a value.
+    pub value: u32,
+    /// Most entries; `None`: depends on the configuration.
+    pub entries: Option<u32>,
+    /// Flags, as in linux/bpf.h.
+    pub flags: u32,
+}
+
+impl Shape {
+    /// The shape of an existing map.
+    pub(super) fn of(info: &MapInfo) -> Self {
+        Self {
+            kind: info.map_type().unwrap_or(MapType::Unspecified),
+            key: info.key_size(),
+            value: info.value_size(),
+            entries: Some(info.max_entries()),
+            flags: info.map_flags() & !RDONLY_PROG,
+        }
+    }
+
+    /// Whether a map of shape `found` can be used as one of this shape.
+    pub fn admits(&self, found: &Self) -> bool {
+        *found == Self { entries: self.entries.or(found.entries), ..*self }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = format!("{:?}", self.kind).to_lowercase();
+        write!(f, "{kind} of {}+{} bytes", self.key, self.value)?;
+        if let Some(entries) = self.entries {
+            write!(f, ", {entries} entries")?;
+        }
+        write!(f, ", flags {:#x}", self.flags)
+    }
+}
+
+const fn array<T>(entries: Option<u32>) -> Shape {
+    Shape { kind: MapType::Array, key: 4, value: size_of::<T>() as u32, entries, flags: MMAPABLE }
+}
+
+const fn hash<K, V>(entries: u32) -> Shape {
+    Shape {
+        kind: MapType::Hash,
+        key: size_of::<K>() as u32,
+        value: size_of::<V>() as u32,
+        entries: Some(entries),
+        flags: NO_PREALLOC,
+    }
+}
+
+/// All maps and their shapes.
+pub const SHAPES: [(&str, Shape); 14] = [
+    (maps::SETTINGS, array::<abi::Settings>(Some(1))),
+    (
+        maps::DIRECTORY,
+        hash::<abi::AddressKey, abi::Directory>(abi::MAX_ENDPOINTS + 2 * abi::MAX_LISTENERS),
+    ),
+    (maps::ENDPOINTS, array::<abi::Endpoint>(Some(abi::MAX_ENDPOINTS))),
+    (maps::TENANTS, array::<abi::Tenant>(Some(abi::MAX_TENANTS))),
+    (maps::RINGS, array::<abi::RingWord>(Some(abi::MAX_RINGS * abi::RING_WORDS))),
+    (maps::NEXTHOPS, array::<abi::NextHop>(Some(abi::MAX_NEXTHOPS))),
+    (
+        maps::ROUTES,
+        Shape {
+            kind: MapType::LpmTrie,
+            key: size_of::<abi::RouteKey>() as u32,
+            value: 4,
+            entries: Some(abi::MAX_ROUTES),
+            flags: NO_PREALLOC,
+        },
+    ),
+    (
+        maps::DEVICES,
+        Shape { kind: MapType::DevMapHash, key: 4, value: 8, entries: Some(256), flags: 0 },
+    ),
+    (maps::SLOTS, array::<abi::Slot>(None)),
+    (maps::IDS, array::<abi::Bucket>(None)),
+    (maps::HINTS, array::<abi::Bucket>(None)),
+    (maps::BUDGETS, array::<u64>(Some(abi::BUDGET_SLOTS))),
+    (
+        maps::COUNTERS,
+        Shape {
+            kind: MapType::PerCpuArray,
+            key: 4,
+            value: 8,
+            entries: Some(reason::COUNT),
+            flags: 0,
+        },
+    ),
+    (maps::NAMES, hash::<abi::NameKey, abi::Name>(abi::MAX_ENDPOINTS + 4096)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_keep_the_table_half_full_and_within_the_memory_budget() {
+        for sessions in [60_000, 131_072, 1_000_000] {
+            let sizes = Sizes::for_sessions(sessions);
+            assert!(u64::from(sizes.slots) >= 2 * sessions);
+            assert!(sizes.sessions() >= sessions);
+            assert!(sizes.slots.is_power_of_two() && sizes.overflow.is_power_of_two());
+        }
+        let million = Sizes::for_sessions(1 << 20);
+        assert!(million.bytes() / (1 << 20) <= 352, "{}", million.bytes() / (1 << 20));
+        assert_eq!(
+            Sizes::for_sessions(1),
+            Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 }
+        );
+    }
+
+    #[test]
+    fn a_shape_tells_what_it_is() {
+        let (_, slots) = SHAPES[8];
+        assert_eq!(slots.to_string(), "array of 4+128 bytes, flags 0x400");
+        assert!(slots.admits(&Shape { entries: Some(17), ..slots }));
+        assert!(!slots.admits(&Shape { value: 64, entries: Some(17), ..slots }));
+    }
+}

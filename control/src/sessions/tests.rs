@@ -1,0 +1,161 @@
+//! The scan, on tables in ordinary memory.
+
+use std::time::{Duration, SystemTime};
+
+use dataplane::abi::{Slot, ticks};
+use dataplane::table::host::{HostTables, Sizes};
+use dataplane::table::slot;
+
+use super::keeper::Memory;
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 1000 * SECOND;
+
+impl<'a> From<&'a HostTables> for Memory<'a> {
+    fn from(t: &'a HostTables) -> Self {
+        Self { settings: &t.settings, slots: &t.slots, ids: &t.ids, tenants: &t.tenants }
+    }
+}
+
+/// Endpoint `n` is of tenant `n % 2`; sessions on endpoint 9 end.
+struct Rules;
+
+impl Policy for Rules {
+    fn fate(&self, session: &Record) -> Fate {
+        if session.endpoint == 9 { Fate::End } else { Fate::Idle(Duration::from_secs(60)) }
+    }
+
+    fn tenant(&self, endpoint: u32) -> Option<u32> {
+        Some(endpoint % 2)
+    }
+}
+
+fn at(seconds: u64) -> Clock {
+    Clock { monotonic: START + seconds * SECOND, wall: SystemTime::now() }
+}
+
+/// Puts a session into a slot, and into the counts.
+fn put(t: &HostTables, index: u32, state: u8, endpoint: u32) {
+    let slot: &Slot = &t.slots[index as usize];
+    slot.endpoint.set(endpoint);
+    slot.port.set(1000 + index as u16);
+    slot.opened.set(START);
+    slot.last_rx.set(ticks(START));
+    slot.rx_packets.set(10);
+    slot.tx_bytes.set(500);
+    let word = 1 << 32 | u64::from(state);
+    slot.identity.set(slot::identity(index, word));
+    slot.state.store(word);
+    t.settings.used.add(1);
+    let tenant = &t.tenants[endpoint as usize % 2];
+    if slot::is_open(word) {
+        tenant.sessions.add(1)
+    } else {
+        tenant.tentative.add(1)
+    };
+}
+
+fn state(t: &HostTables, index: u32) -> u8 {
+    slot::state(t.slots[index as usize].state.load())
+}
+
+#[test]
+fn silent_sessions_end_and_others_stay() {
+    let t = HostTables::new(Sizes::default());
+    put(&t, 3, slot::OPEN, 0);
+    put(&t, 5, slot::OPEN, 1);
+    let mut keeper = Keeper::default();
+    // The second is heard of again.
+    t.slots[5].last_tx.set(ticks(START + 50 * SECOND));
+
+    let scan = keeper.scan(&t, &at(59), &Rules);
+    assert_eq!((scan.ended, scan.open[&0], scan.open[&1]), (0, 1, 1));
+    let scan = keeper.scan(&t, &at(61), &Rules);
+    assert_eq!(scan.ended, 1);
+    assert_eq!(scan.open.get(&0), None);
+    assert!(scan.referred.contains(&0), "a slot in quarantine still refers to its endpoint");
+    assert_eq!((state(&t, 3), state(&t, 5)), (slot::RETIRED, slot::OPEN));
+    assert_eq!(t.tenants[0].sessions.load(), 0);
+    assert_eq!(t.tenants[1].sessions.load(), 1);
+    assert_eq!(t.settings.used.load(), 1);
+    assert_eq!((t.tenants[0].ended.get(), t.tenants[0].ended_rx_packets.get()), (1, 10));
+    assert_eq!(t.tenants[0].ended_tx_bytes.get(), 500);
+}
+
+#[test]
+fn a_retired_slot_rests_for_a_second_and_becomes_empty() {
+    let t = HostTables::new(Sizes::default());
+    put(&t, 3, slot::OPEN, 9);
+    let mut keeper = Keeper::default();
+    assert_eq!(keeper.scan(&t, &at(0), &Rules).ended, 1);
+    let soon = Clock { monotonic: START + SECOND / 2, ..at(0) };
+    let scan = keeper.scan(&t, &soon, &Rules);
+    assert_eq!((state(&t, 3), scan.referred.len()), (slot::RETIRED, 1));
+    let scan = keeper.scan(&t, &at(1), &Rules);
+    assert_eq!((state(&t, 3), scan.freed, scan.referred.len()), (slot::EMPTY, 1, 0));
+}
+
+#[test]
+fn a_slot_that_the_kernel_retired_rests_too_and_its_id_is_forgotten() {
+    let t = HostTables::new(Sizes::default());
+    put(&t, 3, slot::OPEN, 0);
+    // What a move leaves.
+    let word = t.slots[3].state.load();
+    assert!(slot::transition(&t.slots[3], word, slot::RETIRED));
+    t.ids[0].0[2].store(7 << 32 | 4);
+    let mut keeper = Keeper::default();
+    let scan = keeper.scan(&t, &at(10), &Rules);
+    assert_eq!((state(&t, 3), scan.unlearned), (slot::RETIRED, 1));
+    // A slot that was given out again meanwhile is seen anew.
+    t.slots[3].state.store(2 << 32 | u64::from(slot::RETIRED));
+    keeper.scan(&t, &at(20), &Rules);
+    assert_eq!(state(&t, 3), slot::RETIRED);
+    keeper.scan(&t, &at(21), &Rules);
+    assert_eq!(state(&t, 3), slot::EMPTY);
+}
+
+#[test]
+fn tentative_sessions_live_fifteen_seconds() {
+    let t = HostTables::new(Sizes::default());
+    put(&t, 3, slot::TENTATIVE, 1);
+    let mut keeper = Keeper::default();
+    let scan = keeper.scan(&t, &at(14), &Rules);
+    assert_eq!((scan.ended, scan.tentative[&1]), (0, 1));
+    assert_eq!(keeper.scan(&t, &at(15), &Rules).ended, 1);
+    assert_eq!((t.tenants[1].tentative.load(), t.settings.used.load()), (0, 0));
+    assert_eq!(t.tenants[1].ended.get(), 0, "it never was a session");
+}
+
+#[test]
+fn a_session_that_moves_is_listed_once() {
+    let t = HostTables::new(Sizes::default());
+    put(&t, 3, slot::OPEN, 0);
+    put(&t, 8, slot::OPEN, 0);
+    t.slots[8].identity.set(t.slots[3].identity.get());
+    t.slots[8].moves.set(1);
+    let list = Reader::new(&t.slots).list();
+    assert_eq!(list.iter().map(|r| (r.index, r.moves)).collect::<Vec<_>>(), [(8, 1)]);
+    assert_eq!(Reader::new(&t.slots).find(list[0].identity).unwrap().index, 8);
+}
+
+#[test]
+fn counts_that_a_crash_left_wrong_are_corrected() {
+    let t = HostTables::new(Sizes::default());
+    put(&t, 3, slot::OPEN, 0);
+    put(&t, 4, slot::TENTATIVE, 1);
+    let tenant = |endpoint| Some(endpoint % 2);
+    assert!(Recount::take(&t, &tenant).unwrap().is_right());
+    // Ended by a daemon that was killed before it lowered the counts.
+    t.tenants[0].sessions.add(2);
+    t.tenants[1].tentative.add(1);
+    t.settings.used.add(3);
+    let recount = Recount::take(&t, &tenant).unwrap();
+    assert_eq!(recount.tenants[&0], Drift { open: 2, tentative: 0 });
+    recount.correct(&t);
+    assert!(Recount::take(&t, &tenant).unwrap().is_right());
+    assert_eq!((t.tenants[0].sessions.load(), t.tenants[1].tentative.load()), (1, 1));
+    // While a slot is being written, nobody knows.
+    t.slots[9].state.store(u64::from(slot::CLAIMED));
+    assert_eq!(Recount::take(&t, &tenant), None);
+}

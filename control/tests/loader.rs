@@ -1,0 +1,153 @@
+//! The loader against the real kernel: maps made, adopted, refused. Needs root.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use control::loader::{Bpffs, LoadError, Pins, Program, Sizes, Writer, adopt, create, shape};
+use control::model::{Live, TableWriter as _, TenantLimits};
+use dataplane::abi::{self, Address, AddressKey, NameKey, RouteKey};
+
+/// A bpffs of the test's own, which goes with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let dir = PathBuf::from(format!("/run/fernpass-test-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn bpffs(&self) -> Bpffs {
+        Bpffs::prepare(&self.0.join("bpf")).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.join("bpf")).status();
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const SIZES: Sizes = Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 };
+
+#[test]
+fn tables_are_made_whole_adopted_as_they_are_and_taken_away() {
+    let scratch = Scratch::new("adopt");
+    let bpffs = scratch.bpffs();
+    let pins = Pins::under(&bpffs);
+    assert!(adopt(&pins).unwrap().is_none());
+
+    let tables = Arc::new(create(&bpffs, &pins, SIZES).unwrap());
+    assert_eq!(tables.sizes(), SIZES);
+    assert_eq!(tables.slots.len(), 1024 + 64);
+    let key = tables.settings().hash_key[0].get();
+    assert_ne!(key, 0, "the hash key is random");
+    assert!(!bpffs.path().join("v1-new").exists());
+    for (name, _) in shape::SHAPES {
+        assert!(pins.map(name).exists(), "{name}");
+    }
+
+    let mut writer = Writer::open(&pins, Arc::clone(&tables)).unwrap();
+    let name = NameKey { kind: abi::NAME_TENANT, index: 3 };
+    let vip = AddressKey {
+        address: Address::from(std::net::IpAddr::from([203, 0, 113, 10])),
+        port: 51820u16.to_be(),
+        protocol: 17,
+        zero: 0,
+    };
+    let listener = abi::Directory { kind: abi::KIND_LISTENER, ring: 2, ..Default::default() };
+    let route = RouteKey { prefix_len: 96, address: Address::v4(0) };
+    writer.name(name, Some("justiz")).unwrap();
+    writer.tenant(3, Some(TenantLimits { max_sessions: 7, max_tentative: 2 })).unwrap();
+    writer.directory(vip, Some(&listener)).unwrap();
+    writer.route(route, Some(5)).unwrap();
+    writer.device(1, true).unwrap();
+    writer.live(&Live { budget_cost: 9, budget_burst: 8, max_sessions: 100 }).unwrap();
+    tables.tenants[3].sessions.add(4);
+
+    // Another daemon finds all of it.
+    let again = Arc::new(adopt(&pins).unwrap().expect("the tables are there"));
+    assert_eq!(again.settings().hash_key[0].get(), key);
+    assert_eq!(again.tenants[3].sessions.load(), 4);
+    let mut writer = Writer::open(&pins, Arc::clone(&again)).unwrap();
+    let held = writer.read().unwrap();
+    assert_eq!(held.names[&name], "justiz");
+    assert_eq!(held.tenants[&3].max_sessions, 7);
+    assert_eq!(held.directory[&vip], listener);
+    assert_eq!(held.routes[&route], 5);
+    assert!(held.devices.contains(&1));
+    assert_eq!(held.live.max_sessions, 100);
+    assert_eq!(held.rings.keys().copied().collect::<Vec<_>>(), [2]);
+
+    // Taking away what is not there is no error.
+    for _ in 0..2 {
+        writer.name(name, None).unwrap();
+        writer.directory(vip, None).unwrap();
+        writer.route(route, None).unwrap();
+        writer.device(1, false).unwrap();
+        writer.tenant(3, None).unwrap();
+    }
+    assert_eq!(tables.tenants[3].sessions.load(), 0);
+    let held = writer.read().unwrap();
+    assert!(held.names.is_empty() && held.directory.is_empty() && held.routes.is_empty());
+    assert!(held.devices.is_empty() && held.tenants.is_empty());
+
+    pins.remove().unwrap();
+    assert!(adopt(&pins).unwrap().is_none());
+}
+
+#[test]
+fn the_program_uses_the_pinned_maps_and_fits_the_verifier() {
+    let scratch = Scratch::new("program");
+    let bpffs = scratch.bpffs();
+    let pins = Pins::under(&bpffs);
+    create(&bpffs, &pins, SIZES).unwrap();
+    let program = Program::load(&pins).unwrap();
+    assert!(pins.program().exists());
+    // A second one takes the pin over.
+    assert_ne!(Program::load(&pins).unwrap().id(), program.id());
+
+    let info = Program::examine().unwrap();
+    assert!(info.instructions > 1000, "{info:?}");
+    assert!(info.verified_instructions <= 250_000, "{info:?}");
+}
+
+#[test]
+fn a_map_of_another_shape_is_named_and_nothing_is_changed() {
+    let scratch = Scratch::new("shape");
+    let bpffs = scratch.bpffs();
+    let pins = Pins::under(&bpffs);
+    create(&bpffs, &pins, SIZES).unwrap();
+    let path = pins.map("TENANTS");
+    fs::remove_file(&path).unwrap();
+    let array = aya::maps::Array::<_, [u8; 64]>::create(abi::MAX_TENANTS, 1 << 10).unwrap();
+    array.pin(&path).unwrap();
+    match adopt(&pins) {
+        Err(e @ LoadError::Shape { .. }) => {
+            let text = e.to_string();
+            assert!(text.contains("TENANTS"), "{text}");
+            assert!(text.contains("array of 4+64 bytes, 1024 entries"), "{text}");
+            assert!(text.contains("array of 4+128 bytes, 1024 entries"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(pins.map("SLOTS").exists());
+
+    fs::remove_file(&path).unwrap();
+    let text = adopt(&pins).unwrap_err().to_string();
+    assert!(text.contains("TENANTS"), "{text}");
+}
+
+#[test]
+fn only_one_has_the_lock() {
+    let scratch = Scratch::new("lock");
+    let bpffs = scratch.bpffs();
+    let lock = bpffs.lock().unwrap();
+    let text = bpffs.lock().unwrap_err().to_string();
+    assert!(text.contains("another fernpass daemon"), "{text}");
+    drop(lock);
+    bpffs.lock().unwrap();
+}
