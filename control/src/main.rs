@@ -1,3 +1,7 @@
 //! The `fernpass` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    control::cli::main()
+}

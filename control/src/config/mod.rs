@@ -27,6 +27,7 @@ pub use backend_id::{BackendId, BackendIdError};
 pub use finding::{ConfigErrors, Finding, Report, Severity};
 pub use listener::{Family, Listener, ListenerError, Protocol};
 pub use parse::ReadError;
+pub(crate) use suggest::did_you_mean;
 pub use types::{
     Api, Backend, Budget, Config, Gateway, Health, Limits, Mode, Pool, Profile, Service, Sysctl,
     Tenant, Timing, XdpMode,

@@ -1,1 +1,30 @@
-//! To be written.
+//! The daemon: one task that owns the state, and handles to it.
+//!
+//! [`Daemon::start`] adopts what an earlier daemon left, or makes it new, and
+//! forwards; [`Daemon::run`] keeps it up to date until it is told to stop. The
+//! rest of the program talks to it through a [`Handle`].
+//!
+//! * `start`: from a file to a gateway that forwards.
+//! * `actor`: the task; every input is an event.
+//! * `core`: what it is made of.
+//! * `state`: the inputs of the model, and the one way in which the tables change.
+//! * `policy`: when sessions end.
+//! * `published`: what readers see; [`view`]: in which form.
+
+mod actor;
+mod changes;
+mod core;
+mod handle;
+mod interfaces;
+mod links;
+mod policy;
+mod published;
+mod start;
+mod state;
+mod store;
+pub mod view;
+
+pub use actor::Daemon;
+pub use handle::{Handle, Refusal};
+pub use published::Published;
+pub use start::StartError;

@@ -1,0 +1,255 @@
+//! What can be typed.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Session gateway for remote work: keeps every VPN session on its concentrator.
+#[derive(Debug, Parser)]
+#[command(name = "fernpass", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// Print JSON, and nothing else.
+    #[arg(short, long, global = true)]
+    pub(crate) json: bool,
+    /// The daemon's socket.
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/fernpass/api.sock")]
+    pub(crate) socket: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon. Stopping it stops no traffic; `unload` does.
+    Run {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration: every mistake at once, with its line.
+    Check {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Load the kernel program and make its tables, without a daemon.
+    Load(Place),
+    /// Take the gateway off its interfaces, and its tables away.
+    Unload(Place),
+    /// Attach the loaded program to an interface, without a daemon.
+    Attach {
+        /// The interface.
+        interface: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take the program off an interface, without a daemon.
+    Detach {
+        /// The interface.
+        interface: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    #[command(flatten)]
+    Remote(Remote),
+    /// Print the kernel program's figures.
+    #[command(hide = true)]
+    BpfInfo,
+    /// Print the document that describes the API.
+    #[command(hide = true)]
+    Openapi,
+    /// Print completions for a shell.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write manual pages.
+    #[command(hide = true)]
+    Man {
+        /// Where to.
+        dir: PathBuf,
+    },
+}
+
+/// Which gateway of this host.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Place {
+    /// The gateway's configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/fernpass/fernpass.toml")]
+    pub(crate) config: PathBuf,
+    /// Its bpffs, where there is no configuration: defaults hold for the rest.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub(crate) bpffs: Option<PathBuf>,
+}
+
+/// What the daemon is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Remote {
+    /// How the gateway is, on one screen.
+    Status,
+    /// Authorities and their quotas.
+    #[command(subcommand)]
+    Tenant(ListOnly),
+    /// What clients dial.
+    #[command(subcommand)]
+    Service(ListOnly),
+    /// Sets of backends.
+    #[command(subcommand)]
+    Pool(ListOnly),
+    /// Concentrators.
+    #[command(subcommand)]
+    Backend(BackendVerb),
+    /// Clients' sessions.
+    #[command(subcommand)]
+    Session(SessionVerb),
+    /// Routes to clients, mirrored from the kernel.
+    #[command(subcommand)]
+    Route(ListOnly),
+    /// Neighbours that packets are sent to.
+    #[command(subcommand)]
+    Nexthop(ListOnly),
+    /// What became of packets, by reason.
+    Counters {
+        /// Also reasons that never occurred.
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Read the configuration again: it is applied, or nothing is changed.
+    Reload,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListOnly {
+    /// List them.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackendVerb {
+    /// List them.
+    List,
+    /// Send no new sessions there; those it has stay.
+    Drain {
+        /// The backend: NAME, or POOL/NAME.
+        name: String,
+        /// End what is left after so long, e.g. 30m.
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        deadline: Option<Duration>,
+    },
+    /// Send new sessions there again.
+    Undrain {
+        /// The backend: NAME, or POOL/NAME.
+        name: String,
+    },
+    /// Change its share of new sessions.
+    Weight {
+        /// The backend: NAME, or POOL/NAME.
+        name: String,
+        /// Its share relative to the pool's others, or `default`.
+        #[arg(value_parser = weight)]
+        weight: Weight,
+    },
+}
+
+/// A weight, or back to the configured one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Weight(pub(crate) Option<u32>);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionVerb {
+    /// List them.
+    List {
+        /// Of this tenant.
+        #[arg(long, value_name = "NAME")]
+        tenant: Option<String>,
+        /// Of this service.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// On this backend: NAME, or POOL/NAME.
+        #[arg(long, value_name = "NAME")]
+        backend: Option<String>,
+        /// Of the client at this address.
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<IpAddr>,
+        /// At most so many.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Show one.
+    Show {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
+    /// End one: its client's next handshake is placed anew.
+    Kill {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|e| format!("{e} (e.g. 90s, 30m, 2h)"))
+}
+
+fn weight(text: &str) -> Result<Weight, String> {
+    if text == "default" {
+        return Ok(Weight(None));
+    }
+    let weight: u32 = text.parse().map_err(|_| "a number or `default`".to_owned())?;
+    if weight > 1000 {
+        return Err("at most 1000".to_owned());
+    }
+    Ok(Weight(Some(weight)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_stable_interface_parses() {
+        for line in [
+            "run -c f",
+            "check -c f",
+            "load",
+            "unload --bpffs /sys/fs/bpf/x",
+            "attach wan0",
+            "detach wan0 -c f",
+            "status",
+            "-j status",
+            "--json --socket /x tenant list",
+            "service list",
+            "pool list",
+            "backend list -j",
+            "backend drain wg-1 --deadline 30m",
+            "backend undrain wg-1",
+            "backend weight p/wg-1 50",
+            "backend weight wg-1 default",
+            "session list --tenant t --backend b --client 2001:db8::1",
+            "session show 1f",
+            "session kill 1f",
+            "route list",
+            "nexthop list",
+            "counters",
+            "reload",
+        ] {
+            let words = std::iter::once("fernpass").chain(line.split(' '));
+            Args::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+        for line in ["", "sessions", "backend weight wg-1 much", "session list --client x", "run"] {
+            let words = std::iter::once("fernpass").chain(line.split_whitespace());
+            assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Commands that need no daemon.
+
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use serde::Serialize;
+
+use super::Failure;
+use super::args::{Args, Place};
+use super::output::Output;
+use crate::config::{Config, ReadError, XdpMode};
+use crate::daemon::view::Done;
+use crate::loader::{
+    Attachment, Bpffs, Info, LoadError, Lock, Pins, Program, Sizes, adopt, create,
+};
+use crate::routing::interfaces;
+
+/// `fernpass check`.
+pub(super) fn check(file: &Path, output: &Output) -> Result<(), Failure> {
+    let text = fs::read_to_string(file)
+        .map_err(|e| Failure::Config(format!("cannot read {}: {e}", file.display())))?;
+    let (config, report) = Config::examine(&text, &file.display().to_string());
+    if output.is_json() {
+        output.show(&report, |_| String::new())?;
+    }
+    let count = report.findings.len();
+    match config {
+        Some(_) if output.is_json() => Ok(()),
+        Some(_) if count == 0 => output.print(&format!("{}: no mistakes", file.display())),
+        Some(_) => {
+            eprint!("{}", report.render(io::stderr().is_terminal()));
+            output.print(&format!("{}: can be used", file.display()))
+        }
+        None => {
+            let rendered = report.render(io::stderr().is_terminal());
+            if !output.is_json() {
+                eprint!("{rendered}");
+            }
+            Err(Failure::Config(format!("{} cannot be used", file.display())))
+        }
+    }
+}
+
+/// Where a gateway is, and how large.
+struct Site {
+    bpffs: PathBuf,
+    max_sessions: u64,
+    mode: XdpMode,
+}
+
+impl Site {
+    /// From a configuration, or of a bpffs alone.
+    fn of(place: &Place) -> Result<Self, Failure> {
+        if let Some(bpffs) = &place.bpffs {
+            return Ok(Self { bpffs: bpffs.clone(), max_sessions: 131_072, mode: XdpMode::Native });
+        }
+        let config = Config::load(&place.config).map_err(|e| match e {
+            ReadError::File { .. } => Failure::Config(format!("{e}; give one with -c, or --bpffs")),
+            ReadError::Config(errors) => Failure::Config(errors.to_string()),
+        })?;
+        Ok(Self {
+            bpffs: config.gateway.bpffs,
+            max_sessions: config.gateway.max_sessions,
+            mode: config.gateway.xdp_mode,
+        })
+    }
+
+    /// What is loaded there, locked.
+    fn loaded(&self) -> Result<(Bpffs, Pins, Lock), LoadError> {
+        let bpffs = Bpffs::existing(&self.bpffs)?;
+        let lock = bpffs.lock()?;
+        let pins = Pins::under(&bpffs);
+        if !pins.exist() {
+            return Err(LoadError::NotLoaded { path: self.bpffs.clone() });
+        }
+        Ok((bpffs, pins, lock))
+    }
+}
+
+fn done(output: &Output, message: String) -> Result<(), Failure> {
+    output.show(&Done { message }, |done| done.message.clone())
+}
+
+/// `fernpass load`.
+pub(super) fn load(place: &Place, output: &Output) -> Result<(), Failure> {
+    let site = Site::of(place)?;
+    let bpffs = Bpffs::prepare(&site.bpffs)?;
+    let _lock = bpffs.lock()?;
+    let pins = Pins::under(&bpffs);
+    let adopted = adopt(&pins)?;
+    let is_adopted = adopted.is_some();
+    let tables = match adopted {
+        Some(tables) => tables,
+        None => create(&bpffs, &pins, Sizes::for_sessions(site.max_sessions))?,
+    };
+    let program = Program::load(&pins).inspect_err(|_| {
+        if !is_adopted {
+            // What this command made is taken away again.
+            let _ = pins.remove();
+        }
+    })?;
+    done(
+        output,
+        format!(
+            "program {} loaded under {}, {} tables for {} sessions",
+            program.id(),
+            pins.dir().display(),
+            if is_adopted { "with the" } else { "with new" },
+            tables.sizes().sessions()
+        ),
+    )
+}
+
+/// `fernpass unload`.
+pub(super) fn unload(place: &Place, output: &Output) -> Result<(), Failure> {
+    let site = Site::of(place)?;
+    // Pins of another shape or version are taken away too.
+    let bpffs = Bpffs::existing(&site.bpffs)?;
+    let _lock = bpffs.lock()?;
+    let pins = Pins::under(&bpffs);
+    if !pins.exist() {
+        return Err(LoadError::NotLoaded { path: site.bpffs }.into());
+    }
+    let interfaces = pins.linked().len();
+    pins.remove()?;
+    done(output, format!("taken off {interfaces} interfaces; tables and sessions are gone"))
+}
+
+/// `fernpass attach`.
+pub(super) fn attach(name: &str, place: &Place, output: &Output) -> Result<(), Failure> {
+    let site = Site::of(place)?;
+    let index = interfaces::index(name)?;
+    let (_bpffs, pins, _lock) = site.loaded()?;
+    if adopt(&pins)?.is_none() {
+        return Err(LoadError::NotLoaded { path: site.bpffs }.into());
+    }
+    let attachment = Program::load(&pins)?.attach(name, index, site.mode)?;
+    done(
+        output,
+        match attachment {
+            Attachment::New => format!("attached to {name}"),
+            Attachment::Replaced => format!("was attached to {name}; the program was replaced"),
+        },
+    )
+}
+
+/// `fernpass detach`.
+pub(super) fn detach(name: &str, place: &Place, output: &Output) -> Result<(), Failure> {
+    let site = Site::of(place)?;
+    let index = interfaces::index(name)?;
+    let (_bpffs, pins, _lock) = site.loaded()?;
+    Program::detach(&pins, name, index)?;
+    done(output, format!("detached from {name}"))
+}
+
+/// Figures of the kernel program and its tables.
+#[derive(Debug, Serialize)]
+struct BpfInfo {
+    #[serde(flatten)]
+    info: Info,
+    /// Bytes of the tables that grow with sessions, at 65,536 of them, for each.
+    bytes_per_session: f64,
+}
+
+/// `fernpass bpf-info`.
+pub(super) fn bpf_info(output: &Output) -> Result<(), Failure> {
+    let sizes = Sizes::for_sessions(65_536);
+    let bytes_per_session = sizes.bytes() as f64 / sizes.sessions() as f64;
+    let info = BpfInfo { info: Program::examine()?, bytes_per_session };
+    output.show(&info, |i| {
+        format!(
+            "verifier processed {} instructions\nprogram has {} instructions ({} bytes)\ntables take {:.1} bytes for each session",
+            i.info.verified_instructions,
+            i.info.instructions,
+            i.info.translated_bytes,
+            i.bytes_per_session
+        )
+    })
+}
+
+/// `fernpass openapi`.
+pub(super) fn openapi(output: &Output) -> Result<(), Failure> {
+    let text = crate::api::openapi().to_pretty_json().map_err(|e| Failure::Io(e.to_string()))?;
+    output.print(&text)
+}
+
+/// `fernpass completions`.
+pub(super) fn completions(shell: Shell) -> Result<(), Failure> {
+    clap_complete::generate(shell, &mut Args::command(), "fernpass", &mut io::stdout());
+    Ok(())
+}
+
+/// `fernpass man`.
+pub(super) fn man(dir: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(dir)
+        .and_then(|()| clap_mangen::generate_to(Args::command(), dir))
+        .map_err(|e| Failure::Io(format!("cannot write to {}: {e}", dir.display())))
+}

@@ -1,0 +1,76 @@
+//! Where answers go.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
+use serde::Serialize;
+
+use super::Failure;
+
+/// Prints answers: for people, or as JSON and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether JSON was asked for.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a value as JSON, or as the text that `people` makes of it.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        value: &T,
+        people: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        if self.json {
+            let text =
+                serde_json::to_string_pretty(value).map_err(|e| Failure::Io(e.to_string()))?;
+            self.print(&text)
+        } else {
+            self.print(&people(value))
+        }
+    }
+
+    /// Prints text, with a newline at its end.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        let text = text.trim_end_matches('\n');
+        if text.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|e| {
+            if e.kind() == io::ErrorKind::BrokenPipe {
+                Failure::Pipe
+            } else {
+                Failure::Io(format!("cannot write the answer: {e}"))
+            }
+        })
+    }
+}
+
+/// A column: its head, and whether it holds numbers.
+pub(crate) type Column = (&'static str, bool);
+
+/// Rows under a head, without lines around them.
+pub(crate) fn table(columns: &[Column], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(head, _)| *head));
+    for row in rows {
+        table.add_row(row);
+    }
+    for (column, (_, number)) in table.column_iter_mut().zip(columns) {
+        column.set_padding((0, 2));
+        if *number {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}

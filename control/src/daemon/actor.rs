@@ -1,0 +1,295 @@
+//! The task that owns the state. Every input is an event; nothing else writes the tables.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::changes::changes;
+use super::core::Core;
+use super::handle::{Command, Outcome, Refusal, Reply};
+use super::published::{Published, Totals, find_backend, find_session, identity};
+use super::store::Store;
+use super::view::{Done, Reloaded};
+use crate::config::{BackendId, Config, ReadError};
+use crate::loader::Lock;
+use crate::model::{Drain, Overrides};
+use crate::routing::Mirror;
+
+/// How often sessions are scanned and rates are taken.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The daemon, started: it forwards, and [`Daemon::run`] keeps it up to date.
+pub struct Daemon {
+    pub(super) core: Core,
+    pub(super) store: Store,
+    pub(super) mirror: Mirror,
+    pub(super) commands: mpsc::Receiver<(Command, Reply)>,
+    pub(super) publish: watch::Sender<Arc<Published>>,
+    /// Dropped last: until then no other daemon touches the tables.
+    pub(super) _lock: Lock,
+}
+
+impl Daemon {
+    /// Keeps the tables up to date until `shutdown`. Then everything stays as it is: packets
+    /// are forwarded without a daemon.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                _ = tick.tick() => self.tick().await,
+                view = self.mirror.changed() => {
+                    self.core.state.routes = view;
+                    self.attach_again().await;
+                    self.reconcile("routes changed");
+                }
+                health = self.core.monitor.changed() => {
+                    for (id, status) in &health {
+                        let before = self.core.state.health.get(id).copied().unwrap_or_default();
+                        if before != *status {
+                            tracing::info!(backend = %id, ?before, now = ?status, "health changed");
+                        }
+                    }
+                    self.core.state.health.extend(health);
+                    self.reconcile("health changed");
+                    self.scan();
+                }
+                command = self.commands.recv() => {
+                    if let Some((command, reply)) = command {
+                        let answer = self.obey(command).await;
+                        self.publish();
+                        // The caller may have gone away.
+                        let _ = reply.send(answer);
+                    }
+                }
+            }
+            self.publish();
+        }
+    }
+
+    async fn tick(&mut self) {
+        self.attach_again().await;
+        self.scan();
+        if self.core.behind.is_some() {
+            self.reconcile("trying again");
+        }
+        if let Ok(counts) = self.core.state.tables.counts() {
+            self.core.meter.take(Totals::of(&counts));
+        }
+        self.lift_expired_drains();
+    }
+
+    /// Attaches to interfaces that were deleted and made again.
+    async fn attach_again(&mut self) {
+        let gateway = self.core.state.config.gateway.clone();
+        for failure in self.core.interfaces.ensure(&gateway.interfaces, gateway.xdp_mode).await {
+            tracing::warn!("{failure}");
+        }
+        self.mirror.set_interfaces(self.core.interfaces.indexes());
+    }
+
+    fn reconcile(&mut self, why: &str) -> usize {
+        match self.core.state.reconcile() {
+            Ok(writes) => {
+                if writes > 0 {
+                    tracing::info!(writes, "{why}");
+                }
+                self.core.behind = None;
+                writes
+            }
+            Err(e) => {
+                tracing::error!("the tables are behind ({why}): {e}");
+                self.core.behind = Some(e.to_string());
+                0
+            }
+        }
+    }
+
+    fn scan(&mut self) {
+        let (scan, changed) = self.core.state.scan();
+        if scan.ended > 0 {
+            tracing::debug!(ended = scan.ended, freed = scan.freed, "sessions ended");
+        }
+        if changed {
+            self.reconcile("sessions came and went");
+        }
+    }
+
+    /// A drain whose deadline has passed goes on; only its deadline is done with once the
+    /// sessions were ended.
+    fn lift_expired_drains(&mut self) {
+        let now = epoch(SystemTime::now());
+        let expired: Vec<BackendId> = self
+            .core
+            .state
+            .overrides
+            .drained
+            .iter()
+            .filter(|(_, drain)| drain.deadline.is_some_and(|at| at <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in expired {
+            tracing::info!(backend = %id, "drain deadline: what was left of its sessions is ended");
+            // The scan before this call has ended them.
+            self.core.state.overrides.drained.insert(id, Drain::default());
+            if let Err(e) = self.store.save(&self.core.state.overrides) {
+                tracing::error!("{e}");
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<Outcome, Refusal> {
+        match command {
+            Command::Drain { backend, deadline } => {
+                let id = find_backend(&self.core.state.config, &backend)?;
+                let deadline = deadline.map(|after| epoch(SystemTime::now() + after));
+                self.override_with(|o| {
+                    o.drained.insert(id.clone(), Drain { deadline });
+                })?;
+                let until = match deadline {
+                    None => "its sessions stay until they end".to_owned(),
+                    Some(at) => format!(
+                        "its sessions stay until they end, at most until {}",
+                        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at))
+                    ),
+                };
+                done(format!("{id} gets no new sessions; {until}"))
+            }
+            Command::Undrain { backend } => {
+                let id = find_backend(&self.core.state.config, &backend)?;
+                if !self.core.state.overrides.drained.contains_key(&id) {
+                    return done(format!("{id} was not draining"));
+                }
+                self.override_with(|o| {
+                    o.drained.remove(&id);
+                })?;
+                done(format!("{id} gets new sessions again"))
+            }
+            Command::Weight { backend, weight } => {
+                let id = find_backend(&self.core.state.config, &backend)?;
+                self.override_with(|o| {
+                    let _ = match weight {
+                        Some(weight) => o.weights.insert(id.clone(), weight),
+                        None => o.weights.remove(&id),
+                    };
+                })?;
+                done(match weight {
+                    Some(weight) => {
+                        format!("{id} has weight {weight}, until it is set again or `default`")
+                    }
+                    None => format!("{id} has its configured weight"),
+                })
+            }
+            Command::Kill { session } => {
+                let found = find_session(&self.core.state.tables, &session)?;
+                if !self.core.state.end(&found) {
+                    return Err(Refusal::NotFound(format!("session `{session}` has just ended")));
+                }
+                done(format!("session {} of {} ended", identity(found.identity), found.client))
+            }
+            Command::Reload => self.reload().await.map(Outcome::Reloaded),
+        }
+    }
+
+    /// Changes what operators said: in the tables and in the store, or not at all.
+    fn override_with(&mut self, change: impl FnOnce(&mut Overrides)) -> Result<(), Refusal> {
+        let before = self.core.state.overrides.clone();
+        change(&mut self.core.state.overrides);
+        let changed = self
+            .store
+            .save(&self.core.state.overrides)
+            .map_err(|e| e.to_string())
+            .and_then(|()| self.core.state.reconcile().map_err(|e| e.to_string()));
+        match changed {
+            Ok(_) => {
+                self.scan();
+                Ok(())
+            }
+            Err(e) => {
+                self.core.state.overrides = before;
+                if let Err(e) = self.store.save(&self.core.state.overrides) {
+                    tracing::error!("{e}");
+                }
+                self.reconcile("taking an override back");
+                Err(Refusal::Failed(e))
+            }
+        }
+    }
+
+    /// Reads the configuration again: it is applied, or nothing has changed.
+    async fn reload(&mut self) -> Result<Reloaded, Refusal> {
+        let config = Config::load(&self.core.birth.config_file).map_err(|e| match e {
+            ReadError::Config(errors) => Refusal::Config(errors.0.render(false)),
+            e @ ReadError::File { .. } => Refusal::Config(e.to_string()),
+        })?;
+        let old = Arc::clone(&self.core.state.config);
+        let fixed = needs_restart(&old, &config);
+        if !fixed.is_empty() {
+            return Err(Refusal::Invalid(format!(
+                "{} cannot change while the daemon runs; nothing was changed (restart the daemon: no packet is lost)",
+                fixed.join(", ")
+            )));
+        }
+        let gateway = &config.gateway;
+        self.core
+            .interfaces
+            .replace(&gateway.interfaces, gateway.xdp_mode)
+            .await
+            .map_err(|e| Refusal::Failed(format!("{e}; nothing was changed")))?;
+        let changes = changes(&old, &config);
+        let writes = match self.core.state.configure(config) {
+            Ok(writes) => writes as u64,
+            Err(e) => {
+                let gateway = &self.core.state.config.gateway;
+                if let Err(e) =
+                    self.core.interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await
+                {
+                    tracing::error!("{e}");
+                }
+                return Err(Refusal::Failed(e.to_string()));
+            }
+        };
+        self.core.behind = None;
+        let config = Arc::clone(&self.core.state.config);
+        self.mirror.set_interfaces(self.core.interfaces.indexes());
+        self.mirror.set_backends(super::start::backend_addresses(&config));
+        self.core.monitor.set_targets(super::start::targets(&config));
+        self.core.warnings = super::start::surroundings(&config, &self.core.state.tables).await;
+        if let Err(e) = self.store.save(&self.core.state.overrides) {
+            tracing::error!("{e}");
+        }
+        self.scan();
+        for change in &changes {
+            tracing::info!("reload: {change}");
+        }
+        Ok(Reloaded { changes, writes, warnings: self.core.warnings.clone() })
+    }
+
+    fn publish(&self) {
+        self.publish.send_replace(Arc::new(self.core.published()));
+    }
+}
+
+fn done(message: String) -> Result<Outcome, Refusal> {
+    Ok(Outcome::Done(Done { message }))
+}
+
+fn epoch(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// What is different and is only read at the start.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let differences = [
+        ("gateway.bpffs", old.gateway.bpffs != new.gateway.bpffs),
+        ("gateway.state_dir", old.gateway.state_dir != new.gateway.state_dir),
+        ("gateway.xdp_mode", old.gateway.xdp_mode != new.gateway.xdp_mode),
+        ("api", old.api != new.api),
+    ];
+    differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}

@@ -1,0 +1,214 @@
+//! How the rest of the program talks to the daemon.
+//!
+//! Reads are answered from the last published [`State`](super::published::Published) and from the
+//! shared memory, and do not disturb the daemon. Changes are commands to the one task that owns the state.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use std::sync::Arc;
+
+use super::published::Published;
+use super::view;
+use crate::loader::Tables;
+
+/// Why the daemon does not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is nothing of this name.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request makes no sense as it stands.
+    #[error("{0}")]
+    Invalid(String),
+    /// The new configuration has mistakes: the rendered report.
+    #[error("{0}")]
+    Config(String),
+    /// It was tried, and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// A change that is asked for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Drain { backend: String, deadline: Option<Duration> },
+    Undrain { backend: String },
+    Weight { backend: String, weight: Option<u32> },
+    Kill { session: String },
+    Reload,
+}
+
+/// What a command returns.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Done(view::Done),
+    Reloaded(view::Reloaded),
+}
+
+pub(super) type Reply = oneshot::Sender<Result<Outcome, Refusal>>;
+
+/// Talks to the daemon. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) commands: mpsc::Sender<(Command, Reply)>,
+    pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) tables: Arc<Tables>,
+}
+
+type Answer<T> = Result<T, Refusal>;
+
+impl Handle {
+    async fn command(&self, command: Command) -> Answer<Outcome> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send((command, reply)).await.map_err(|_| Refusal::Stopping)?;
+        answer.await.map_err(|_| Refusal::Stopping)?
+    }
+
+    async fn done(&self, command: Command) -> Answer<view::Done> {
+        match self.command(command).await? {
+            Outcome::Done(done) => Ok(done),
+            Outcome::Reloaded(_) => Err(Refusal::Failed("unexpected outcome".to_owned())),
+        }
+    }
+
+    /// Runs something that reads the tables where it may take its time.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Published, &Tables) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let published = Arc::clone(&self.published.borrow());
+        let tables = Arc::clone(&self.tables);
+        tokio::task::spawn_blocking(move || read(&published, &tables))
+            .await
+            .map_err(|_| Refusal::Stopping)?
+    }
+
+    /// `fernpass status`.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub async fn status(&self) -> Answer<view::Status> {
+        self.read(Published::status).await
+    }
+
+    /// `fernpass tenant list`.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn tenants(&self) -> Answer<Vec<view::Tenant>> {
+        self.read(|p, t| Ok(p.tenants(t))).await
+    }
+
+    /// `fernpass service list`.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn services(&self) -> Answer<Vec<view::Service>> {
+        self.read(|p, t| Ok(p.services(t))).await
+    }
+
+    /// `fernpass pool list`.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn pools(&self) -> Answer<Vec<view::Pool>> {
+        self.read(|p, t| Ok(p.pools(t))).await
+    }
+
+    /// `fernpass backend list`.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn backends(&self) -> Answer<Vec<view::Backend>> {
+        self.read(|p, t| Ok(p.backends(t))).await
+    }
+
+    /// `fernpass session list`.
+    ///
+    /// # Errors
+    /// The filter names what does not exist.
+    pub async fn sessions(&self, filter: view::SessionFilter) -> Answer<Vec<view::Session>> {
+        self.read(move |p, t| p.sessions(t, &filter)).await
+    }
+
+    /// `fernpass session show`.
+    ///
+    /// # Errors
+    /// There is no such session.
+    pub async fn session(&self, id: String) -> Answer<view::Session> {
+        self.read(move |p, t| p.session(t, &id)).await
+    }
+
+    /// `fernpass route list`.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn routes(&self) -> Answer<Vec<view::Route>> {
+        self.read(|p, _| Ok(p.routes())).await
+    }
+
+    /// `fernpass nexthop list`.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn nexthops(&self) -> Answer<Vec<view::NextHop>> {
+        self.read(|p, _| Ok(p.nexthops())).await
+    }
+
+    /// `fernpass counters`.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub async fn counters(&self) -> Answer<Vec<view::Counter>> {
+        self.read(|_, t| Published::counters(t)).await
+    }
+
+    /// `fernpass backend drain`: no new sessions; those it has stay, until `deadline` if
+    /// there is one.
+    ///
+    /// # Errors
+    /// There is no such backend, or the tables cannot be written.
+    pub async fn drain(&self, backend: String, deadline: Option<Duration>) -> Answer<view::Done> {
+        self.done(Command::Drain { backend, deadline }).await
+    }
+
+    /// `fernpass backend undrain`.
+    ///
+    /// # Errors
+    /// There is no such backend, or the tables cannot be written.
+    pub async fn undrain(&self, backend: String) -> Answer<view::Done> {
+        self.done(Command::Undrain { backend }).await
+    }
+
+    /// `fernpass backend weight`; `None` goes back to the configured one.
+    ///
+    /// # Errors
+    /// There is no such backend, or the tables cannot be written.
+    pub async fn weight(&self, backend: String, weight: Option<u32>) -> Answer<view::Done> {
+        self.done(Command::Weight { backend, weight }).await
+    }
+
+    /// `fernpass session kill`.
+    ///
+    /// # Errors
+    /// There is no such session.
+    pub async fn kill(&self, session: String) -> Answer<view::Done> {
+        self.done(Command::Kill { session }).await
+    }
+
+    /// `fernpass reload`.
+    ///
+    /// # Errors
+    /// The configuration has mistakes, or cannot be applied: then nothing has changed.
+    pub async fn reload(&self) -> Answer<view::Reloaded> {
+        match self.command(Command::Reload).await? {
+            Outcome::Reloaded(reloaded) => Ok(reloaded),
+            Outcome::Done(_) => Err(Refusal::Failed("unexpected outcome".to_owned())),
+        }
+    }
+}

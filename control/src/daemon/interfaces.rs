@@ -1,0 +1,129 @@
+//! The gateway's interfaces, and the program on them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::view;
+use crate::config::XdpMode;
+use crate::loader::{Attachment, LoadError, Pins, Program};
+use crate::routing::interfaces;
+
+/// Where the program is attached.
+pub(super) struct Interfaces {
+    program: Program,
+    pins: Pins,
+    attached: BTreeMap<String, (u32, XdpMode)>,
+    /// Interfaces that could not be attached again, so that it is said once.
+    missing: BTreeSet<String>,
+}
+
+impl Interfaces {
+    /// None yet.
+    pub(super) fn new(program: Program, pins: Pins) -> Self {
+        Self { program, pins, attached: BTreeMap::new(), missing: BTreeSet::new() }
+    }
+
+    /// Indexes of the interfaces that the program is attached to.
+    pub(super) fn indexes(&self) -> BTreeSet<u32> {
+        self.attached.values().map(|(index, _)| *index).collect()
+    }
+
+    /// For `fernpass status`.
+    pub(super) fn views(&self) -> Vec<view::Interface> {
+        let view = |(name, (index, mode)): (&String, &(u32, XdpMode))| view::Interface {
+            name: name.clone(),
+            index: *index,
+            mode: match mode {
+                XdpMode::Native => "native".to_owned(),
+                XdpMode::Generic => "generic".to_owned(),
+            },
+        };
+        self.attached.iter().map(view).collect()
+    }
+
+    /// Attaches to exactly these interfaces, or leaves everything as it was.
+    pub(super) async fn replace(
+        &mut self,
+        names: &[String],
+        mode: XdpMode,
+    ) -> Result<(), LoadError> {
+        let mut indexes = BTreeMap::new();
+        for name in names {
+            indexes.insert(name.clone(), interfaces::index(name)?);
+        }
+        let mut new = Vec::new();
+        for (name, index) in &indexes {
+            if self.attached.get(name).is_some_and(|(attached, _)| attached == index) {
+                continue;
+            }
+            match self.attach(name, *index, mode).await {
+                Ok(Attachment::New) => new.push((name, *index)),
+                Ok(Attachment::Replaced) => {}
+                Err(e) => {
+                    for (name, index) in new {
+                        self.attached.remove(name);
+                        Program::detach(&self.pins, name, index)?;
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        let wanted: BTreeSet<u32> = indexes.values().copied().collect();
+        for index in self.pins.linked() {
+            if !wanted.contains(&index) {
+                Program::detach(&self.pins, &format!("if{index}"), index)?;
+                tracing::info!(index, "detached");
+            }
+        }
+        self.attached.retain(|name, (index, _)| indexes.get(name) == Some(index));
+        Ok(())
+    }
+
+    /// Attaches to those of the interfaces that were deleted and made again. Returns what
+    /// failed, each once.
+    pub(super) async fn ensure(&mut self, names: &[String], mode: XdpMode) -> Vec<String> {
+        let mut failures = Vec::new();
+        for name in names {
+            let index = interfaces::index(name);
+            if let (Ok(index), Some((attached, _))) = (&index, self.attached.get(name))
+                && index == attached
+            {
+                continue;
+            }
+            let result = match index {
+                Ok(index) => self.attach(name, index, mode).await.map(drop),
+                Err(e) => Err(e),
+            };
+            match result {
+                Ok(()) => {
+                    tracing::info!(interface = %name, "attached again");
+                    self.missing.remove(name);
+                }
+                Err(e) => {
+                    self.attached.remove(name);
+                    if self.missing.insert(name.clone()) {
+                        failures.push(e.to_string());
+                    }
+                }
+            }
+        }
+        failures
+    }
+
+    /// Attaches to one interface. A link that runs in another mode is made anew.
+    async fn attach(
+        &mut self,
+        name: &str,
+        index: u32,
+        mode: XdpMode,
+    ) -> Result<Attachment, LoadError> {
+        let running = interfaces::xdp_mode(index).await;
+        if running.is_some_and(|running| running != mode) && self.pins.link(index).exists() {
+            tracing::warn!(interface = %name, "the XDP mode changes: packets are not forwarded for a moment");
+            Program::detach(&self.pins, name, index)?;
+        }
+        let attachment = self.program.attach(name, index, mode)?;
+        self.attached.insert(name.to_owned(), (index, mode));
+        tracing::info!(interface = %name, index, ?attachment, program = self.program.id(), "attached");
+        Ok(attachment)
+    }
+}

@@ -1,0 +1,450 @@
+//! What the daemon last published of its state; every read is answered from it and
+//! from the shared memory of the tables.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use dataplane::abi::{self, ABI_VERSION};
+use dataplane::reason::Kind;
+
+use super::handle::Refusal;
+use super::links::LinkNames;
+use super::view;
+use crate::config::{BackendId, Config, Family, Pool, did_you_mean};
+use crate::loader::{Count, Tables};
+use crate::model::{
+    EndpointNames, HealthView, Load, Overrides, Registry, RouteView, Status, Wanted,
+};
+use crate::sessions::{Clock, Reader, Record};
+
+/// What does not change while the daemon runs.
+#[derive(Clone, Debug)]
+pub(super) struct Birth {
+    pub(super) config_file: PathBuf,
+    pub(super) clock: Clock,
+    pub(super) instant: Instant,
+    pub(super) adopted: bool,
+}
+
+/// An endpoint, for people.
+#[derive(Clone, Debug)]
+pub(super) struct EndpointInfo {
+    pub(super) names: EndpointNames,
+    pub(super) tenant: u32,
+    profile: &'static str,
+}
+
+/// Endpoints by index.
+pub(super) type Endpoints = HashMap<u32, EndpointInfo>;
+
+/// Who all endpoints of the tables are.
+pub(super) fn endpoints(tables: &Wanted) -> Endpoints {
+    let registry = Registry::of(tables);
+    let info = |(index, row): (&u32, &abi::Endpoint)| {
+        let profile = match row.profile {
+            1 => "udp",
+            2 => "wireguard",
+            _ => "unknown",
+        };
+        let names = registry.endpoint(*index)?;
+        Some((*index, EndpointInfo { names, tenant: row.tenant.into(), profile }))
+    };
+    tables.endpoints.iter().filter_map(info).collect()
+}
+
+/// The daemon's state, as readers see it.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub(super) birth: Arc<Birth>,
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    pub(super) overrides: Overrides,
+    pub(super) health: HealthView,
+    pub(super) probe_errors: Arc<BTreeMap<BackendId, String>>,
+    pub(super) load: Load,
+    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) tenants: Arc<BTreeMap<u32, String>>,
+    pub(super) routes: Arc<RouteView>,
+    pub(super) interfaces: Vec<view::Interface>,
+    pub(super) rates: Rates,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Packets a second, lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Rates {
+    pub(super) rx: f64,
+    pub(super) drop: f64,
+}
+
+/// Packets by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) forwarded: u64,
+    pub(super) passed: u64,
+    pub(super) dropped: u64,
+}
+
+impl Totals {
+    pub(super) fn of(counts: &[Count]) -> Self {
+        let sum =
+            |kind: Kind| counts.iter().filter(|c| c.reason.kind() == kind).map(|c| c.packets).sum();
+        Self {
+            forwarded: sum(Kind::Forwarded),
+            passed: sum(Kind::Passed),
+            dropped: sum(Kind::Dropped),
+        }
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.forwarded + self.passed + self.dropped
+    }
+}
+
+/// Sessions by some key: open and tentative.
+type Tally<K> = BTreeMap<K, (u64, u64)>;
+
+fn tally<K: Ord>(
+    published: &Published,
+    tables: &Tables,
+    key: impl Fn(&EndpointInfo) -> K,
+) -> Tally<K> {
+    let mut tally = Tally::new();
+    for session in Reader::new(&tables.slots).list() {
+        if let Some(info) = published.endpoints.get(&session.endpoint) {
+            let (open, tentative) = tally.entry(key(info)).or_default();
+            *(if session.is_open() { open } else { tentative }) += 1;
+        }
+    }
+    tally
+}
+
+fn not_found(what: &str, name: &str, mut all: Vec<String>) -> Refusal {
+    let hint = match did_you_mean(name, all.iter().map(String::as_str)) {
+        Some(question) => format!("; {question}"),
+        None if all.is_empty() => String::new(),
+        None if all.len() <= 12 => format!("; there are {}", all.join(", ")),
+        None => {
+            all.truncate(12);
+            format!("; there are {} and others", all.join(", "))
+        }
+    };
+    Refusal::NotFound(format!("there is no {what} `{name}`{hint}"))
+}
+
+/// The backend that a person means.
+pub(super) fn find_backend(config: &Config, name: &str) -> Result<BackendId, Refusal> {
+    use crate::config::BackendIdError as E;
+    BackendId::find(config, name).map_err(|e| match e {
+        E::Ambiguous { .. } => Refusal::Invalid(e.to_string()),
+        E::Unknown(_) | E::NotAnId(_) => {
+            let names = config.backends().map(|(id, ..)| id.name).collect();
+            not_found("backend", name, names)
+        }
+    })
+}
+
+impl Published {
+    pub(super) fn status(&self, tables: &Tables) -> Result<view::Status, Refusal> {
+        let counts = tables.counts().map_err(|e| Refusal::Failed(e.to_string()))?;
+        let totals = Totals::of(&counts);
+        let (mut sessions, mut tentative) = (0, 0);
+        for session in Reader::new(&tables.slots).all() {
+            *(if session.is_open() { &mut sessions } else { &mut tentative }) += 1;
+        }
+        let mut warnings = self.warnings.clone();
+        let down = self.health.values().filter(|status| **status == Status::Down).count();
+        if down > 0 {
+            warnings.push(format!("{down} backends do not answer; see `fernpass backend list`"));
+        }
+        warnings.extend(self.routes.excess());
+        Ok(view::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            abi: ABI_VERSION,
+            pid: std::process::id(),
+            started: rfc3339(&self.birth.clock, Duration::ZERO),
+            uptime: seconds(self.birth.instant.elapsed()),
+            adopted: self.birth.adopted,
+            config: self.birth.config_file.display().to_string(),
+            interfaces: self.interfaces.clone(),
+            sessions,
+            tentative,
+            max_sessions: tables.settings().max_sessions.get(),
+            rx_pps: self.rates.rx,
+            drop_pps: self.rates.drop,
+            received: totals.received(),
+            forwarded: totals.forwarded,
+            passed: totals.passed,
+            dropped: totals.dropped,
+            warnings,
+        })
+    }
+
+    pub(super) fn tenants(&self, tables: &Tables) -> Vec<view::Tenant> {
+        let mut traffic: HashMap<u32, [u64; 4]> = HashMap::new();
+        for s in Reader::new(&tables.slots).list() {
+            if let Some(info) = self.endpoints.get(&s.endpoint) {
+                let sums = traffic.entry(info.tenant).or_default();
+                let more = [s.rx_packets, s.rx_bytes, s.tx_packets, s.tx_bytes];
+                sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        let row = |(index, name): (&u32, &String)| {
+            let t = &tables.tenants[*index as usize];
+            let live = traffic.get(index).copied().unwrap_or_default();
+            view::Tenant {
+                name: name.clone(),
+                sessions: t.sessions.load(),
+                max_sessions: t.max_sessions.get(),
+                tentative: t.tentative.load(),
+                max_tentative: t.max_tentative.get(),
+                opened: t.opened.load(),
+                refused: t.refused.load(),
+                rx_packets: t.ended_rx_packets.get() + live[0],
+                rx_bytes: t.ended_rx_bytes.get() + live[1],
+                tx_packets: t.ended_tx_packets.get() + live[2],
+                tx_bytes: t.ended_tx_bytes.get() + live[3],
+            }
+        };
+        let mut rows: Vec<_> = self.tenants.iter().map(row).collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows
+    }
+
+    pub(super) fn services(&self, tables: &Tables) -> Vec<view::Service> {
+        let tally = tally(self, tables, |info| info.names.service.clone());
+        let row = |service: &crate::config::Service| {
+            let (sessions, tentative) = tally.get(&service.name).copied().unwrap_or_default();
+            view::Service {
+                name: service.name.clone(),
+                tenant: service.tenant.clone(),
+                profile: service.profile.as_str().to_owned(),
+                listen: service.listen.iter().map(ToString::to_string).collect(),
+                pool: service.pool.clone(),
+                sessions,
+                tentative,
+            }
+        };
+        self.config.services.iter().map(row).collect()
+    }
+
+    pub(super) fn pools(&self, tables: &Tables) -> Vec<view::Pool> {
+        let tally = tally(self, tables, |info| info.names.backend.pool.clone());
+        let row = |pool: &Pool| {
+            let services = self.config.services.iter().filter(|s| s.pool == pool.name);
+            let active = |backend: &&crate::config::Backend| {
+                let id = BackendId::new(&pool.name, &backend.name);
+                self.backend_state(&id, backend.weight) == view::BackendState::Active
+            };
+            view::Pool {
+                name: pool.name.clone(),
+                mode: "nat".to_owned(),
+                services: services.map(|s| s.name.clone()).collect(),
+                backends: pool.backends.len() as u64,
+                accepting: pool.backends.iter().filter(active).count() as u64,
+                sessions: tally.get(&pool.name).map_or(0, |(open, _)| *open),
+                idle_timeout: pool.idle_timeout.as_secs(),
+            }
+        };
+        self.config.pools.iter().map(row).collect()
+    }
+
+    pub(super) fn backends(&self, tables: &Tables) -> Vec<view::Backend> {
+        let tally = tally(self, tables, |info| info.names.backend.clone());
+        let row = |(id, _, backend): (BackendId, &Pool, &crate::config::Backend)| {
+            let deadline = self.overrides.drained.get(&id).and_then(|drain| drain.deadline);
+            let health = self.health.get(&id).copied().unwrap_or_default();
+            view::Backend {
+                name: backend.name.clone(),
+                pool: id.pool.clone(),
+                address: backend.address,
+                address6: backend
+                    .address_of(Family::V6)
+                    .filter(|address| *address != backend.address),
+                state: self.backend_state(&id, backend.weight),
+                health,
+                last_error: self.probe_errors.get(&id).cloned(),
+                weight: self.overrides.weights.get(&id).copied().unwrap_or(backend.weight),
+                configured_weight: backend.weight,
+                sessions: tally.get(&id).map_or(0, |(open, _)| *open),
+                max_sessions: backend.max_sessions,
+                drain_deadline: deadline.map(|at| {
+                    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at))
+                        .to_string()
+                }),
+            }
+        };
+        self.config.backends().map(row).collect()
+    }
+
+    fn backend_state(&self, id: &BackendId, configured: u32) -> view::BackendState {
+        use view::BackendState as S;
+        if self.health.get(id) == Some(&Status::Down) {
+            S::Down
+        } else if self.overrides.drained.contains_key(id) {
+            S::Draining
+        } else if self.load.is_full(id) {
+            S::Full
+        } else if self.overrides.weights.get(id).copied().unwrap_or(configured) == 0 {
+            S::Standby
+        } else {
+            S::Active
+        }
+    }
+
+    pub(super) fn sessions(
+        &self,
+        tables: &Tables,
+        filter: &view::SessionFilter,
+    ) -> Result<Vec<view::Session>, Refusal> {
+        let config = &self.config;
+        if let Some(name) = filter.tenant.as_ref().filter(|name| config.tenant(name).is_none()) {
+            let all = config.tenants.iter().map(|t| t.name.clone()).collect();
+            return Err(not_found("tenant", name, all));
+        }
+        if let Some(name) = filter.service.as_ref().filter(|name| config.service(name).is_none()) {
+            let all = config.services.iter().map(|s| s.name.clone()).collect();
+            return Err(not_found("service", name, all));
+        }
+        let backend = filter.backend.as_ref().map(|name| find_backend(config, name)).transpose()?;
+        let is_wanted = |session: &Record, info: &EndpointInfo| {
+            let names = &info.names;
+            filter.tenant.as_ref().is_none_or(|name| *name == names.tenant)
+                && filter.service.as_ref().is_none_or(|name| *name == names.service)
+                && backend.as_ref().is_none_or(|id| *id == names.backend)
+                && filter.client.is_none_or(|address| address == session.client.ip())
+        };
+        let now = Clock::now();
+        let unknown = unknown();
+        let rows = Reader::new(&tables.slots).list().into_iter().filter_map(|session| {
+            let info = self.endpoints.get(&session.endpoint).unwrap_or(&unknown);
+            is_wanted(&session, info).then(|| row(&session, info, &now))
+        });
+        Ok(rows.take(filter.limit.unwrap_or(usize::MAX)).collect())
+    }
+
+    pub(super) fn session(&self, tables: &Tables, id: &str) -> Result<view::Session, Refusal> {
+        let session = find_session(tables, id)?;
+        let unknown = unknown();
+        let info = self.endpoints.get(&session.endpoint).unwrap_or(&unknown);
+        Ok(row(&session, info, &Clock::now()))
+    }
+
+    pub(super) fn routes(&self) -> Vec<view::Route> {
+        let mut links = LinkNames::default();
+        let row = |(prefix, key): (&crate::model::Prefix, &crate::model::HopKey)| view::Route {
+            prefix: format!("{}/{}", prefix.address, prefix.length),
+            via: key.neighbour.to_string(),
+            interface: links.name(key.interface),
+            resolved: self.routes.hops.get(key).is_some_and(|hop| hop.resolved),
+        };
+        self.routes.routes.iter().map(row).collect()
+    }
+
+    pub(super) fn nexthops(&self) -> Vec<view::NextHop> {
+        let mut links = LinkNames::default();
+        let row = |(key, hop): (&crate::model::HopKey, &crate::model::NextHop)| view::NextHop {
+            neighbour: key.neighbour,
+            interface: links.name(key.interface),
+            mac: hop.resolved.then(|| mac(hop.dst_mac)),
+            vlan: hop.vlan.map(|vlan| vlan.tci & 0xfff),
+            mtu: hop.mtu,
+            resolved: hop.resolved,
+            backends: self.routes.backends.values().filter(|to| *to == key).count() as u64,
+        };
+        self.routes.hops.iter().map(row).collect()
+    }
+
+    pub(super) fn counters(tables: &Tables) -> Result<Vec<view::Counter>, Refusal> {
+        let counts = tables.counts().map_err(|e| Refusal::Failed(e.to_string()))?;
+        let row = |count: Count| view::Counter {
+            name: count.reason.as_str().to_owned(),
+            kind: match count.reason.kind() {
+                Kind::Forwarded => "forwarded",
+                Kind::Passed => "passed",
+                Kind::Dropped => "dropped",
+                Kind::Event => "event",
+            }
+            .to_owned(),
+            packets: count.packets,
+            description: count.reason.describe().to_owned(),
+        };
+        Ok(counts.into_iter().map(row).collect())
+    }
+}
+
+/// The session that a person means: its identity, or the beginning of it.
+pub(super) fn find_session(tables: &Tables, id: &str) -> Result<Record, Refusal> {
+    let hex = id.trim_start_matches("0x").to_ascii_lowercase();
+    if hex.is_empty() || hex.len() > 16 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(Refusal::Invalid(format!(
+            "`{id}` is no session id: those are up to 16 hexadecimal digits, see `fernpass session list`"
+        )));
+    }
+    let mut found = Reader::new(&tables.slots)
+        .list()
+        .into_iter()
+        .filter(|session| identity(session.identity).starts_with(&hex));
+    match (found.next(), found.next()) {
+        (None, _) => Err(Refusal::NotFound(format!("there is no session `{id}`"))),
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => {
+            Err(Refusal::Invalid(format!("several sessions begin with `{id}`; give more digits")))
+        }
+    }
+}
+
+/// An identity as it is printed.
+pub(super) fn identity(identity: u64) -> String {
+    format!("{identity:016x}")
+}
+
+fn unknown() -> EndpointInfo {
+    let names = EndpointNames {
+        tenant: String::new(),
+        service: String::new(),
+        backend: BackendId::new("", ""),
+        listener: String::new(),
+    };
+    EndpointInfo { names, tenant: 0, profile: "unknown" }
+}
+
+fn row(session: &Record, info: &EndpointInfo, now: &Clock) -> view::Session {
+    let silence = session.silence(now);
+    view::Session {
+        id: identity(session.identity),
+        tenant: info.names.tenant.clone(),
+        service: info.names.service.clone(),
+        profile: info.profile.to_owned(),
+        pool: info.names.backend.pool.clone(),
+        backend: info.names.backend.name.clone(),
+        client: session.client,
+        state: match (session.is_open(), session.is_aside()) {
+            (false, _) => view::SessionState::Tentative,
+            (true, false) => view::SessionState::Open,
+            (true, true) => view::SessionState::Aside,
+        },
+        opened: rfc3339(now, now.since(session.opened)),
+        last_seen: rfc3339(now, silence),
+        idle: seconds(silence),
+        rx_packets: session.rx_packets,
+        rx_bytes: session.rx_bytes,
+        tx_packets: session.tx_packets,
+        tx_bytes: session.tx_bytes,
+        moves: session.moves.into(),
+    }
+}
+
+fn rfc3339(now: &Clock, elapsed: Duration) -> String {
+    humantime::format_rfc3339_seconds(now.wall_before(elapsed)).to_string()
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}

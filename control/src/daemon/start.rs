@@ -1,0 +1,225 @@
+//! From a configuration file to a gateway that forwards: adopting what an earlier daemon
+//! left, or making it new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::actor::Daemon;
+use super::core::{Core, Meter};
+use super::handle::Handle;
+use super::interfaces::Interfaces;
+use super::published::Birth;
+use super::state::{ReconcileError, State};
+use super::store::{Store, StoreError};
+use crate::config::{BackendId, Config, ReadError, Sysctl};
+use crate::health::{Monitor, MonitorError, Target};
+use crate::loader::{Bpffs, LoadError, Pins, Program, Sizes, Tables, Writer, adopt, create};
+use crate::routing::{Mirror, MirrorError, interfaces, sysctl, vips};
+use crate::sessions::{Clock, Recount};
+
+/// How long the kernel may take to tell its routes.
+const ROUTES: Duration = Duration::from_secs(30);
+
+/// The daemon cannot start. Nothing was changed, or what was is as before.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ReadError),
+    /// The kernel program or its maps.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The kernel's routes.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// The probes.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The tables.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+}
+
+impl Daemon {
+    /// Starts: when this returns, packets are forwarded.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(file: &Path) -> Result<(Self, Handle), StartError> {
+        let config = Config::load(file)?;
+        let gateway = &config.gateway;
+        for name in &gateway.interfaces {
+            interfaces::index(name)?;
+        }
+        let bpffs = Bpffs::prepare(&gateway.bpffs)?;
+        let lock = bpffs.lock()?;
+        let store = Store::open(&gateway.state_dir)?;
+        let (overrides, lost) = store.load()?;
+
+        let pins = Pins::under(&bpffs);
+        let adopted = adopt(&pins)?;
+        let is_adopted = adopted.is_some();
+        let tables = match adopted {
+            Some(tables) => tables,
+            None => create(&bpffs, &pins, Sizes::for_sessions(gateway.max_sessions))?,
+        };
+        let started =
+            Parts { config, overrides, store, pins: pins.clone(), tables: Arc::new(tables) };
+        match started.start(file, lock, is_adopted).await {
+            Ok((mut daemon, handle)) => {
+                daemon.core.warnings.extend(lost);
+                Ok((daemon, handle))
+            }
+            Err(e) => {
+                // What this start made is taken away again.
+                if !is_adopted && let Err(e) = pins.remove() {
+                    tracing::error!("{e}");
+                }
+                Err(e)
+            }
+        }
+    }
+}
+
+struct Parts {
+    config: Config,
+    overrides: crate::model::Overrides,
+    store: Store,
+    pins: Pins,
+    tables: Arc<Tables>,
+}
+
+impl Parts {
+    async fn start(
+        self,
+        file: &Path,
+        lock: crate::loader::Lock,
+        adopted: bool,
+    ) -> Result<(Daemon, Handle), StartError> {
+        let Self { config, overrides, store, pins, tables } = self;
+        let warnings = surroundings(&config, &tables).await;
+        let gateway = config.gateway.clone();
+        let indexes: BTreeSet<u32> = gateway
+            .interfaces
+            .iter()
+            .map(|name| interfaces::index(name))
+            .collect::<Result<_, _>>()?;
+        let mut mirror = Mirror::start(indexes, backend_addresses(&config)).await?;
+        let routes = mirror.first(ROUTES).await?;
+
+        let writer = Writer::open(&pins, Arc::clone(&tables))?;
+        let mut state = State::new(config, overrides, routes, Arc::clone(&tables), writer)?;
+        let writes = state.reconcile()?;
+        recount(&state).await;
+
+        let mut interfaces = Interfaces::new(Program::load(&pins)?, pins);
+        interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
+        let monitor = Monitor::start(targets(&state.config))?;
+        tracing::info!(adopted, writes, "forwarding");
+
+        let (commands, received) = mpsc::channel(64);
+        let birth = Birth {
+            config_file: file.to_owned(),
+            clock: Clock::now(),
+            instant: Instant::now(),
+            adopted,
+        };
+        let core = Core {
+            birth: Arc::new(birth),
+            state,
+            interfaces,
+            monitor,
+            warnings,
+            meter: Meter::default(),
+            behind: None,
+        };
+        let (publish, published) = watch::channel(Arc::new(core.published()));
+        let daemon = Daemon { core, store, mirror, commands: received, publish, _lock: lock };
+        Ok((daemon, Handle { commands, published, tables }))
+    }
+}
+
+/// Corrects the counts of sessions, which a daemon that was killed may have left wrong.
+async fn recount(state: &State) {
+    let mut before: Option<Recount> = None;
+    for _ in 0..20 {
+        let taken = state.recount();
+        // Twice the same, so that what was under way is not taken for wrong.
+        if let Some(now) = taken.as_ref().filter(|now| before.as_ref() == Some(now)) {
+            if !now.is_right() {
+                tracing::warn!(?now, "counts of sessions corrected");
+                now.correct(&*state.tables);
+            }
+            return;
+        }
+        before = taken;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tracing::warn!("sessions come and go too fast to be recounted");
+}
+
+/// Everything around the program that stands in the way, which is mended where the
+/// configuration says so. What is left is returned for people.
+pub(super) async fn surroundings(config: &Config, tables: &Tables) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let room = tables.sizes().sessions();
+    if config.gateway.max_sessions > room {
+        warnings.push(format!(
+            "max_sessions is {}, but the tables were made for {room}: `fernpass unload` and a start make larger ones",
+            config.gateway.max_sessions
+        ));
+    }
+    let families = config.services.iter().flat_map(|s| &s.listen).map(|l| l.family()).collect();
+    let problems = sysctl::check(&config.gateway.interfaces, &families);
+    if config.gateway.sysctl == Sysctl::Set {
+        for failure in sysctl::set(&problems) {
+            warnings.push(failure.to_string());
+        }
+    } else {
+        warnings.extend(problems.iter().map(ToString::to_string));
+    }
+    if config.gateway.manage_vips {
+        let addresses: BTreeSet<IpAddr> =
+            config.services.iter().flat_map(|s| &s.listen).map(|l| l.address).collect();
+        match vips::ensure(&addresses).await {
+            Ok(added) => added.iter().for_each(|vip| tracing::info!(%vip, "added to lo")),
+            Err(e) => warnings.push(e.to_string()),
+        }
+    }
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    warnings
+}
+
+/// All addresses of all backends.
+pub(super) fn backend_addresses(config: &Config) -> BTreeSet<IpAddr> {
+    config
+        .backends()
+        .flat_map(|(_, _, b)| [Some(b.address), b.address6.map(IpAddr::V6)])
+        .flatten()
+        .collect()
+}
+
+/// What to probe, and how.
+pub(super) fn targets(config: &Config) -> BTreeMap<BackendId, Target> {
+    config
+        .backends()
+        .map(|(id, pool, backend)| {
+            let addresses = [Some(backend.address), backend.address6.map(IpAddr::V6)];
+            let target = Target {
+                addresses: addresses.into_iter().flatten().collect(),
+                health: pool.health,
+            };
+            (id, target)
+        })
+        .collect()
+}

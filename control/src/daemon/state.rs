@@ -1,0 +1,188 @@
+//! Everything the daemon knows, and the one way in which it changes the tables.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dataplane::abi::{ENDPOINT_LIVE, NAME_TENANT};
+
+use super::policy::Fates;
+use super::published::{Endpoints, endpoints};
+use crate::config::{BackendId, Config};
+use crate::loader::{Tables, Writer};
+use crate::model::{
+    ApplyError, HealthView, Inputs, Load, ModelError, Overrides, Registry, RouteView, Status,
+    Wanted, apply, compute, diff,
+};
+use crate::sessions::{Clock, Keeper, Record, Recount, Scan};
+
+/// The tables could not be brought to what they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// What they should be cannot be expressed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A write failed.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// The inputs of the model, what the tables hold, and the tables.
+pub(super) struct State {
+    pub(super) config: Arc<Config>,
+    pub(super) overrides: Overrides,
+    pub(super) health: HealthView,
+    pub(super) load: Load,
+    pub(super) routes: Arc<RouteView>,
+    pub(super) current: Wanted,
+    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) tables: Arc<Tables>,
+    writer: Writer,
+    keeper: Keeper,
+    /// Retired endpoints that were retired before the scan now to come began.
+    retired: BTreeSet<u32>,
+    /// Retired endpoints that no slot refers to.
+    released: BTreeSet<u32>,
+}
+
+impl State {
+    /// The state that the tables are in, with nothing done yet. Backends that the tables
+    /// call dead stay so until they answer.
+    pub(super) fn new(
+        config: Config,
+        overrides: Overrides,
+        routes: Arc<RouteView>,
+        tables: Arc<Tables>,
+        writer: Writer,
+    ) -> Result<Self, crate::loader::LoadError> {
+        let current = writer.read()?;
+        let endpoints = Arc::new(endpoints(&current));
+        let health = health_of(&config, &current, &endpoints);
+        Ok(Self {
+            config: Arc::new(config),
+            overrides,
+            health,
+            load: Load::default(),
+            routes,
+            current,
+            endpoints,
+            tables,
+            writer,
+            keeper: Keeper::default(),
+            retired: BTreeSet::new(),
+            released: BTreeSet::new(),
+        })
+    }
+
+    fn inputs<'a>(&'a self, config: &'a Config, overrides: &'a Overrides) -> Inputs<'a> {
+        Inputs {
+            config,
+            overrides,
+            health: &self.health,
+            load: &self.load,
+            routes: &self.routes,
+            current: &self.current,
+            released: &self.released,
+        }
+    }
+
+    /// Brings the tables to what they should be. Returns how many writes it took.
+    ///
+    /// # Errors
+    /// See [`ReconcileError`]; the next call goes on from there.
+    pub(super) fn reconcile(&mut self) -> Result<usize, ReconcileError> {
+        let wanted = compute(&self.inputs(&self.config, &self.overrides))?;
+        self.bring_to(&wanted)
+    }
+
+    fn bring_to(&mut self, wanted: &Wanted) -> Result<usize, ReconcileError> {
+        let steps = diff(&self.current, wanted);
+        if steps.is_empty() {
+            return Ok(0);
+        }
+        let applied = apply(&mut self.current, &steps, &mut self.writer);
+        self.endpoints = Arc::new(endpoints(&self.current));
+        applied?;
+        tracing::debug!(writes = steps.len(), "tables reconciled");
+        Ok(steps.len())
+    }
+
+    /// Takes a new configuration, or leaves everything as it is.
+    ///
+    /// # Errors
+    /// What it asks for cannot be expressed: nothing has changed. Or a write failed: the
+    /// configuration is in force, and what is missing is written later.
+    pub(super) fn configure(&mut self, config: Config) -> Result<usize, ReconcileError> {
+        let mut overrides = self.overrides.clone();
+        let exists = |id: &BackendId| config.backend(id).is_some();
+        overrides.drained.retain(|id, _| exists(id));
+        overrides.weights.retain(|id, _| exists(id));
+        let wanted = compute(&self.inputs(&config, &overrides))?;
+        self.health.retain(|id, _| exists(id));
+        self.config = Arc::new(config);
+        self.overrides = overrides;
+        self.bring_to(&wanted)
+    }
+
+    /// Scans the sessions. True if the scan found a reason to reconcile.
+    pub(super) fn scan(&mut self) -> (Scan, bool) {
+        let registry = Registry::of(&self.current);
+        let retired_now = registry.retired();
+        let not_live = registry.not_live();
+        let now = Clock::now();
+        let fates = Fates::new(&self.config, &self.overrides, &self.endpoints, &not_live, now.wall);
+        let scan = self.keeper.scan(&*self.tables, &now, &fates);
+        // Only what was retired before this scan began, and before the one before it, so that a
+        // packet that was placed meanwhile is seen.
+        let released: BTreeSet<u32> = self
+            .retired
+            .intersection(&retired_now)
+            .filter(|index| !scan.referred.contains(index))
+            .copied()
+            .collect();
+        self.retired = retired_now;
+        let mut sessions = std::collections::BTreeMap::new();
+        for (index, count) in &scan.open {
+            if let Some(info) = self.endpoints.get(index) {
+                *sessions.entry(info.names.backend.clone()).or_insert(0) += count;
+            }
+        }
+        let full_changed = self.load.observe(&self.config, &sessions);
+        let changed = full_changed || released != self.released;
+        self.released = released;
+        (scan, changed)
+    }
+
+    /// Ends one session.
+    pub(super) fn end(&mut self, session: &Record) -> bool {
+        let fates = Fates::new(
+            &self.config,
+            &self.overrides,
+            &self.endpoints,
+            &BTreeSet::new(),
+            Clock::now().wall,
+        );
+        self.keeper.end(&*self.tables, session, &fates)
+    }
+
+    /// Corrects counts that a crash left wrong. `None` while sessions come and go.
+    pub(super) fn recount(&self) -> Option<Recount> {
+        let tenant = |endpoint: u32| self.endpoints.get(&endpoint).map(|info| info.tenant);
+        Recount::take(&*self.tables, &tenant)
+    }
+
+    /// Names of the tenants that are configured, by index.
+    pub(super) fn tenants(&self) -> std::collections::BTreeMap<u32, String> {
+        let live = Registry::of(&self.current).live(NAME_TENANT);
+        live.map(|(index, name)| (index, name.to_owned())).collect()
+    }
+}
+
+/// Backends that the tables call dead.
+fn health_of(config: &Config, current: &Wanted, endpoints: &Endpoints) -> HealthView {
+    let dead = current.endpoints.iter().filter(|(_, row)| row.flags & ENDPOINT_LIVE == 0);
+    dead.filter_map(|(index, _)| endpoints.get(index))
+        .map(|info| info.names.backend.clone())
+        .filter(|id| config.backend(id).is_some_and(|(pool, _)| pool.health.timing().is_some()))
+        .map(|id| (id, Status::Down))
+        .collect()
+}

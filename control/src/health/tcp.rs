@@ -1,0 +1,24 @@
+//! Probes by connecting.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Connects, and closes.
+///
+/// # Errors
+/// Why it does not accept, for people.
+pub(super) async fn probe(address: IpAddr, port: u16, patience: Duration) -> Result<(), String> {
+    let to = SocketAddr::new(address, port);
+    match timeout(patience, TcpStream::connect(to)).await {
+        Ok(Ok(stream)) => {
+            // A reset instead of a farewell: a probe a second leaves no TIME_WAIT behind.
+            let _ = stream.set_zero_linger();
+            Ok(())
+        }
+        Ok(Err(e)) => Err(format!("{to}: {e}")),
+        Err(_) => Err(format!("{to}: no answer within {patience:?}")),
+    }
+}

@@ -1,0 +1,53 @@
+//! Names, indexes and XDP modes of interfaces.
+
+use std::fs;
+
+use futures_util::TryStreamExt as _;
+use netlink_packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
+use rtnetlink::new_connection;
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+
+use crate::config::{XdpMode, did_you_mean};
+use crate::loader::LoadError;
+
+/// The index of an interface.
+///
+/// # Errors
+/// There is none of this name; the message names those there are.
+pub fn index(name: &str) -> Result<u32, LoadError> {
+    let found = socket(AddressFamily::UNIX, SocketType::DGRAM, None)
+        .and_then(|socket| netdevice::name_to_index(socket, name));
+    found.map_err(|_| {
+        let names = names();
+        let hint = match did_you_mean(name, names.iter().map(String::as_str)) {
+            Some(question) => format!("; {question}"),
+            None if names.is_empty() => String::new(),
+            None => format!("; there are {}", names.join(", ")),
+        };
+        LoadError::NoInterface { name: name.to_owned(), hint }
+    })
+}
+
+/// The interfaces of the caller's network namespace.
+fn names() -> Vec<String> {
+    // Unlike /sys, this is always the namespace of the one who reads.
+    let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let name = |line: &str| Some(line.split_once(':')?.0.trim().to_owned());
+    table.lines().filter_map(name).collect()
+}
+
+/// The mode in which an interface runs an XDP program, if it runs one.
+pub async fn xdp_mode(index: u32) -> Option<XdpMode> {
+    let (connection, handle, _) = new_connection().ok()?;
+    tokio::spawn(connection);
+    let link = handle.link().get().match_index(index).execute().try_next().await.ok()??;
+    let xdp = link.attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    })?;
+    xdp.into_iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some(XdpMode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpMode::Generic),
+        _ => None,
+    })
+}
