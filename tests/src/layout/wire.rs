@@ -53,15 +53,21 @@ pub(super) fn connect(a: &End<'_>, b: &End<'_>) -> Result<()> {
     for end in [a, b] {
         configure(end)?;
     }
+    for end in [a, b].into_iter().filter(|end| end.receives_xdp) {
+        // The other end becomes a target of redirects (`NETDEV_XDP_ACT_NDO_XMIT`) when
+        // GRO is switched on while both are up, and not before.
+        end.ns.run("ethtool", &["-K", end.interface, "gro", "on"])?;
+    }
     Ok(())
 }
 
 fn configure(end: &End<'_>) -> Result<()> {
     let interface = end.interface;
     // Frames of local sockets would carry unfinished checksums and be larger than the MTU.
-    let gro = if end.receives_xdp { "on" } else { "off" };
-    end.ns
-        .run("ethtool", &["-K", interface, "tx", "off", "gso", "off", "tso", "off", "gro", gro])?;
+    let off = ["tx", "gso", "tso", "gro"].map(|feature| [feature, "off"]);
+    let mut arguments = vec!["-K", interface];
+    arguments.extend(off.as_flattened());
+    end.ns.run("ethtool", &arguments)?;
     let mut commands = Vec::new();
     if let Some((pair, v4_length, v6_length)) = end.addresses {
         commands.push(format!("addr add {}/{v4_length} dev {interface}", pair.v4));
