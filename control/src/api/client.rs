@@ -32,7 +32,7 @@ pub enum ClientError {
     )]
     NoDaemon(PathBuf),
     /// Not allowed to.
-    #[error("no rights to use {0}; it is for root and the socket's group")]
+    #[error("{0}: permission denied; the socket is for root and its group")]
     Rights(PathBuf),
     /// Something else with the connection.
     #[error("cannot talk to the daemon on {path}: {reason}")]

@@ -34,11 +34,9 @@ pub(super) fn check(file: &Path, output: &Output) -> Result<(), Failure> {
             eprint!("{}", report.render(io::stderr().is_terminal()));
             output.print(&format!("{}: can be used", file.display()))
         }
+        None if output.is_json() => Err(Failure::Shown),
         None => {
-            let rendered = report.render(io::stderr().is_terminal());
-            if !output.is_json() {
-                eprint!("{rendered}");
-            }
+            eprint!("{}", report.render(io::stderr().is_terminal()));
             Err(Failure::Config(format!("{} cannot be used", file.display())))
         }
     }

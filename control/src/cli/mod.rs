@@ -45,8 +45,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Pipe) => ExitCode::SUCCESS,
+        Err(Failure::Shown) => ExitCode::from(Failure::Shown.code()),
         Err(failure) => {
-            eprintln!("fernpass: {failure}");
+            output.fail(&failure);
             ExitCode::from(failure.code())
         }
     }
@@ -66,6 +67,9 @@ pub(crate) enum Failure {
     /// Mistakes in a configuration, rendered; or a file that cannot be read.
     #[error("{0}")]
     Config(String),
+    /// Mistakes in a configuration that were shown already.
+    #[error("the configuration cannot be used")]
+    Shown,
     #[error("{0}")]
     Io(String),
     /// The reader of the output has gone: nothing is wrong.
@@ -74,9 +78,17 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The daemon's own words, if it was the daemon that refused.
+    fn problem(&self) -> Option<&crate::api::Problem> {
+        match self {
+            Self::Client(ClientError::Refused(problem)) => Some(problem),
+            _ => None,
+        }
+    }
+
     fn code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Start(StartError::Config(_)) => 2,
+            Self::Config(_) | Self::Shown | Self::Start(StartError::Config(_)) => 2,
             Self::Client(ClientError::Refused(problem)) if problem.is_configuration() => 2,
             _ => 1,
         }

@@ -38,6 +38,18 @@ impl Output {
         }
     }
 
+    /// Says why a command failed: on stderr for people, as an object with `error` on
+    /// stdout where JSON was asked for.
+    pub(crate) fn fail(&self, failure: &Failure) {
+        if self.json {
+            let object = Failed { error: failure.to_string(), problem: failure.problem() };
+            // There is nobody left to tell that this could not be told.
+            let _ = self.show(&object, |_| String::new());
+        } else {
+            eprintln!("fernpass: {failure}");
+        }
+    }
+
     /// Prints text, with a newline at its end.
     pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
@@ -53,6 +65,14 @@ impl Output {
             }
         })
     }
+}
+
+/// A failure as JSON.
+#[derive(Debug, Serialize)]
+struct Failed<'a> {
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a crate::api::Problem>,
 }
 
 /// A column: its head, and whether it holds numbers.

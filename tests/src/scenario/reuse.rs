@@ -43,6 +43,10 @@ pub fn address_reused(
 
     let left = farm.members()[leaver].host().addresses();
     farm.members()[leaver].host().switch_uplink()?;
+    // Another port too, as a NAT would give it. (A client that keeps its socket may
+    // keep the old source address with it, and send nothing until its next handshake.)
+    let port = farm.members()[leaver].host().fresh_port();
+    farm.member(leaver).set_port(port)?;
     farm.members()[comer].host().take_over(left)?;
     farm.member(comer).set_port(address.port())?;
     let comer_answered_by = farm.reach(comer)?;

@@ -17,7 +17,6 @@ use crate::common::{PLENTY, holds, one_pool, start};
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_reload_raises_a_quota_while_sessions_go_on() {
     let pools = [one_pool(1)];
     let (_place, mut farm) = start(&FarmPlan::new(&pools));
@@ -47,7 +46,6 @@ fn a_reload_raises_a_quota_while_sessions_go_on() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn the_daemon_adds_the_vips_where_it_manages_them() {
     let _place = gate::enter().unwrap();
     let lab = Lab::new(Options::default()).unwrap();
@@ -72,7 +70,6 @@ fn the_daemon_adds_the_vips_where_it_manages_them() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_silent_session_ends_and_a_talking_one_stays() {
     let _place = gate::enter().unwrap();
     let lab = Lab::new(Options::default()).unwrap();

@@ -9,7 +9,6 @@ use lab::scenario::{death, drain, rebuild, restart, roam, sessions_open};
 use crate::common::{MIXED, farm, holds};
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_drained_concentrator_keeps_its_sessions_and_gets_no_more() {
     let (_place, mut farm) = farm();
     for implementation in MIXED {
@@ -25,7 +24,6 @@ fn a_drained_concentrator_keeps_its_sessions_and_gets_no_more() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn clients_of_a_dead_concentrator_come_back_on_another() {
     let (_place, mut farm) = farm();
     for implementation in MIXED.into_iter().chain(MIXED) {
@@ -36,7 +34,6 @@ fn clients_of_a_dead_concentrator_come_back_on_another() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_killed_daemon_comes_back_and_nothing_is_lost() {
     let (_place, mut farm) = farm();
     for implementation in MIXED {
@@ -52,7 +49,6 @@ fn a_killed_daemon_comes_back_and_nothing_is_lost() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_daemon_that_ends_in_peace_leaves_the_gateway_forwarding() {
     let (_place, mut farm) = farm();
     let member = farm.join(0, WireguardGo, Family::V4).unwrap();
@@ -71,7 +67,6 @@ fn a_daemon_that_ends_in_peace_leaves_the_gateway_forwarding() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_gateway_without_its_tables_rebuilds_them_from_traffic() {
     let (_place, mut farm) = farm();
     for implementation in MIXED {

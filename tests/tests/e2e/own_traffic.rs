@@ -9,7 +9,6 @@ use lab::{Lab, Options};
 use crate::common::{PLENTY, holds};
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn own_traffic_works_as_without_the_gateway() {
     let _place = gate::enter().unwrap();
     let lab = Lab::new(Options::default()).unwrap();

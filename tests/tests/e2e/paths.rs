@@ -15,7 +15,6 @@ fn one_client(farm: &mut Farm, family: Family) -> usize {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_changed_route_is_followed() {
     for family in [Family::V4, Family::V6] {
         let (_place, mut farm) = farm();
@@ -25,7 +24,6 @@ fn a_changed_route_is_followed() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_link_that_goes_down_is_left() {
     let (_place, mut farm) = farm();
     let member = one_client(&mut farm, Family::V4);
@@ -33,7 +31,6 @@ fn a_link_that_goes_down_is_left() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_neighbour_with_another_mac_address_is_found() {
     let (_place, mut farm) = farm();
     let member = one_client(&mut farm, Family::V4);
@@ -41,7 +38,6 @@ fn a_neighbour_with_another_mac_address_is_found() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn an_unresolved_next_hop_is_left_to_the_kernel() {
     let pools = [one_pool(PLENTY)];
     let (_place, mut farm) = start(&FarmPlan { probes: false, ..FarmPlan::new(&pools) });

@@ -7,7 +7,6 @@ use lab::scenario::{FarmPlan, flood, quota, sessions_open};
 use crate::common::{MIXED, farm, holds, one_pool, start};
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn two_hundred_thousand_spoofed_initiations_change_nothing() {
     let (_place, mut farm) = farm();
     for family in [Family::V4, Family::V6, Family::V4] {
@@ -18,7 +17,6 @@ fn two_hundred_thousand_spoofed_initiations_change_nothing() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_client_beyond_the_quota_is_refused_and_the_rest_work() {
     let pools = [one_pool(3)];
     let (_place, mut farm) = start(&FarmPlan::new(&pools));

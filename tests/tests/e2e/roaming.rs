@@ -7,7 +7,6 @@ use lab::scenario::{address_reused, idle_clients, impostor, roam, two_behind_one
 use crate::common::{farm, holds};
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_client_roams_again_and_again() {
     let (_place, mut farm) = farm();
     let member = farm.join(0, WireguardGo, Family::V4).unwrap();
@@ -19,7 +18,6 @@ fn a_client_roams_again_and_again() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn an_impostor_moves_nothing() {
     let (_place, mut farm) = farm();
     for family in [Family::V4, Family::V6] {
@@ -31,21 +29,18 @@ fn an_impostor_moves_nothing() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn silent_wireguard_go_clients_keep_their_concentrators() {
     let (_place, mut farm) = farm();
     holds(&idle_clients(&mut farm, 0, WireguardGo, 4).unwrap());
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn silent_boringtun_clients_keep_their_concentrators() {
     let (_place, mut farm) = farm();
     holds(&idle_clients(&mut farm, 0, Boringtun, 4).unwrap());
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn clients_behind_one_address_keep_their_concentrators() {
     let (_place, mut farm) = farm();
     for implementation in [WireguardGo, Boringtun] {
@@ -54,7 +49,6 @@ fn clients_behind_one_address_keep_their_concentrators() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_reused_address_and_port_mislead_nobody() {
     let (_place, mut farm) = farm();
     for implementation in [WireguardGo, Boringtun] {

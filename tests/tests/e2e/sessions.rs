@@ -9,7 +9,6 @@ use lab::scenario::{Claim, FarmPlan, PoolPlan, roam, sessions_open};
 use crate::common::{MIXED, PLENTY, farm, holds, one_pool, start};
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn sessions_open_for_both_implementations_and_families() {
     let pools = [
         PoolPlan {
@@ -34,7 +33,6 @@ fn sessions_open_for_both_implementations_and_families() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_one_armed_gateway_works_the_same() {
     let pools = [one_pool(PLENTY)];
     let (_place, mut farm) = start(&FarmPlan { one_armed: true, ..FarmPlan::new(&pools) });
@@ -47,7 +45,6 @@ fn a_one_armed_gateway_works_the_same() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn a_client_shakes_hands_again_and_keeps_its_session() {
     let (_place, mut farm) = farm();
     for implementation in [WireguardGo, Boringtun] {
@@ -64,7 +61,6 @@ fn a_client_shakes_hands_again_and_keeps_its_session() {
 }
 
 #[test]
-#[ignore = "there is no daemon yet"]
 fn what_is_counted_is_what_was_sent() {
     let (_place, mut farm) = farm();
     let member = farm.join(0, WireguardGo, Family::V4).unwrap();
