@@ -14,7 +14,7 @@ const BINARY: &str = "fernpass-xdp";
 const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "bpf";
 
-/// The kernel program cannot be built.
+/// The kernel program cannot be built or checked.
 #[derive(Debug)]
 pub enum BuildError {
     /// There is no toolchain.
@@ -45,6 +45,19 @@ impl std::error::Error for BuildError {}
 /// # Errors
 /// See [`BuildError`].
 pub fn build(workspace: &Path, target: &Path) -> Result<PathBuf, BuildError> {
+    run(&["build"], &[], workspace, target)?;
+    Ok(target.join(TARGET).join(PROFILE).join(BINARY))
+}
+
+/// Runs clippy on the kernel program's crate, with warnings as errors.
+///
+/// # Errors
+/// See [`BuildError`]; [`BuildError::Failed`] has clippy's findings.
+pub fn clippy(workspace: &Path, target: &Path) -> Result<(), BuildError> {
+    run(&["clippy"], &["--", "-Dwarnings"], workspace, target)
+}
+
+fn run(verb: &[&str], last: &[&str], workspace: &Path, target: &Path) -> Result<(), BuildError> {
     let toolchain = Toolchain::find().map_err(BuildError::Missing)?;
     let mut command = Command::new(&toolchain.cargo);
     clean(&mut command);
@@ -60,8 +73,18 @@ pub fn build(workspace: &Path, target: &Path) -> Result<PathBuf, BuildError> {
         .env("RUSTC", &toolchain.rustc)
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        .args(["build", "--locked", "-Zbuild-std=core", "--target", TARGET])
-        .args(["--profile", PROFILE, "--package", PACKAGE]);
+        .args(verb)
+        .args(["--locked", "-Zbuild-std=core", "--target", TARGET])
+        .args(["--profile", PROFILE, "--package", PACKAGE])
+        .args(last);
+    // `cargo clippy` runs the cargo-clippy that it finds first: it must be this cargo's.
+    if let Some(dir) = toolchain.cargo.parent() {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let dirs = std::iter::once(dir.to_owned()).chain(env::split_paths(&path));
+        if let Ok(path) = env::join_paths(dirs) {
+            command.env("PATH", path);
+        }
+    }
     if toolchain.bootstrap {
         command.env("RUSTC_BOOTSTRAP", "1");
     }
@@ -69,7 +92,7 @@ pub fn build(workspace: &Path, target: &Path) -> Result<PathBuf, BuildError> {
     if !output.status.success() {
         return Err(BuildError::Failed(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    Ok(target.join(TARGET).join(PROFILE).join(BINARY))
+    Ok(())
 }
 
 /// Takes away what an outer cargo or rustup set for its own compiler.

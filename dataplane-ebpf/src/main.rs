@@ -14,7 +14,7 @@ use maps::BpfTables;
 
 /// Decides every frame that comes in on a gateway interface.
 #[xdp]
-pub fn fernpass(ctx: XdpContext) -> u32 {
+pub(crate) fn fernpass(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let verdict = pipeline::run(&mut packet, &BpfTables);
     match verdict.action {

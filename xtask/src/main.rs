@@ -1,3 +1,131 @@
-//! Developer commands.
+//! Developer commands: `cargo xtask COMMAND`.
+//!
+//! This crate builds in seconds and without an eBPF toolchain, because it is what
+//! installs one. Everything that needs Fernpass itself is another program of the
+//! workspace, which is built and run from here.
 
-fn main() {}
+mod check;
+mod process;
+mod setup;
+mod suitable;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Fernpass's developer commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what building, testing and the demo need (root on Debian 12), or say what is missing.
+    Setup,
+    /// Build `fernpass`, optimised, with the kernel program in it.
+    Build,
+    /// Play the story of the gateway among real WireGuard peers, with measured results.
+    Demo {
+        /// Print the results as JSON, and nothing else on stdout.
+        #[arg(long)]
+        json: bool,
+        /// Leave the lab standing, with the commands to explore it.
+        #[arg(long, conflicts_with = "vm")]
+        keep: bool,
+        /// Inside QEMU: where this kernel cannot be used.
+        #[arg(long)]
+        vm: bool,
+    },
+    /// Run all tests.
+    Test {
+        /// Inside QEMU: where this kernel cannot be used. Only the tests that need a kernel.
+        #[arg(long)]
+        vm: bool,
+        /// For `cargo test`, e.g. a part of the tests' names.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Lay out the demo's lab, look at it, take it down.
+    Lab {
+        /// up, down, shell, status; see `cargo xtask lab --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Check format, lints of all crates (the kernel program's too), licences.
+    Check,
+    /// Look at the kernel program.
+    #[command(subcommand)]
+    Bpf(Bpf),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bpf {
+    /// Print what the verifier and the kernel say about it.
+    Info {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xtask: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Setup => setup::setup(setup::Need::Everything),
+        Command::Build => {
+            setup::setup(setup::Need::Building)?;
+            process::cargo(&["build", "--locked", "--release", "--bin", "fernpass"])
+        }
+        Command::Demo { json, keep, vm } => {
+            let mut arguments = vec!["demo"];
+            arguments.extend(json.then_some("--json"));
+            if vm {
+                return vm::demo(&arguments);
+            }
+            arguments.extend(keep.then_some("--keep"));
+            suitable::check("demo")?;
+            setup::setup(setup::Need::Lab)?;
+            process::lab(&arguments)
+        }
+        Command::Test { vm: true, .. } => vm::test(),
+        Command::Test { vm: false, rest } => {
+            suitable::check("test")?;
+            setup::setup(setup::Need::Lab)?;
+            let mut arguments = vec!["test", "--locked"];
+            arguments.extend(rest.iter().map(String::as_str));
+            process::cargo(&arguments)
+        }
+        Command::Lab { rest } => {
+            suitable::check("demo")?;
+            setup::setup(setup::Need::Lab)?;
+            let mut arguments = vec!["lab"];
+            arguments.extend(rest.iter().map(String::as_str));
+            process::lab(&arguments)
+        }
+        Command::Check => {
+            setup::setup(setup::Need::Everything)?;
+            check::check()
+        }
+        Command::Bpf(Bpf::Info { json }) => {
+            suitable::check("test")?;
+            setup::setup(setup::Need::Building)?;
+            let mut arguments =
+                vec!["run", "--quiet", "--locked", "--bin", "fernpass", "--", "bpf-info"];
+            arguments.extend(json.then_some("--json"));
+            process::cargo(&arguments)
+        }
+    }
+}
