@@ -178,7 +178,9 @@ pub(super) async fn surroundings(config: &Config, tables: &Tables) -> Vec<String
         ));
     }
     let families = config.services.iter().flat_map(|s| &s.listen).map(|l| l.family()).collect();
-    let problems = sysctl::check(&config.gateway.interfaces, &families);
+    let backends = backend_addresses(config);
+    let needs = sysctl::Needs::find(&config.gateway.interfaces, &families, &backends).await;
+    let problems = sysctl::check(&needs);
     if config.gateway.sysctl == Sysctl::Set {
         for failure in sysctl::set(&problems) {
             warnings.push(failure.to_string());

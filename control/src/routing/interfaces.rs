@@ -51,3 +51,18 @@ pub async fn xdp_mode(index: u32) -> Option<XdpMode> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_loopback_interface_and_says_what_there_is() {
+        assert_eq!(index("lo").expect("every namespace has one"), 1);
+        assert_eq!(names().iter().filter(|name| *name == "lo").count(), 1);
+        let error = index("loo").expect_err("no such interface").to_string();
+        assert_eq!(error, "there is no interface `loo`; did you mean `lo`?");
+        let error = index("uplink-to-nowhere").expect_err("no such interface").to_string();
+        assert!(error.contains("there are ") && error.contains("lo"), "{error}");
+    }
+}

@@ -1,67 +1,65 @@
-//! The task that follows the kernel.
+//! The task that keeps the mirror.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::{Handle, MulticastGroup, new_connection, new_multicast_connection};
+use thiserror::Error;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tracing::{debug, warn};
 
-use super::neighbours::manage;
-use super::state::{Routes, State};
+use super::keep::{self, Keeper};
+use super::socket::{Event, Listener, Requester};
+use super::state::{Effect, State};
 use super::view::ViewSpec;
-use crate::model::RouteView;
+use crate::model::{HopKey, RouteView};
 
-/// How long changes are gathered before they are looked at.
-const GATHER: Duration = Duration::from_millis(20);
-
-/// After so long everything is read again, even if nothing was heard.
-const AUDIT: Duration = Duration::from_secs(60);
-
-const GROUPS: [MulticastGroup; 6] = [
-    MulticastGroup::Link,
-    MulticastGroup::Neigh,
-    MulticastGroup::Ipv4Route,
-    MulticastGroup::Ipv6Route,
-    MulticastGroup::Ipv4Ifaddr,
-    MulticastGroup::Ipv6Ifaddr,
-];
+/// Shortest time from one view to the next.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Longest time from one view to the next, and until a dump that is needed.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// Time until a broken socket is replaced.
+const REPAIR: Duration = Duration::from_secs(1);
 
 /// The kernel's routes cannot be followed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Error)]
 pub enum MirrorError {
     /// No netlink socket.
     #[error("cannot open a netlink socket: {0}")]
-    Socket(std::io::Error),
-    /// A request failed.
+    Socket(#[source] io::Error),
+    /// The kernel's tables could not be read.
     #[error("cannot read the kernel's {what}: {source}")]
     Dump {
-        /// Links, routes or neighbours.
+        /// Which tables.
         what: &'static str,
-        /// Why.
-        source: rtnetlink::Error,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// It takes too long.
     #[error("the kernel did not tell its routes within {0:?}")]
     Timeout(Duration),
 }
 
-/// Follows the kernel's links, routes and neighbours.
+/// Follows the kernel. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Mirror {
     spec: watch::Sender<ViewSpec>,
     views: watch::Receiver<Option<Arc<RouteView>>>,
+    task: AbortHandle,
 }
 
 impl Mirror {
-    /// Starts to follow, in the network namespace of the caller.
+    /// Starts to follow, in the network namespace of the calling thread. `interfaces` are the
+    /// indexes of those that have the program, `backends` the addresses of all backends.
     ///
     /// # Errors
     /// No netlink socket can be opened.
@@ -69,11 +67,10 @@ impl Mirror {
         interfaces: BTreeSet<u32>,
         backends: BTreeSet<IpAddr>,
     ) -> Result<Self, MirrorError> {
-        let (spec, wanted) = watch::channel(ViewSpec { interfaces, backends });
+        let (spec, specs) = watch::channel(ViewSpec { interfaces, backends });
         let (publish, views) = watch::channel(None);
-        let follower = Follower::connect(wanted, publish)?;
-        tokio::spawn(follower.run());
-        Ok(Self { spec, views })
+        let task = tokio::spawn(Task::open(specs, publish)?.run()).abort_handle();
+        Ok(Self { spec, views, task })
     }
 
     /// Waits for the first view.
@@ -87,11 +84,11 @@ impl Mirror {
         }
     }
 
-    /// Waits for a view that differs from the last.
+    /// Waits for a view that differs from the last. Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Arc<RouteView> {
         loop {
             if self.views.changed().await.is_err() {
-                // The task goes only with the runtime.
+                // The task goes only with this, or with the runtime.
                 std::future::pending::<()>().await;
             }
             if let Some(view) = self.views.borrow_and_update().clone() {
@@ -102,172 +99,249 @@ impl Mirror {
 
     /// Sets the interfaces that the program is attached to, by index.
     pub fn set_interfaces(&self, interfaces: BTreeSet<u32>) {
-        self.spec.send_if_modified(|spec| {
-            let modified = spec.interfaces != interfaces;
-            spec.interfaces = interfaces;
-            modified
-        });
+        self.spec.send_if_modified(|spec| replace(&mut spec.interfaces, interfaces));
     }
 
     /// Sets the backends' addresses.
     pub fn set_backends(&self, backends: BTreeSet<IpAddr>) {
-        self.spec.send_if_modified(|spec| {
-            let modified = spec.backends != backends;
-            spec.backends = backends;
-            modified
-        });
+        self.spec.send_if_modified(|spec| replace(&mut spec.backends, backends));
     }
 }
 
-/// What has to be read again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stale {
-    links: bool,
-    routes: bool,
-    neighbours: bool,
+/// Sets a value; true if it was another.
+fn replace<T: PartialEq>(value: &mut T, new: T) -> bool {
+    let differs = *value != new;
+    *value = new;
+    differs
 }
 
-impl Stale {
-    const ALL: Self = Self { links: true, routes: true, neighbours: true };
-
-    /// Learns from an event. What it says is not taken over, but read again with all
-    /// the rest: events are lost, and do not tell everything (routes that go with a link).
-    fn note(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
-        use RouteNetlinkMessage as M;
-        match &message.payload {
-            NetlinkPayload::InnerMessage(inner) => match inner {
-                M::NewNeighbour(_) | M::DelNeighbour(_) => self.neighbours = true,
-                M::NewRoute(_) | M::DelRoute(_) => self.routes = true,
-                _ => *self = Self::ALL,
-            },
-            NetlinkPayload::Overrun(_) => *self = Self::ALL,
-            _ => {}
-        }
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
-type Events = std::pin::Pin<Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send>>;
-
-struct Follower {
-    handle: Handle,
-    events: Events,
-    spec: watch::Receiver<ViewSpec>,
+struct Task {
+    listener: Listener,
+    requester: Requester,
+    /// `None` until it has been read.
+    state: Option<State>,
+    keeper: Keeper,
+    needed: BTreeSet<HopKey>,
+    specs: watch::Receiver<ViewSpec>,
     publish: watch::Sender<Option<Arc<RouteView>>>,
-    state: State,
-    managed: BTreeSet<(u32, IpAddr)>,
+    /// Something has changed since the last view.
+    dirty: bool,
+    /// A dump is needed.
+    stale: bool,
+    /// The sockets are to be replaced.
+    broken: bool,
+    next_view: Instant,
+    next_dump: Instant,
+    next_order: Option<Instant>,
 }
 
-impl Follower {
-    fn connect(
-        spec: watch::Receiver<ViewSpec>,
+impl Task {
+    fn open(
+        specs: watch::Receiver<ViewSpec>,
         publish: watch::Sender<Option<Arc<RouteView>>>,
     ) -> Result<Self, MirrorError> {
-        let (handle, events) = sockets()?;
-        let (state, managed) = (State::default(), BTreeSet::new());
-        Ok(Self { handle, events, spec, publish, state, managed })
+        let now = Instant::now();
+        Ok(Self {
+            // Listening comes first: what changes during a dump is heard, and applied after it.
+            listener: Listener::open().map_err(MirrorError::Socket)?,
+            requester: Requester::open().map_err(MirrorError::Socket)?,
+            state: None,
+            keeper: Keeper::default(),
+            needed: BTreeSet::new(),
+            specs,
+            publish,
+            dirty: false,
+            stale: true,
+            broken: false,
+            next_view: now,
+            next_dump: now,
+            next_order: None,
+        })
     }
 
     async fn run(mut self) {
-        let mut stale = Stale::ALL;
         loop {
-            let started = Instant::now();
-            let pause = match self.refresh(stale).await {
-                Ok(()) => {
-                    stale = Stale::default();
-                    // Large tables are not read more than a fifth of the time.
-                    GATHER.max(5 * started.elapsed())
-                }
-                Err(e) => {
-                    tracing::warn!("{e}; trying again");
-                    stale = Stale::ALL;
-                    if let Ok((handle, events)) = sockets() {
-                        (self.handle, self.events) = (handle, events);
-                    }
-                    Duration::from_secs(1)
-                }
-            };
+            self.work().await;
+            let wake = tokio::time::Instant::from_std(self.wake());
             tokio::select! {
-                event = self.events.next() => match event {
-                    Some(event) => stale.note(&event),
-                    None => {
-                        stale = Stale::ALL;
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                        if let Ok((handle, events)) = sockets() {
-                            (self.handle, self.events) = (handle, events);
-                        }
+                heard = self.listener.next(), if !self.broken => self.hear(heard),
+                changed = self.specs.changed() => {
+                    if changed.is_err() {
+                        return;
                     }
-                },
-                changed = self.spec.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(AUDIT) => stale = Stale::ALL,
-                () = self.publish.closed() => return,
+                    self.dirty = true;
+                }
+                () = tokio::time::sleep_until(wake) => {}
             }
-            // More is likely to follow.
-            let deadline = tokio::time::Instant::now() + pause;
-            while let Ok(Some(event)) = tokio::time::timeout_at(deadline, self.events.next()).await
-            {
-                stale.note(&event);
+            self.hear_queued();
+        }
+    }
+
+    /// Does what is due.
+    async fn work(&mut self) {
+        if self.stale && Instant::now() >= self.next_dump {
+            self.refresh().await;
+        }
+        if self.dirty && Instant::now() >= self.next_view {
+            self.show();
+        }
+        if self.next_order.is_some_and(|due| Instant::now() >= due) {
+            self.order().await;
+        }
+    }
+
+    /// When something is to be done even if nothing happens.
+    fn wake(&self) -> Instant {
+        let now = Instant::now();
+        [
+            self.stale.then_some(self.next_dump),
+            self.dirty.then_some(self.next_view),
+            self.next_order,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    fn hear(&mut self, heard: io::Result<Vec<Event>>) {
+        match heard {
+            Ok(events) => events.into_iter().for_each(|event| self.take(event)),
+            Err(error) => {
+                warn!(%error, "netlink socket failed; opening another");
+                self.stale = true;
+                self.broken = true;
+                self.next_dump = Instant::now() + REPAIR;
             }
         }
     }
 
-    /// Reads what is stale, and publishes the view if it has changed.
-    async fn refresh(&mut self, stale: Stale) -> Result<(), MirrorError> {
-        if stale.links {
-            self.state.links.clear();
-            let links = self.handle.link().get().execute();
-            for link in all("links", links).await? {
-                self.state.add_link(&link);
+    /// Takes in what has come meanwhile, so that one view covers it all.
+    fn hear_queued(&mut self) {
+        while !self.broken {
+            match self.listener.queued() {
+                Ok(None) => break,
+                Ok(Some(events)) => self.hear(Ok(events)),
+                Err(error) => self.hear(Err(error)),
             }
         }
-        if stale.routes || stale.links {
-            self.state.routes = Routes::default();
-            for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-                let mut request = RouteMessage::default();
-                request.header.address_family = family;
-                let routes = self.handle.route().get(request).execute();
-                for route in all("routes", routes).await? {
-                    self.state.add_route(&route);
+    }
+
+    fn take(&mut self, event: Event) {
+        match (event, &mut self.state) {
+            (Event::Message(flags, message), Some(state)) => {
+                let effect = state.apply(flags, &message);
+                self.dirty |= effect >= Effect::Changed;
+                self.stale |= effect == Effect::Stale;
+            }
+            // Everything is yet to be read.
+            (_, None) => {}
+            (Event::Lost, Some(_)) => self.stale = true,
+        }
+    }
+
+    /// Reads everything again.
+    async fn refresh(&mut self) {
+        let started = Instant::now();
+        match self.reread().await {
+            Ok(state) => {
+                debug!(routes = state.routes.len(), took = ?started.elapsed(), "tables read");
+                if self.state.is_none() {
+                    self.keeper.adopt(&state);
                 }
+                self.state = Some(state);
+                self.stale = false;
+                self.broken = false;
+                self.dirty = true;
+                self.next_dump = Instant::now() + pause(started);
+            }
+            Err(error) => {
+                warn!("{error}; trying again");
+                self.next_dump = Instant::now() + REPAIR;
             }
         }
-        if stale.neighbours || stale.links {
-            self.state.neighbours.clear();
-            for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-                let request = self.handle.neighbours().get().set_address_family(family);
-                let neighbours: Vec<NeighbourMessage> =
-                    all("neighbours", request.execute()).await?;
-                for neighbour in neighbours {
-                    self.state.add_neighbour(&neighbour);
-                }
-            }
+    }
+
+    async fn reread(&mut self) -> Result<State, MirrorError> {
+        if self.broken {
+            self.listener = Listener::open().map_err(MirrorError::Socket)?;
+            self.requester = Requester::open().map_err(MirrorError::Socket)?;
         }
-        let spec = self.spec.borrow_and_update().clone();
-        let view = self.state.view(&spec);
+        dump(&mut self.requester).await
+    }
+
+    /// Computes the view, and publishes it if it differs from the last.
+    fn show(&mut self) {
+        let started = Instant::now();
+        let Some(state) = &self.state else { return };
+        let outlook = state.outlook(&self.specs.borrow_and_update());
         self.publish.send_if_modified(|published| {
-            let modified = published.as_deref() != Some(&view);
-            if modified {
-                *published = Some(Arc::new(view));
+            let differs = published.as_deref() != Some(&outlook.view);
+            if differs {
+                *published = Some(Arc::new(outlook.view));
             }
-            modified
+            differs
         });
-        manage(&self.handle, &self.state, &spec, &mut self.managed).await;
-        Ok(())
+        self.needed = outlook.keep;
+        self.next_order = Some(started);
+        self.dirty = false;
+        self.next_view = Instant::now() + pause(started);
+    }
+
+    /// Has the kernel look after the neighbours that are needed.
+    async fn order(&mut self) {
+        let Some(state) = &self.state else { return };
+        let (orders, again) = self.keeper.plan(&self.needed, state, Instant::now());
+        self.next_order = again;
+        keep::carry_out(&mut self.requester, &orders).await;
     }
 }
 
-/// A socket for requests, and one that hears of changes: a flood of changes does not
-/// stand in the way of answers.
-fn sockets() -> Result<(Handle, Events), MirrorError> {
-    let (connection, handle, _) = new_connection().map_err(MirrorError::Socket)?;
-    tokio::spawn(connection);
-    let (connection, _, events) = new_multicast_connection(&GROUPS).map_err(MirrorError::Socket)?;
-    tokio::spawn(connection);
-    Ok((handle, Box::pin(events.map(|(message, _)| message))))
+/// How long to leave the kernel and the tables in peace after work that began then: long
+/// enough that large tables do not take a processor.
+fn pause(started: Instant) -> Duration {
+    (started.elapsed() * 4).clamp(PAUSE, LONGEST_PAUSE)
 }
 
-async fn all<T>(
-    what: &'static str,
-    dump: impl Stream<Item = Result<T, rtnetlink::Error>>,
-) -> Result<Vec<T>, MirrorError> {
-    dump.try_collect().await.map_err(|source| MirrorError::Dump { what, source })
+/// Reads all the kernel's tables that are mirrored.
+pub(super) async fn dump(requester: &mut Requester) -> Result<State, MirrorError> {
+    let mut state = State::default();
+    let routes = |family| {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        RouteNetlinkMessage::GetRoute(message)
+    };
+    let requests = [
+        ("interfaces", RouteNetlinkMessage::GetLink(LinkMessage::default())),
+        ("addresses", RouteNetlinkMessage::GetAddress(AddressMessage::default())),
+        ("IPv4 routes", routes(AddressFamily::Inet)),
+        ("IPv6 routes", routes(AddressFamily::Inet6)),
+        ("neighbours", RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())),
+    ];
+    for (what, request) in requests {
+        let clear = |state: &mut State| match &request {
+            RouteNetlinkMessage::GetRoute(message) => {
+                let v4 = message.header.address_family == AddressFamily::Inet;
+                state.routes.retain(|prefix, _| prefix.address.is_ipv4() != v4);
+            }
+            RouteNetlinkMessage::GetAddress(_) => state.addresses.clear(),
+            RouteNetlinkMessage::GetNeighbour(_) => state.neighbours.clear(),
+            _ => state.links.clear(),
+        };
+        let each = |state: &mut State, message| {
+            // Routes come in the order in which the kernel tries them.
+            state.apply(rtnetlink::packet_core::NLM_F_APPEND, &message);
+        };
+        requester
+            .dump(&request, &mut state, clear, each)
+            .await
+            .map_err(|source| MirrorError::Dump { what, source })?;
+    }
+    Ok(state)
 }

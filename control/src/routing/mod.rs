@@ -1,31 +1,37 @@
-//! How packets leave: the kernel's routes, mirrored.
+//! How packets leave: a mirror of the kernel's interfaces, neighbours and main routing table,
+//! and what the gateway needs set up around it.
 //!
-//! The kernel decides; this room follows. [`Mirror`] keeps a [`State`] (links,
-//! routes of the main table, neighbours) up to date by netlink, and derives a
-//! [`RouteView`](crate::model::RouteView) from it with a pure function
-//! ([`State::view`]). Neighbours that packets go to are kept resolved by the kernel itself
-//! (`NTF_EXT_MANAGED`, Linux 5.16; see `neighbours`).
+//! - [`Mirror`] is the task: [`Mirror::start`] with the interfaces that have the program and the
+//!   backends' addresses, then [`Mirror::changed`] to wait for
+//!   [`RouteView`](crate::model::RouteView)s. A change in the kernel is in a view some ten
+//!   milliseconds later.
+//! - [`State`] is the mirror as plain data, [`State::view`] the pure function to the view.
+//!   Policy routing rules and other tables than the main one are not looked at.
+//! - [`interfaces`] finds interfaces by name, [`sysctl`] checks or sets what the kernel's
+//!   stack needs to forward what XDP hands it, [`vips`] puts service addresses on `lo`.
 //!
-//! What XDP cannot do by itself (no neighbour yet, a policy rule, a tunnel) is left
-//! out of the view or marked unresolved: then the kernel's stack forwards, translated but otherwise as
-//! without Fernpass. Rules and tables other than the main one are not followed.
+//! The mirror also has the kernel keep the neighbours resolved that XDP sends to:
+//! routers, and backends on an interface's own link.
 //!
-//! * [`interfaces`]: names, indexes, and the XDP mode of interfaces.
-//! * [`sysctl`]: kernel settings that stand in the way.
-//! * [`vips`]: services' addresses on `lo`.
+//! Everything happens in the network namespace of the calling thread.
 
+mod hops;
 pub mod interfaces;
-mod message;
+mod keep;
+#[cfg(test)]
+mod live_tests;
 mod mirror;
-mod neighbours;
+#[cfg(test)]
+pub(crate) mod netns;
+mod prefix;
+mod socket;
 mod state;
 pub mod sysctl;
+#[cfg(test)]
+mod tests;
 mod view;
 pub mod vips;
 
 pub use mirror::{Mirror, MirrorError};
-pub use state::{Hop, Link, Neighbour, Route, State};
-pub use view::ViewSpec;
-
-#[cfg(test)]
-mod tests;
+pub use state::{Condition, Effect, Link, Neighbour, OUR_PROTOCOL, Path, Route, State, Tagged};
+pub use view::{STACK, ViewSpec};

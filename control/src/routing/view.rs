@@ -1,129 +1,204 @@
-//! From what the kernel told to what the tables need.
+//! From the mirror to what the tables need: a pure function.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::state::{Hop, Route, State};
-use crate::model::{HopKey, NextHop, Prefix, RouteView};
+use super::hops;
+use super::prefix::{self, Lengths};
+use super::state::{Path, Route, State};
+use crate::model::{HopKey, Prefix, RouteView};
 
-/// What a view is made for.
+/// What the view is to cover.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ViewSpec {
-    /// Interfaces the program is attached to, by index.
+    /// Indexes of the interfaces that the XDP program is attached to.
     pub interfaces: BTreeSet<u32>,
-    /// The backends' addresses.
+    /// Addresses of all backends.
     pub backends: BTreeSet<IpAddr>,
 }
 
-/// Names a next hop that is in no view: the kernel's stack decides.
-const NOWHERE: HopKey =
-    HopKey { interface: 0, neighbour: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED) };
+/// The key of routes that only the kernel's stack can follow. It has no next hop.
+pub const STACK: HopKey = HopKey { interface: 0, neighbour: IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+
+/// A view, and the neighbours it needs.
+pub(super) struct Outlook {
+    pub(super) view: RouteView,
+    /// Routers and backends that XDP sends to: the kernel is to keep them resolved.
+    pub(super) keep: BTreeSet<HopKey>,
+}
 
 impl State {
-    /// How packets leave.
+    /// How packets leave, according to the main table.
     ///
-    /// A route to a connected network has no next hop of its own: every neighbour that
-    /// is known in it gets a route of its own, and the rest is left to the kernel's
-    /// stack, which finds the neighbour; then the view changes.
+    /// - Of the routes to a prefix the one with the lowest metric counts that has a path which
+    ///   is not dead. Of several paths the first counts whose neighbour is known, else
+    ///   the first: the table of the kernel program has one next hop a route.
+    /// - A route to neighbours on an interface's own link becomes a host route for each that is
+    ///   known. The prefix itself leads to a key without a next hop (its neighbour is the
+    ///   unspecified address): the stack gets the packet and asks for the neighbour.
+    /// - What XDP cannot follow leads to [`STACK`]: blackholes, tunnels, and prefixes with routes
+    ///   for some types of service or sources only.
+    /// - A next hop is resolved if its neighbour's MAC is known and XDP may send on its
+    ///   interface. The MTU is the smallest of interface and routes to it: routes that
+    ///   share a next hop share it, too; the stack knows better about what is larger.
     pub fn view(&self, spec: &ViewSpec) -> RouteView {
-        let is_up = |index: &&u32| self.links.get(index).is_some_and(|link| link.up);
-        let mut view = RouteView {
-            devices: spec.interfaces.iter().filter(is_up).copied().collect(),
-            ..RouteView::default()
+        self.outlook(spec).view
+    }
+
+    pub(super) fn outlook(&self, spec: &ViewSpec) -> Outlook {
+        let devices: BTreeSet<u32> = spec
+            .interfaces
+            .iter()
+            .filter(|index| self.links.get(index).is_some_and(|link| link.usable()))
+            .copied()
+            .collect();
+        let mut work = Work {
+            state: self,
+            devices: &devices,
+            routes: BTreeMap::new(),
+            mtus: BTreeMap::new(),
+            keep: BTreeSet::new(),
         };
-        for (prefix, route) in self.routes.iter() {
-            let key = match route.hop {
-                Some(Hop { link, gateway: Some(gateway), mtu }) => {
-                    self.hop(&mut view, HopKey { interface: link, neighbour: gateway }, mtu)
-                }
-                Some(Hop { link, gateway: None, mtu }) if is_host(prefix) => {
-                    self.hop(&mut view, HopKey { interface: link, neighbour: prefix.address }, mtu)
-                }
-                _ => NOWHERE,
-            };
-            view.routes.insert(*prefix, key);
+        work.choose();
+        let lengths = Lengths::of(&work.routes);
+        let backends = work.backends(&lengths, &spec.backends);
+        work.expand(&lengths);
+        let Work { routes, mtus, keep, .. } = work;
+        let keys: BTreeSet<&HopKey> =
+            routes.values().chain(backends.values()).filter(|key| !is_stacks(key)).collect();
+        let hops = keys
+            .into_iter()
+            .map(|key| (*key, hops::build(self, &devices, key, mtus.get(key).copied())))
+            .collect();
+        Outlook { view: RouteView { hops, routes, devices, backends }, keep }
+    }
+}
+
+struct Work<'a> {
+    state: &'a State,
+    devices: &'a BTreeSet<u32>,
+    routes: BTreeMap<Prefix, HopKey>,
+    mtus: BTreeMap<HopKey, u32>,
+    keep: BTreeSet<HopKey>,
+}
+
+impl Work<'_> {
+    /// One route for each prefix.
+    fn choose(&mut self) {
+        for (prefix, routes) in &self.state.routes {
+            let Some(route) = best(routes) else { continue };
+            let conditional = routes.iter().any(|route| route.condition.is_some());
+            let path = self.path(&route.paths).filter(|_| !conditional);
+            let key = path.map_or(STACK, |path| HopKey {
+                interface: path.interface,
+                neighbour: path.gateway.unwrap_or_else(|| on_link(*prefix)),
+            });
+            self.limit(key, route.mtu);
+            if path.is_some_and(|path| path.gateway.is_some()) {
+                self.need(key);
+            }
+            self.routes.insert(*prefix, key);
         }
-        for (link, address) in self.neighbours.keys() {
-            let Some((prefix, Route { hop: Some(hop), .. })) = self.routes.lookup(*address) else {
+    }
+
+    fn path<'p>(&self, paths: &'p [Path]) -> Option<&'p Path> {
+        let alive = || {
+            paths.iter().filter(|path| {
+                !path.dead && self.state.links.get(&path.interface).is_some_and(|l| l.usable())
+            })
+        };
+        let known = |path: &&Path| {
+            path.gateway.is_some_and(|neighbour| {
+                let key = HopKey { interface: path.interface, neighbour };
+                self.state.neighbour(&key).is_some_and(|neighbour| neighbour.mac.is_some())
+            })
+        };
+        alive().find(known).or_else(|| alive().next()).or_else(|| paths.first())
+    }
+
+    /// The smallest MTU of the routes that share a next hop.
+    fn limit(&mut self, key: HopKey, mtu: Option<u32>) {
+        if let Some(mtu) = mtu {
+            self.mtus.entry(key).and_modify(|least| *least = mtu.min(*least)).or_insert(mtu);
+        }
+    }
+
+    fn need(&mut self, key: HopKey) {
+        if hops::sends(self.state, self.devices, key.interface) {
+            self.keep.insert(key);
+        }
+    }
+
+    /// Where packets to backends go.
+    fn backends(
+        &mut self,
+        lengths: &Lengths,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> BTreeMap<IpAddr, HopKey> {
+        let mut backends = BTreeMap::new();
+        for &address in addresses {
+            // A backend on the gateway itself is the stack's.
+            if self.state.is_local(address) {
                 continue;
-            };
-            if hop.gateway.is_none() && hop.link == *link && !is_host(prefix) {
-                let key = HopKey { interface: *link, neighbour: *address };
-                // One that does not answer is left to the stack, which asks again.
-                if self.neighbours[&(*link, *address)].valid {
-                    let key = self.hop(&mut view, key, hop.mtu);
-                    view.routes.insert(host(*address), key);
-                }
+            }
+            let Some((_, &key)) = lengths.lookup(&self.routes, address) else { continue };
+            if key == STACK {
+                continue;
+            }
+            let key = self.towards(key, address);
+            self.need(key);
+            backends.insert(address, key);
+        }
+        backends
+    }
+
+    /// Host routes for the neighbours on connected prefixes.
+    fn expand(&mut self, lengths: &Lengths) {
+        let mut hosts = Vec::new();
+        for (key, neighbour) in &self.state.neighbours {
+            if neighbour.mac.is_none() {
+                continue;
+            }
+            let found = lengths.lookup(&self.routes, key.neighbour);
+            let Some((_, &route)) = found else { continue };
+            let direct = is_stacks(&route) && route != STACK;
+            if direct && route.interface == key.interface {
+                hosts.push((prefix::host(key.neighbour), route, *key));
             }
         }
-        for address in &spec.backends {
-            if let Some((_, Route { hop: Some(hop), .. })) = self.routes.lookup(*address) {
-                let neighbour = hop.gateway.unwrap_or(*address);
-                let key = HopKey { interface: hop.link, neighbour };
-                let key = self.hop(&mut view, key, hop.mtu);
-                view.backends.insert(*address, key);
-            }
-        }
-        view
-    }
-
-    /// Puts a next hop into the view, with the lowest MTU of the routes that use it.
-    fn hop(&self, view: &mut RouteView, key: HopKey, mtu: Option<u32>) -> HopKey {
-        let hop = self.nexthop(&key, mtu);
-        let mtu = hop.mtu;
-        let there = view.hops.entry(key).or_insert(hop);
-        there.mtu = there.mtu.min(mtu);
-        key
-    }
-
-    fn nexthop(&self, key: &HopKey, mtu: Option<u32>) -> NextHop {
-        let Some(link) = self.links.get(&key.interface) else { return NextHop::default() };
-        let (device, vlan) = match link.vlan {
-            Some((lower, vlan)) => (lower, Some(vlan)),
-            None => (key.interface, None),
-        };
-        let lower = self.links.get(&device);
-        // A tag within a tag is the stack's.
-        let sendable = lower.is_some_and(|l| l.up && (vlan.is_none() || l.vlan.is_none()));
-        let neighbour =
-            self.neighbours.get(&(key.interface, key.neighbour)).copied().unwrap_or_default();
-        let mtu = mtu.unwrap_or(u32::MAX).min(link.mtu);
-        NextHop {
-            ifindex: device,
-            mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
-            dst_mac: neighbour.mac.unwrap_or_default(),
-            src_mac: link.mac.unwrap_or_default(),
-            vlan,
-            resolved: link.up
-                && sendable
-                && neighbour.valid
-                && neighbour.mac.is_some()
-                && link.mac.is_some(),
+        for (host, route, key) in hosts {
+            self.limit(key, self.mtus.get(&route).copied());
+            self.routes.insert(host, key);
         }
     }
 
-    /// Neighbours that packets go to, and that are therefore to be kept resolved.
-    pub(super) fn wanted_neighbours(&self, spec: &ViewSpec) -> BTreeSet<(u32, IpAddr)> {
-        let gateways = self.routes.iter().filter_map(|(_, route)| {
-            let hop = route.hop?;
-            Some((hop.link, hop.gateway?))
-        });
-        let backends = spec.backends.iter().filter_map(|address| {
-            let (_, route) = self.routes.lookup(*address)?;
-            let hop = route.hop?;
-            Some((hop.link, hop.gateway.unwrap_or(*address)))
-        });
-        let has_mac = |(link, _): &(u32, IpAddr)| {
-            self.links.get(link).is_some_and(|link| link.up && link.mac.is_some())
-        };
-        gateways.chain(backends).filter(has_mac).collect()
+    /// The next hop to an address whose route has this key.
+    fn towards(&mut self, key: HopKey, address: IpAddr) -> HopKey {
+        if !is_stacks(&key) {
+            return key;
+        }
+        let own = HopKey { neighbour: address, ..key };
+        self.limit(own, self.mtus.get(&key).copied());
+        own
     }
 }
 
-fn is_host(prefix: &Prefix) -> bool {
-    prefix.length == if prefix.address.is_ipv4() { 32 } else { 128 }
+/// The route that the kernel takes: the first of the lowest metric, unless all its paths are dead.
+fn best(routes: &[Route]) -> Option<&Route> {
+    let dead = |route: &Route| !route.paths.is_empty() && route.paths.iter().all(|path| path.dead);
+    routes.iter().filter(|route| !dead(route)).min_by_key(|route| route.metric)
 }
 
-fn host(address: IpAddr) -> Prefix {
-    Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }
+/// Whether a key has no next hop, so that packets are left to the stack.
+fn is_stacks(key: &HopKey) -> bool {
+    key.neighbour.is_unspecified()
+}
+
+/// The neighbour of a route without a router: the destination, if it is a single address.
+fn on_link(prefix: Prefix) -> IpAddr {
+    if prefix.length == prefix::width(prefix.address) {
+        prefix.address
+    } else {
+        prefix::unspecified(prefix.address)
+    }
 }

@@ -1,41 +1,103 @@
-//! The services' addresses on `lo`, where the daemon manages them.
+//! Service addresses on the loopback interface.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 
-use futures_util::TryStreamExt as _;
-use netlink_packet_route::address::AddressAttribute;
-use rtnetlink::new_connection;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use thiserror::Error;
 
-/// An address could not be added.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot add the services' addresses to lo: {0}")]
-pub struct VipError(String);
+use super::prefix;
+use super::socket::Requester;
+use super::state::State;
 
-/// The loopback interface, in every network namespace.
+/// The index of `lo`, in every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// Adds those addresses to `lo` that no interface of the host has. Returns those it added.
+/// Why the host does not have, or still has, an address.
+#[derive(Debug, Error)]
+pub enum VipError {
+    /// Netlink does not work.
+    #[error("cannot read the host's addresses: {0}")]
+    Netlink(#[source] io::Error),
+    /// The kernel refused to add one.
+    #[error("cannot add {address} to `lo`: {source}")]
+    Add {
+        /// The address.
+        address: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel refused to remove one.
+    #[error("cannot remove {address} from `lo`: {source}")]
+    Remove {
+        /// The address.
+        address: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Gives the host the addresses that it does not have on any interface yet, each as a single
+/// address on `lo`. Returns those that it added.
 ///
 /// # Errors
-/// The kernel refuses.
+/// The first that the kernel refused; those before it stay.
 pub async fn ensure(addresses: &BTreeSet<IpAddr>) -> Result<Vec<IpAddr>, VipError> {
-    let (connection, handle, _) = new_connection().map_err(|e| VipError(e.to_string()))?;
-    tokio::spawn(connection);
-    let failed = |e: rtnetlink::Error| VipError(e.to_string());
-    let mut there = BTreeSet::new();
-    let mut dump = handle.address().get().execute();
-    while let Some(message) = dump.try_next().await.map_err(failed)? {
-        there.extend(message.attributes.iter().filter_map(|attribute| match attribute {
-            AddressAttribute::Local(address) | AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        }));
-    }
+    let mut requester = Requester::open().map_err(VipError::Netlink)?;
+    let state = read(&mut requester).await?;
     let mut added = Vec::new();
-    for address in addresses.difference(&there) {
-        let length = if address.is_ipv4() { 32 } else { 128 };
-        handle.address().add(LOOPBACK, *address, length).execute().await.map_err(failed)?;
-        added.push(*address);
+    for &address in addresses.iter().filter(|address| !state.is_local(**address)) {
+        let message = RouteNetlinkMessage::NewAddress(message(address));
+        match requester.order(message, NLM_F_CREATE | NLM_F_EXCL).await {
+            Ok(()) => added.push(address),
+            // Somebody else was faster.
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(source) => return Err(VipError::Add { address, source }),
+        }
     }
     Ok(added)
+}
+
+/// Takes addresses off `lo`. That one is not there is no error.
+///
+/// # Errors
+/// The first that the kernel refused; those after it stay.
+pub async fn remove(addresses: &BTreeSet<IpAddr>) -> Result<(), VipError> {
+    let mut requester = Requester::open().map_err(VipError::Netlink)?;
+    for &address in addresses {
+        let message = RouteNetlinkMessage::DelAddress(message(address));
+        match requester.order(message, 0).await {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {}
+            Err(source) => return Err(VipError::Remove { address, source }),
+        }
+    }
+    Ok(())
+}
+
+async fn read(requester: &mut Requester) -> Result<State, VipError> {
+    let mut state = State::default();
+    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let clear = |state: &mut State| *state = State::default();
+    let each = |state: &mut State, message| {
+        state.apply(0, &message);
+    };
+    requester.dump(&request, &mut state, clear, each).await.map_err(VipError::Netlink)?;
+    Ok(state)
+}
+
+fn message(address: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.prefix_len = prefix::width(address);
+    message.header.scope = AddressScope::Universe;
+    message.header.index = LOOPBACK;
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message
 }
