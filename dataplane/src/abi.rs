@@ -349,7 +349,7 @@ pub struct Slot {
     pub out_id_previous: Cell<u32>,
     /// Next hop towards the client, valid while `route_generation` is the settings'.
     pub nexthop: Cell<u32>,
-    /// Low 16 bits of `Settings::route_generation` when `nexthop` was looked up.
+    /// `Settings::route_generation` modulo 65535, plus 1, when `nexthop` was looked up; 0 is never.
     pub route_generation: Cell<u16>,
     /// How often the session moved to another flow.
     pub moves: Cell<u16>,

@@ -128,7 +128,7 @@ pub fn ipv4<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
         protocol: h.u8::<9>(),
         ttl: h.u8::<8>(),
         obstacle,
-        l4: l3 + IPV4,
+        l4: l3 + header,
         l4_len: (len - header) as u32,
         len: len as u32,
     })

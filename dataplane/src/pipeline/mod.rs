@@ -168,7 +168,8 @@ fn obstructed<P: Packet, T: Tables>(packet: &P, t: &T, ip: &Ip) -> Reason {
     {
         return refused;
     }
-    if ip.obstacle == Obstacle::FirstFragment
+    if matches!(ip.obstacle, Obstacle::FirstFragment | Obstacle::Options)
+        && ip.protocol == PROTO_UDP
         && let Some(udp) = header::udp(packet, ip.l4)
         && let Some(d) = t.directory(&key(ip.source, udp.source, ip.protocol))
         && d.kind == KIND_ENDPOINT

@@ -25,8 +25,8 @@ pub(super) fn count_tx(slot: &Slot, len: u32, now: u64) {
 /// The next hop towards the client: from the slot, or looked up again after a change of routes.
 #[inline(always)]
 pub(super) fn nexthop<T: Tables>(t: &T, s: &Settings, slot: &Slot, flow: &Flow) -> u32 {
-    // Never 0, which a new slot has.
-    let generation = s.route_generation.get() as u16 | 1;
+    // Never 0, which a new slot has, and never the same twice running.
+    let generation = (s.route_generation.get() % 0xffff) as u16 + 1;
     if slot.route_generation.get() == generation {
         return slot.nexthop.get();
     }

@@ -60,7 +60,9 @@ pub fn hint(s: &Settings, client: &Address, service: u16) -> u64 {
 pub fn source(s: &Settings, client: &Address) -> u64 {
     let (a, b) = halves(client);
     let b = if client.is_v4() { b } else { 0 };
-    mix(mix(s.hash_key[0].get() ^ M, a), b)
+    // Mixed once more: the last byte of an IPv4 address, on top of `b`, would not reach the
+    // lower half, and a whole /24 would share one entry.
+    mix(mix(mix(s.hash_key[0].get() ^ M, a), b), s.hash_key[1].get())
 }
 
 /// The placement of a client's address at a service: the same on every gateway.
@@ -70,4 +72,40 @@ pub fn placement(client: &Address, service: u16) -> u64 {
     // The words are native; the multiplication is not endian-neutral, and all
     // machines that run this are little-endian.
     mix(mix(mix(M, a), b), service as u64) >> 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Neighbouring addresses, ports and ids fall on different places: in each 12 bits
+    /// that a table uses there are about as many values as random ones would have.
+    #[test]
+    fn neighbours_are_far_apart_in_every_hash() {
+        let s = Settings::default();
+        s.hash_key[0].set(0x0123_4567_89ab_cdef);
+        s.hash_key[1].set(0xfedc_ba98_7654_3210);
+        let address = |n: u32| Address::v4((0xc612_0000 | n).to_be());
+        let six = |n: u32| Address([1, n.to_be(), 3, 4]);
+        let flow_at =
+            |client, port: u16| flow(&s, &Flow { client, port: port.to_be(), service: 1 });
+        let hashes: [(&str, &dyn Fn(u32) -> u64); 8] = [
+            ("flow by address", &|n| flow_at(address(n), 7)),
+            ("flow by port", &|n| flow_at(address(1), n as u16)),
+            ("flow by IPv6 address", &|n| flow_at(Address([1, 2, 3, n.to_be()]), 7)),
+            ("id", &|n| id(&s, 3, n)),
+            ("hint", &|n| hint(&s, &address(n), 1)),
+            ("source", &|n| source(&s, &address(n))),
+            ("source of IPv6", &|n| source(&s, &six(n))),
+            ("placement", &|n| placement(&address(n), 1) % 8191 * 0x100_0010_0001),
+        ];
+        for (name, hash) in hashes {
+            for shift in [0, 20, 40] {
+                let seen: BTreeSet<u64> = (0..4096).map(|n| hash(n) >> shift & 0xfff).collect();
+                // Random ones would have 4096 * (1 - 1/e) = 2589; a table can do with somewhat fewer.
+                assert!(seen.len() > 1500, "{name}: {} values at bit {shift}", seen.len());
+            }
+        }
+    }
 }

@@ -285,10 +285,11 @@ pub fn publish_apart<T: Tables>(t: &T, hash: u64, index: u32, own: u64, to: u8) 
     }
     // Look again over the whole run.
     for n in 0..2 * PROBES {
-        if n == own {
+        let i = probe(s, hash, n);
+        // Not by its probe: the run of a small region passes over a slot twice.
+        if i == index {
             continue;
         }
-        let i = probe(s, hash, n);
         let Some(other) = t.slot(i) else { return done };
         let w = other.state.load();
         if state(w) == EMPTY {

@@ -1,0 +1,51 @@
+//! Packets in, packets out: the pipeline on the host, rule by rule of DESIGN.md.
+
+mod handshakes;
+mod host_traffic;
+mod limits;
+mod opening;
+mod placement;
+mod refused;
+mod reuse;
+mod roaming;
+mod routes;
+mod translation;
+
+use dataplane::fixture::site::Listener;
+use dataplane::fixture::{Outcome, World};
+use dataplane::pipeline::Action;
+use dataplane::reason::Reason;
+use std::net::{IpAddr, SocketAddr};
+
+/// The `n`th client, of the listener's family, at one port for all.
+fn client(l: &Listener, n: u16) -> SocketAddr {
+    let ip: IpAddr = if l.at.is_ipv4() {
+        [198, 18, (n >> 8) as u8, n as u8].into()
+    } else {
+        [0x2001, 0xdb8, 0xc, n, 0, 0, 0, 1].into()
+    };
+    SocketAddr::new(ip, 40_000)
+}
+
+/// The frame went on, for this reason.
+#[track_caller]
+fn forwarded(outcome: &Outcome, reason: Reason) {
+    assert_eq!(outcome.reason(), reason);
+    assert!(outcome.is_forwarded(), "{:?}", outcome.verdict);
+}
+
+/// The frame was dropped for this reason, and stayed as it was.
+#[track_caller]
+fn refused(outcome: &Outcome, reason: Reason) {
+    assert_eq!(outcome.reason(), reason);
+    assert_eq!(outcome.verdict.action, Action::Drop);
+}
+
+/// The frame was left to the host as it came in.
+#[track_caller]
+fn untouched(world: &World, frame: &[u8], ingress: u32, reason: Reason) {
+    let outcome = world.receive(frame, ingress);
+    assert_eq!(outcome.reason(), reason);
+    assert_eq!(outcome.verdict.action, Action::Pass);
+    assert_eq!(outcome.frame, frame);
+}
