@@ -273,6 +273,88 @@ fn reads_many_routes_and_survives_a_flood_of_changes() {
     });
 }
 
+/// Whatever happens to routes, addresses and interfaces, the mirror that heard of it comes
+/// to say the same as one that reads everything afresh.
+#[test]
+fn hearing_is_as_good_as_reading() {
+    let Some((gateway, _peer)) = gateway() else { return };
+    gateway.run_async(|| async {
+        // Without interfaces to send on no neighbours are asked for: nothing else is going on.
+        let mut follower = Follower::start(&[], &[]).await;
+        let mut dice = Dice(6);
+        for round in 0..60 {
+            let commands: Vec<String> = (0..12).map(|_| command(&mut dice)).collect();
+            for command in &commands {
+                attempt(command);
+            }
+            let mut requester = super::socket::Requester::open().expect("netlink");
+            let read = super::mirror::dump(&mut requester).await.expect("netlink");
+            let read = read.view(&super::ViewSpec::default());
+            let what = format!("round {round}: {commands:#?}; expected {:#?}", read.routes);
+            follower.until(PATIENT, &what, |view| view.routes == read.routes).await;
+        }
+    });
+}
+
+/// Repeatable chance (a linear congruential generator, Knuth's MMIX).
+struct Dice(u64);
+
+impl Dice {
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        from[(self.0 >> 33) as usize % from.len()]
+    }
+}
+
+/// Something that an operator or a routing daemon may do; it may fail.
+fn command(dice: &mut Dice) -> String {
+    let metric = dice.pick(&["", "metric 7", "metric 9"]);
+    let verb = dice.pick(&["add", "add", "append", "prepend", "replace", "replace", "del", "del"]);
+    match dice.pick(&["4", "4", "4", "6", "6", "6", "link", "address"]) {
+        "4" => {
+            let to = dice.pick(&["203.0.113.0/24", "203.0.113.0/25", "default"]);
+            let way = dice.pick(&[
+                "via 198.51.100.2",
+                "via 198.51.100.3 src 198.51.100.1",
+                "via 10.20.0.2",
+                "dev lan",
+                "via inet6 2001:db8:20::2",
+                "nexthop via 198.51.100.2 nexthop via 10.20.0.2",
+                "nexthop via 10.20.0.3 weight 3 nexthop via 198.51.100.3",
+            ]);
+            let kind = dice.pick(&["", "", "", "blackhole", "unreachable"]);
+            let way = if kind.is_empty() { way } else { "" };
+            format!("-4 route {verb} {kind} {to} {way} {metric}")
+        }
+        "6" => {
+            let to = dice.pick(&["2001:db8:1::/48", "2001:db8:1:2::/64", "default"]);
+            let way = dice.pick(&[
+                "via 2001:db8:20::2",
+                "via 2001:db8:20::3",
+                "via 2001:db8:20::4",
+                "dev wan",
+                "dev lan",
+                "nexthop via 2001:db8:20::2 nexthop via 2001:db8:20::3",
+                "nexthop via 2001:db8:20::3 nexthop via 2001:db8:20::5",
+            ]);
+            let kind = dice.pick(&["", "", "", "blackhole"]);
+            let way = if kind.is_empty() { way } else { "" };
+            format!("-6 route {verb} {kind} {to} {way} {metric}")
+        }
+        "link" => {
+            let name = dice.pick(&["wan", "lan"]);
+            format!("link set {name} {}", dice.pick(&["up", "up", "down", "mtu 1400", "mtu 1500"]))
+        }
+        _ => format!("address {} 198.51.100.1/24 dev wan", dice.pick(&["add", "del"])),
+    }
+}
+
+/// Runs `ip`, which may refuse.
+fn attempt(arguments: &str) {
+    std::process::Command::new("ip").args(arguments.split_whitespace()).output().expect("iproute2");
+}
+
 /// What `ip` says of a neighbour.
 fn entry(address: &str) -> String {
     show(&format!("neighbour show {address}"))

@@ -27,6 +27,9 @@ use crate::model::{HopKey, RouteView};
 const PAUSE: Duration = Duration::from_millis(20);
 /// Longest time from one view to the next, and until a dump that is needed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// Longest time until everything is read again, in case the kernel keeps still about more
+/// than is known here.
+const AUDIT: Duration = Duration::from_secs(60);
 /// Time until a broken socket is replaced.
 const REPAIR: Duration = Duration::from_secs(1);
 
@@ -138,6 +141,7 @@ struct Task {
     broken: bool,
     next_view: Instant,
     next_dump: Instant,
+    next_audit: Instant,
     next_order: Option<Instant>,
 }
 
@@ -161,6 +165,7 @@ impl Task {
             broken: false,
             next_view: now,
             next_dump: now,
+            next_audit: now,
             next_order: None,
         })
     }
@@ -185,7 +190,8 @@ impl Task {
 
     /// Does what is due.
     async fn work(&mut self) {
-        if self.stale && Instant::now() >= self.next_dump {
+        let due = if self.stale { self.next_dump } else { self.next_audit };
+        if Instant::now() >= due {
             self.refresh().await;
         }
         if self.dirty && Instant::now() >= self.next_view {
@@ -198,16 +204,9 @@ impl Task {
 
     /// When something is to be done even if nothing happens.
     fn wake(&self) -> Instant {
-        let now = Instant::now();
-        [
-            self.stale.then_some(self.next_dump),
-            self.dirty.then_some(self.next_view),
-            self.next_order,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(now + Duration::from_secs(3600))
+        let dump = if self.stale { self.next_dump } else { self.next_audit };
+        let view = self.dirty.then_some(self.next_view);
+        [view, self.next_order].into_iter().flatten().fold(dump, Instant::min)
     }
 
     fn hear(&mut self, heard: io::Result<Vec<Event>>) {
@@ -255,14 +254,16 @@ impl Task {
                 if self.state.is_none() {
                     self.keeper.adopt(&state);
                 }
+                self.dirty |= self.state.as_ref() != Some(&state);
                 self.state = Some(state);
                 self.stale = false;
                 self.broken = false;
-                self.dirty = true;
                 self.next_dump = Instant::now() + pause(started);
+                self.next_audit = Instant::now() + AUDIT;
             }
             Err(error) => {
                 warn!("{error}; trying again");
+                self.stale = true;
                 self.next_dump = Instant::now() + REPAIR;
             }
         }

@@ -33,5 +33,7 @@ mod view;
 pub mod vips;
 
 pub use mirror::{Mirror, MirrorError};
-pub use state::{Condition, Effect, Link, Neighbour, OUR_PROTOCOL, Path, Route, State, Tagged};
+pub use state::{
+    Condition, Effect, Identity, Link, Neighbour, OUR_PROTOCOL, Path, Route, State, Tagged,
+};
 pub use view::{STACK, ViewSpec};

@@ -1,8 +1,8 @@
 //! The mirror as plain data, fed by the kernel's messages.
 //!
-//! The kernel does not tell everything. It flushes IPv4 routes without a word when an
-//! interface goes down or an address is taken away; of several routes with one metric it does
-//! not say which one a new one took the place of. [`State::apply`] then asks for a fresh dump
+//! The kernel does not tell everything. When an interface or an address comes or goes it flushes
+//! IPv4 routes and declares paths dead or alive without a word; of several routes with one
+//! metric it does not say which one a new one took the place of. [`State::apply`] then asks for a fresh dump
 //! ([`Effect::Stale`]): what it has guessed is in use until then.
 
 mod link;
@@ -21,7 +21,7 @@ use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_REPLACE};
 
 pub use link::{Link, Tagged};
 pub use neighbour::{Neighbour, OUR_PROTOCOL};
-pub use route::{Condition, Path, Route};
+pub use route::{Condition, Identity, Path, Route};
 
 use crate::model::{HopKey, Prefix};
 
@@ -104,13 +104,13 @@ impl State {
     }
 
     fn new_address(&mut self, message: &AddressMessage) -> Effect {
-        let new = local_address(message).is_some_and(|address| self.addresses.insert(address));
-        changed(new)
+        let Some(address) = local_address(message) else { return Effect::Nothing };
+        addressed(address, self.addresses.insert(address))
     }
 
     fn del_address(&mut self, message: &AddressMessage) -> Effect {
-        let gone = local_address(message).is_some_and(|address| self.addresses.remove(&address));
-        if gone { Effect::Stale } else { Effect::Nothing }
+        let Some(address) = local_address(message) else { return Effect::Nothing };
+        addressed(address, self.addresses.remove(&address))
     }
 
     fn new_neighbour(&mut self, message: &NeighbourMessage) -> Effect {
@@ -126,12 +126,12 @@ impl State {
     fn new_route(&mut self, flags: u16, message: &RouteMessage) -> Effect {
         let Some((prefix, new)) = route::read(message) else { return Effect::Nothing };
         let routes = self.routes.entry(prefix).or_default();
+        let rivals = routes.iter().filter(|known| known.rivals(&new)).count();
         if let Some(known) = routes.iter_mut().find(|known| known.same(&new)) {
             let differs = *known != new;
             *known = new;
-            return changed(differs);
+            return if rivals > 1 { Effect::Stale } else { changed(differs) };
         }
-        let rivals = routes.iter().filter(|known| known.rivals(&new)).count();
         let first = routes.iter().position(|known| known.rivals(&new));
         let join = prefix.address.is_ipv6() && new.joins();
         match first {
@@ -170,6 +170,11 @@ impl State {
         }
         effect
     }
+}
+
+/// An IPv4 address takes routes with it, and declares paths dead or alive.
+fn addressed((address, _): (IpAddr, u32), changes: bool) -> Effect {
+    if changes && address.is_ipv4() { Effect::Stale } else { changed(changes) }
 }
 
 fn changed(yes: bool) -> Effect {

@@ -23,6 +23,19 @@ pub struct Route {
     pub paths: Vec<Path>,
     /// The MTU it sets, in bytes.
     pub mtu: Option<u32>,
+    /// What else tells it from another route: they are added and deleted one by one.
+    pub identity: Identity,
+}
+
+/// What distinguishes routes that lead to the same next hops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `RTN_UNICAST`, `RTN_BLACKHOLE` and so on.
+    pub kind: u8,
+    /// `RTPROT_STATIC`, `RTPROT_BGP` and so on.
+    pub protocol: u8,
+    /// The source address of the host's own packets.
+    pub source: Option<IpAddr>,
 }
 
 /// For which packets a route is.
@@ -61,6 +74,7 @@ impl Route {
     /// The same route, but for the state of its paths.
     pub(super) fn same(&self, other: &Self) -> bool {
         self.rivals(other)
+            && (self.identity, self.mtu) == (other.identity, other.mtu)
             && self.paths.len() == other.paths.len()
             && self.paths.iter().zip(&other.paths).all(|(a, b)| a.is(b))
     }
@@ -94,6 +108,7 @@ pub(super) fn read(message: &RouteMessage) -> Option<(Prefix, Route)> {
     let mut destination = any;
     let mut metric = 0;
     let mut mtu = None;
+    let mut source = None;
     let mut single =
         Path { interface: 0, gateway: None, dead: header.flags.contains(RouteFlags::Dead) };
     let mut several = None;
@@ -111,6 +126,7 @@ pub(super) fn read(message: &RouteMessage) -> Option<(Prefix, Route)> {
                 });
             }
             RouteAttribute::MultiPath(hops) => several = Some(hops),
+            RouteAttribute::PrefSource(value) => source = address(value),
             other => {
                 single.gateway = gateway(other).or(single.gateway);
                 encapsulated |= encapsulates(other);
@@ -130,7 +146,8 @@ pub(super) fn read(message: &RouteMessage) -> Option<(Prefix, Route)> {
     };
     let condition = Condition { tos: header.tos, source: header.source_prefix_length };
     let condition = (condition.tos != 0 || condition.source != 0).then_some(condition);
-    Some((prefix, Route { metric, condition, paths, mtu }))
+    let identity = Identity { kind: header.kind.into(), protocol: header.protocol.into(), source };
+    Some((prefix, Route { metric, condition, paths, mtu, identity }))
 }
 
 /// One of several paths; `None` if only the kernel's stack can go it.
