@@ -65,13 +65,19 @@ mod host {
         bytes: Vec<Cell<u8>>,
         head: usize,
         ingress: u32,
+        metadata: usize,
     }
 
     impl Buffer {
         /// A frame that came in on interface `ingress`.
         pub fn new(frame: &[u8], ingress: u32) -> Self {
+            Self::with_metadata(frame, ingress, 0)
+        }
+
+        /// A frame before which a driver has put `metadata` bytes, which take from the headroom.
+        pub fn with_metadata(frame: &[u8], ingress: u32, metadata: usize) -> Self {
             let bytes = core::iter::repeat_n(0, HEADROOM).chain(frame.iter().copied());
-            Self { bytes: bytes.map(Cell::new).collect(), head: HEADROOM, ingress }
+            Self { bytes: bytes.map(Cell::new).collect(), head: HEADROOM, ingress, metadata }
         }
 
         /// The frame as it is now.
@@ -97,8 +103,9 @@ mod host {
 
         fn adjust_head(&mut self, delta: i32) -> Option<()> {
             let head = self.head.checked_add_signed(delta as isize)?;
-            // bpf_xdp_adjust_head keeps an Ethernet header's length and its own frame record.
-            if head + 14 > self.bytes.len() || head < 40 {
+            // bpf_xdp_adjust_head keeps an Ethernet header's length, its own frame record, and
+            // the metadata.
+            if head + 14 > self.bytes.len() || head < 40 + self.metadata {
                 return None;
             }
             self.head = head;

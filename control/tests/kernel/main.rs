@@ -1,22 +1,61 @@
 //! The kernel program, run in the kernel: against the host build of the same
 //! pipeline, under two processors at once, and what the verifier said of it.
 //!
-//! Needs root. `cargo test -p fernpass --test kernel` compares
-//! [`CASES`] generated packets; `-- --cases N` another number.
+//! Needs root. `cargo test -p fernpass --test kernel` compares [`CASES`] generated
+//! packets; `-- --cases N` another number.
+
+mod equality;
+mod gateway;
+mod memory;
+mod netns;
+mod verifier;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
 
-mod verifier;
+/// Generated packets that are compared, if nothing else is said.
+const CASES: u64 = 50_000;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let tests =
-        vec![test("the_verifier_is_content_with_a_quarter_of_a_million_steps", verifier::steps)];
+    let (cases, rest) = match cases(std::env::args()) {
+        Ok(split) => split,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return ExitCode::from(2);
+        }
+    };
+    let arguments = Arguments::from_iter(rest);
+    let tests = vec![
+        test("the_verifier_needs_at_most_a_quarter_of_a_million_steps", verifier::steps),
+        test("kernel_and_host_agree_on_every_packet", move || equality::compare(cases)),
+    ];
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
-/// A test that is ignored where nobody may load a program.
+/// Takes `--cases N` out of the arguments, which are libtest's otherwise.
+fn cases(mut all: impl Iterator<Item = String>) -> Result<(u64, Vec<String>), String> {
+    let mut rest = Vec::new();
+    let mut cases = CASES;
+    while let Some(argument) = all.next() {
+        if argument == "--cases" {
+            let number = all.next().unwrap_or_default();
+            cases = number.parse().map_err(|_| format!("--cases: {number:?} is not a number"))?;
+        } else {
+            rest.push(argument);
+        }
+    }
+    Ok((cases, rest))
+}
+
+/// A test, in a thread and a network namespace of its own; it is ignored where nobody
+/// may load a program.
 fn test(name: &str, body: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    let body = || {
+        let thread = std::thread::spawn(|| {
+            netns::enter()?;
+            body()
+        });
+        thread.join().unwrap_or_else(|_| Err("panicked".into()))
+    };
     Trial::test(name, body).with_ignored_flag(!rustix::process::geteuid().is_root())
 }

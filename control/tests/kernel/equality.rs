@@ -1,0 +1,125 @@
+//! The kernel program against the host build: every packet's verdict and bytes, and
+//! what the tables hold afterwards.
+
+use crate::gateway::{Gateway, run};
+use crate::memory::{difference, words};
+use dataplane::fixture::check::Shared;
+use dataplane::fixture::stream::{self, Step, Stream};
+use dataplane::packet::Buffer;
+use dataplane::pipeline::{self, Action};
+use dataplane::reason::Reason;
+use dataplane::table::host::HostTables;
+use libtest_mimic::Failed;
+use std::slice::from_ref;
+use std::time::Instant;
+
+/// Packets of one stream over one world.
+const STREAM: u64 = 100;
+
+/// What only two processors at once can cause.
+const NEVER: [Reason; 1] = [Reason::InsertRace];
+
+/// Runs `cases` packets through both.
+pub(crate) fn compare(cases: u64) -> Result<(), Failed> {
+    let started = Instant::now();
+    let mut gateway = Gateway::load()?;
+    let mut totals = vec![0; Reason::ALL.len()];
+    let mut packets = 0;
+    let mut seed = 0;
+    while packets < cases {
+        packets += one_stream(&mut gateway, seed, &mut totals)
+            .map_err(|e| format!("seed {seed}, {}", e.message().unwrap_or_default()))?;
+        seed += 1;
+    }
+    println!("{packets} packets over {seed} worlds in {:.1?}: no difference", started.elapsed());
+    let missing = |(reason, count): (&Reason, &u64)| {
+        (*count == 0 && !NEVER.contains(reason)).then_some(reason.as_str())
+    };
+    let missing: Vec<_> = Reason::ALL.iter().zip(&totals).filter_map(missing).collect();
+    if !missing.is_empty() {
+        return Err(format!("no packet met {missing:?}").into());
+    }
+    Ok(())
+}
+
+/// One world and its stream: how many packets it had.
+fn one_stream(gateway: &mut Gateway, seed: u64, totals: &mut [u64]) -> Result<u64, Failed> {
+    let world = stream::world(seed);
+    let t = &world.tables;
+    gateway.write(&world)?;
+    let before = gateway.counters()?;
+    let xdp = gateway.program()?;
+    let mut packets = 0;
+    for (number, step) in Stream::new(seed).enumerate() {
+        match step {
+            Step::Change(change) => {
+                change.apply(&Shared::of(t));
+                change.apply(&gateway.shared(t));
+            }
+            Step::Frame { bytes, ingress, metadata } => {
+                packets += 1;
+                let mut packet = Buffer::with_metadata(&bytes, ingress, metadata);
+                let verdict = pipeline::run(&mut packet, t);
+                let ran = run(xdp, &bytes, ingress, metadata, 1)?;
+                let there = (action(verdict.action), packet.bytes());
+                if (ran.action, &ran.frame) != (there.0, &there.1) {
+                    return Err(format!(
+                        "step {number}: host {verdict:?} {:02x?}, kernel {} {:02x?}, of {bytes:02x?}",
+                        there.1, ran.action, ran.frame
+                    )
+                    .into());
+                }
+            }
+        }
+        if let Some(table) = differing(gateway, t) {
+            return Err(format!("step {number}: {table}").into());
+        }
+        if packets == STREAM {
+            break;
+        }
+    }
+    if let Some(word) = difference(words(&t.budgets), words(&gateway.budgets)) {
+        return Err(format!("budget {word}").into());
+    }
+    for (index, (after, before)) in gateway.counters()?.iter().zip(&before).enumerate() {
+        let reason = Reason::ALL[index];
+        let (host, kernel) = (t.counter(reason), after - before);
+        if host != kernel {
+            return Err(format!("{}: host {host}, kernel {kernel}", reason.as_str()).into());
+        }
+        totals[index] += host;
+    }
+    Ok(packets)
+}
+
+/// XDP's number of an action (linux/bpf.h).
+fn action(action: Action) -> u32 {
+    match action {
+        Action::Drop => 1,
+        Action::Pass => 2,
+        Action::Transmit => 3,
+        Action::Redirect(_) => 4,
+    }
+}
+
+/// The first word in which the tables differ, budgets apart.
+fn differing(gateway: &Gateway, t: &HostTables) -> Option<String> {
+    let shared = gateway.shared(t);
+    let tables = [
+        ("slots", 16, words(&t.slots), words(shared.slots)),
+        ("ids", 8, words(&t.ids), words(shared.ids)),
+        ("hints", 8, words(&t.hints), words(&gateway.hints[..t.hints.len()])),
+        ("tenants", 16, words(&t.tenants), words(shared.tenants)),
+        ("settings", 16, words(from_ref(&t.settings)), words(from_ref(shared.settings))),
+    ];
+    tables.into_iter().find_map(|(name, size, host, kernel)| {
+        let at = difference(host, kernel)?;
+        Some(format!(
+            "{name}[{}], word {}: host {:x?}, kernel {:x?}",
+            at / size,
+            at % size,
+            host[at],
+            kernel[at]
+        ))
+    })
+}
