@@ -138,8 +138,8 @@ impl Tables for BpfTables {
         fernpass_claim(hash)
     }
     #[inline(always)]
-    fn publish(&self, hash: u64, index: u32, own: u64, to: u8) -> u64 {
-        fernpass_publish(hash, index.into(), own, to.into())
+    fn publish(&self, hash: u64, index: u32, to: u8) -> u64 {
+        fernpass_publish(hash, index.into(), to.into())
     }
     #[inline(always)]
     fn find_id(&self, scoped: u64, flow: u64, high: u64, low: u64) -> u64 {
@@ -179,8 +179,8 @@ extern "C" fn fernpass_claim(hash: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fernpass_publish(hash: u64, index: u64, own: u64, to: u64) -> u64 {
-    slot::publish_apart(&BpfTables, hash, index as u32, own, to as u8)
+extern "C" fn fernpass_publish(hash: u64, index: u64, to: u64) -> u64 {
+    slot::publish_apart(&BpfTables, hash, index as u32, to as u8)
 }
 
 #[unsafe(no_mangle)]

@@ -76,11 +76,11 @@ pub trait Tables {
     }
     /// [`slot::publish_apart`].
     #[inline(always)]
-    fn publish(&self, hash: u64, index: u32, own: u64, to: u8) -> u64
+    fn publish(&self, hash: u64, index: u32, to: u8) -> u64
     where
         Self: Sized,
     {
-        slot::publish_apart(self, hash, index, own, to)
+        slot::publish_apart(self, hash, index, to)
     }
     /// [`ids::find_apart`].
     #[inline(always)]
