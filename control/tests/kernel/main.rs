@@ -1,8 +1,11 @@
 //! The kernel program, run in the kernel: against the host build of the same
 //! pipeline, under two processors at once, and what the verifier said of it.
 //!
-//! Needs root. `cargo test -p fernpass --test kernel` compares [`CASES`] generated
-//! packets; `-- --cases N` another number.
+//! Needs root. [`CASES`] generated packets are compared, or as many as one says:
+//!
+//! ```text
+//! cargo test --locked -p fernpass --test kernel -- --cases 1000000
+//! ```
 
 mod equality;
 mod gateway;
