@@ -4,6 +4,8 @@
 use crate::CASES;
 use crate::gateway::{Gateway, run};
 use crate::memory::{difference, words};
+use aya::programs::Xdp;
+use dataplane::fixture::catalog::{Scene, cuts, flips};
 use dataplane::fixture::check::Shared;
 use dataplane::fixture::stream::{self, Step, Stream};
 use dataplane::packet::Buffer;
@@ -13,6 +15,9 @@ use dataplane::table::host::HostTables;
 use libtest_mimic::Failed;
 use std::slice::from_ref;
 use std::time::Instant;
+
+/// Bytes of the shortest frame that can be run: an Ethernet header.
+const SHORTEST: usize = 14;
 
 /// Packets of one stream over one world.
 const STREAM: u64 = 100;
@@ -61,18 +66,9 @@ fn one_stream(gateway: &mut Gateway, seed: u64, totals: &mut [u64]) -> Result<u6
             }
             Step::Frame { bytes, ingress, metadata } => {
                 packets += 1;
-                let mut packet = Buffer::with_metadata(&bytes, ingress, metadata);
-                let verdict = pipeline::run(&mut packet, t);
-                let ran = run(xdp, &bytes, ingress, metadata, 1)?;
-                ends[end(ran.action)] += 1;
-                let there = (action(verdict.action), packet.bytes());
-                if (ran.action, &ran.frame) != (there.0, &there.1) {
-                    return Err(format!(
-                        "step {number}: host {verdict:?} {:02x?}, kernel {} {:02x?}, of {bytes:02x?}",
-                        there.1, ran.action, ran.frame
-                    )
-                    .into());
-                }
+                let action = both(xdp, t, &bytes, ingress, metadata)
+                    .map_err(|wrong| format!("step {number}: {wrong}"))?;
+                ends[end(action)] += 1;
             }
         }
         if let Some(table) = differing(gateway, t) {
@@ -102,6 +98,50 @@ fn one_stream(gateway: &mut Gateway, seed: u64, totals: &mut [u64]) -> Result<u6
         return Err(format!("{ENDS:?}: {ends:?} packets, counted {counted:?}").into());
     }
     Ok(packets)
+}
+
+/// Runs a packet through both: the kernel's action.
+fn both(
+    xdp: &Xdp,
+    t: &HostTables,
+    bytes: &[u8],
+    ingress: u32,
+    metadata: usize,
+) -> Result<u32, String> {
+    let mut packet = Buffer::with_metadata(bytes, ingress, metadata);
+    let verdict = pipeline::run(&mut packet, t);
+    let ran = run(xdp, bytes, ingress, metadata, 1)?;
+    let there = (action(verdict.action), packet.bytes());
+    if (ran.action, &ran.frame) == (there.0, &there.1) {
+        return Ok(ran.action);
+    }
+    Err(format!(
+        "host {verdict:?} {:02x?}, kernel {} {:02x?}, of {bytes:02x?}",
+        there.1, ran.action, ran.frame
+    ))
+}
+
+/// Runs the catalogue's packets through both, cut at every length and with each header
+/// bit flipped.
+pub(crate) fn mutations() -> Result<(), Failed> {
+    let mut gateway = Gateway::load()?;
+    let mut frames = 0;
+    for packet in Scene::new().packets() {
+        // Its sessions, as they were before another packet's mutations changed them.
+        let world = Scene::new().world;
+        gateway.write(&world)?;
+        let (t, xdp) = (&world.tables, gateway.program()?);
+        for frame in cuts(&packet.bytes, SHORTEST).chain(flips(&packet.bytes)) {
+            both(xdp, t, &frame, packet.ingress, 0)
+                .map_err(|wrong| format!("{}: {wrong}", packet.name))?;
+            if let Some(table) = differing(&gateway, t) {
+                return Err(format!("{}: {table}, after {frame:02x?}", packet.name).into());
+            }
+            frames += 1;
+        }
+    }
+    println!("{frames} packets cut or changed: no difference");
+    Ok(())
 }
 
 /// What may become of a packet.

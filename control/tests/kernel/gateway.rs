@@ -181,7 +181,7 @@ pub(crate) fn run(
     ingress: u32,
     metadata: usize,
     repeat: u32,
-) -> Result<Ran, Failed> {
+) -> Result<Ran, String> {
     let mut data = vec![0; metadata];
     data.extend_from_slice(frame);
     let mut context = [0; CONTEXT];

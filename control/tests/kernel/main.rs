@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let tests = vec![
         test("the_verifier_needs_at_most_a_quarter_of_a_million_steps", verifier::steps),
         test("kernel_and_host_agree_on_every_packet", move || equality::compare(cases)),
+        test("kernel_and_host_agree_on_packets_cut_and_changed", equality::mutations),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
 }

@@ -1,0 +1,194 @@
+//! What should become of a frame.
+
+use dataplane::abi::Profile;
+use dataplane::fixture::catalog::{Scene, Session, hop_to};
+use dataplane::fixture::site::{self, BACKENDS, LISTENERS, Listener};
+use dataplane::fixture::{Outcome, Seen, read};
+use dataplane::pipeline::Action;
+use dataplane::reason::{Kind, Reason};
+use std::net::SocketAddr;
+
+/// Whose packet it is.
+enum Whose {
+    /// A client's, to a listener.
+    Inbound(Listener),
+    /// An answer from a listener's backend.
+    Outbound(Listener),
+    /// The host's.
+    Host,
+}
+
+/// Judges what became of a frame: whether it may have changed the tables.
+pub(crate) fn judge(
+    scene: &Scene,
+    frame: &[u8],
+    ingress: u32,
+    outcome: &Outcome,
+) -> Result<bool, &'static str> {
+    let kept = outcome.frame == frame && !outcome.is_forwarded();
+    let Some(seen) = read::read(frame).filter(has_usual_tags) else {
+        return must(kept, "not a whole UDP packet, and touched").map(|()| false);
+    };
+    if seen.obstructed {
+        return must(kept, "obstructed, and touched").map(|()| false);
+    }
+    let whose = whose(&seen);
+    if matches!(whose, Whose::Host) {
+        let passed = kept && outcome.reason() == Reason::NotOurs;
+        return must(passed, "the host's, and not passed").map(|()| false);
+    }
+    let (Whose::Inbound(l) | Whose::Outbound(l)) = whose else { return Ok(false) };
+    if seen.ttl <= 1 {
+        return must(kept && outcome.reason() == Reason::TtlExpired, "too old").map(|()| false);
+    }
+    if l.profile == Profile::WireGuard && !is_wireguard(&seen.payload) {
+        let refused = kept && outcome.reason() == Reason::WireGuardMalformed;
+        return must(refused, "not WireGuard").map(|()| false);
+    }
+    match whose {
+        Whose::Inbound(_) => inbound(scene, &l, &seen, frame, ingress, outcome).map(|()| false),
+        _ => outbound(&l, &seen, frame, ingress, outcome).map(|()| true),
+    }
+}
+
+fn must(holds: bool, wrong: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(wrong) }
+}
+
+/// 0 to 2 tags: a customer's, and before it perhaps a provider's.
+fn has_usual_tags(seen: &Seen) -> bool {
+    match seen.tags[..] {
+        [] | [(0x8100 | 0x88a8, _)] | [(0x8100 | 0x88a8, _), (0x8100, _)] => true,
+        _ => false,
+    }
+}
+
+fn whose(seen: &Seen) -> Whose {
+    if let Some(l) = LISTENERS.iter().find(|l| l.at == seen.destination) {
+        return Whose::Inbound(*l);
+    }
+    for l in LISTENERS {
+        if (0..BACKENDS).any(|n| l.backend(n) == seen.source) {
+            return Whose::Outbound(l);
+        }
+    }
+    Whose::Host
+}
+
+/// A WireGuard message by its type and length.
+fn is_wireguard(payload: &[u8]) -> bool {
+    match (payload.first(), payload.len()) {
+        (Some(1), 148) | (Some(2), 92) | (Some(3), 64) => true,
+        (Some(4), len) => len >= 32,
+        _ => false,
+    }
+}
+
+/// The id by which an inbound message knows its session; 0 is none.
+fn inbound_id(l: &Listener, payload: &[u8]) -> u32 {
+    let word = |at: usize| {
+        payload[at..at + 4].iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
+    };
+    if l.profile != Profile::WireGuard || word(0) >> 8 != 0 {
+        return 0;
+    }
+    match payload[0] {
+        2 => word(8),
+        3 | 4 => word(4),
+        _ => 0,
+    }
+}
+
+/// The session that an inbound packet belongs to: the id's, else the flow's.
+fn session<'s>(scene: &'s Scene, l: &Listener, seen: &Seen) -> Option<&'s Session> {
+    let mut own = scene.sessions.iter().filter(|s| s.listener.service == l.service);
+    let id = inbound_id(l, &seen.payload);
+    let by_id = own.clone().find(|s| id != 0 && s.in_id == id);
+    by_id.or_else(|| own.find(|s| s.client == seen.source))
+}
+
+fn inbound(
+    scene: &Scene,
+    l: &Listener,
+    seen: &Seen,
+    frame: &[u8],
+    ingress: u32,
+    outcome: &Outcome,
+) -> Result<(), &'static str> {
+    let after = read::read(&outcome.frame).ok_or("broken")?;
+    let ordinal = (0..BACKENDS).find(|n| l.backend(*n) == after.destination);
+    let ordinal = ordinal.ok_or("not sent to a backend of the listener's")?;
+    if let Some(session) = session(scene, l, seen) {
+        must(ordinal == session.ordinal, "not sent to its session's backend")?;
+    }
+    must(after.source == seen.source, "another source")?;
+    let moved = (seen.destination, after.destination);
+    translated(l.hop(ordinal), seen, &after, moved, frame, ingress, outcome)
+}
+
+fn outbound(
+    l: &Listener,
+    seen: &Seen,
+    frame: &[u8],
+    ingress: u32,
+    outcome: &Outcome,
+) -> Result<(), &'static str> {
+    let Some(hop) = hop_to(seen.destination.ip()) else {
+        let refused = outcome.frame == frame && outcome.reason() == Reason::NoRoute;
+        return must(refused, "without a route");
+    };
+    let after = read::read(&outcome.frame).ok_or("broken")?;
+    must(after.source == l.at, "not from the listener")?;
+    must(after.destination == seen.destination, "another destination")?;
+    translated(hop, seen, &after, (seen.source, after.source), frame, ingress, outcome)
+}
+
+/// What translation must and must not do: `moved` is the address before and after.
+fn translated(
+    hop: u32,
+    seen: &Seen,
+    after: &Seen,
+    moved: (SocketAddr, SocketAddr),
+    frame: &[u8],
+    ingress: u32,
+    outcome: &Outcome,
+) -> Result<(), &'static str> {
+    let mtu = if hop == site::CLIENTS_NARROW { usize::from(site::NARROW) } else { 1500 };
+    let sent = hop != site::CLIENTS_UNRESOLVED && seen.ip_len <= mtu;
+    let action = match (sent, site::interface(hop)) {
+        (false, _) => Action::Pass,
+        (true, interface) if interface == ingress => Action::Transmit,
+        (true, interface) => Action::Redirect(interface),
+    };
+    must(outcome.verdict.action == action, "another action")?;
+    let kind = if sent { Kind::Forwarded } else { Kind::Passed };
+    must(outcome.reason().kind() == kind, "another kind of reason")?;
+    if sent {
+        must(after.to_mac == site::mac(hop), "to another neighbour")?;
+        must(after.from_mac == site::own_mac(site::interface(hop)), "from another interface")?;
+        must(after.tags == Vec::from_iter(site::tag(hop)), "tagged wrongly")?;
+    } else {
+        must(after.tags == seen.tags, "tagged anew for the host")?;
+    }
+    must(after.ttl == seen.ttl - u8::from(sent), "another TTL")?;
+    // Checksums that were right are; wrong ones are not made right.
+    must(after.ip_sum_right == seen.ip_sum_right, "another IP checksum")?;
+    must(after.udp_sum_right == seen.udp_sum_right, "another UDP checksum")?;
+    must((after.checksum == 0) == (seen.checksum == 0), "a UDP checksum made or lost")?;
+    must(blanked(&outcome.frame, after, moved.1) == blanked(frame, seen, moved.0), "other bytes")
+}
+
+/// The frame from its IP header on, without what translation changes.
+fn blanked(frame: &[u8], seen: &Seen, moved: SocketAddr) -> Vec<u8> {
+    let mut bytes = frame[14 + 4 * seen.tags.len()..].to_vec();
+    // (TTL, checksum, source, destination, bytes of an address, ports)
+    let (ttl, sum, source, destination, len, ports) =
+        if seen.source.is_ipv4() { (8, 10..12, 12, 16, 4, 20) } else { (7, 0..0, 8, 24, 16, 40) };
+    let (address, port) =
+        if moved == seen.source { (source, ports) } else { (destination, ports + 2) };
+    bytes[ttl] = 0;
+    for range in [sum, address..address + len, port..port + 2, ports + 6..ports + 8] {
+        bytes[range].fill(0);
+    }
+    bytes
+}
