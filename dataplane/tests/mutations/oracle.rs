@@ -57,10 +57,7 @@ fn must(holds: bool, wrong: &'static str) -> Result<(), &'static str> {
 
 /// 0 to 2 tags: a customer's, and before it perhaps a provider's.
 fn has_usual_tags(seen: &Seen) -> bool {
-    match seen.tags[..] {
-        [] | [(0x8100 | 0x88a8, _)] | [(0x8100 | 0x88a8, _), (0x8100, _)] => true,
-        _ => false,
-    }
+    matches!(seen.tags[..], [] | [(0x8100 | 0x88a8, _)] | [(0x8100 | 0x88a8, _), (0x8100, _)])
 }
 
 fn whose(seen: &Seen) -> Whose {
