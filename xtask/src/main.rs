@@ -13,6 +13,7 @@ mod vm;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use setup::Need;
 
 /// Fernpass's developer commands.
 #[derive(Debug, Parser)]
@@ -84,44 +85,44 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Setup => setup::setup(setup::Need::Everything),
+        Command::Setup => setup::setup(Need::USUAL),
         Command::Build => {
-            setup::setup(setup::Need::Building)?;
+            setup::setup(Need::BUILD)?;
             process::cargo(&["build", "--locked", "--release", "--bin", "fernpass"])
         }
         Command::Demo { json, keep, vm } => {
             let mut arguments = vec!["demo"];
             arguments.extend(json.then_some("--json"));
             if vm {
-                return vm::demo(&arguments);
+                return vm::demo(json);
             }
             arguments.extend(keep.then_some("--keep"));
             suitable::check("demo")?;
-            setup::setup(setup::Need::Lab)?;
+            setup::setup(Need::LAB)?;
             process::lab(&arguments)
         }
-        Command::Test { vm: true, .. } => vm::test(),
+        Command::Test { vm: true, rest } => vm::test(&rest),
         Command::Test { vm: false, rest } => {
             suitable::check("test")?;
-            setup::setup(setup::Need::Lab)?;
+            setup::setup(Need::LAB)?;
             let mut arguments = vec!["test", "--locked"];
             arguments.extend(rest.iter().map(String::as_str));
             process::cargo(&arguments)
         }
         Command::Lab { rest } => {
             suitable::check("demo")?;
-            setup::setup(setup::Need::Lab)?;
+            setup::setup(Need::LAB)?;
             let mut arguments = vec!["lab"];
             arguments.extend(rest.iter().map(String::as_str));
             process::lab(&arguments)
         }
         Command::Check => {
-            setup::setup(setup::Need::Everything)?;
+            setup::setup(Need::USUAL)?;
             check::check()
         }
         Command::Bpf(Bpf::Info { json }) => {
             suitable::check("test")?;
-            setup::setup(setup::Need::Building)?;
+            setup::setup(Need::BUILD)?;
             let mut arguments =
                 vec!["run", "--quiet", "--locked", "--bin", "fernpass", "--", "bpf-info"];
             arguments.extend(json.then_some("--json"));

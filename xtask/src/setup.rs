@@ -1,6 +1,7 @@
 //! What must be installed, and installing it.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::bail;
@@ -8,37 +9,68 @@ use anyhow::bail;
 use crate::process::{output, run};
 
 /// What something is needed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Building the kernel program and the rest.
     Building,
-    /// The lab: real peers, and tools to lay out networks.
+    /// The lab's tools to lay out networks, and its peers.
     Lab,
-    /// Checks too.
-    Everything,
+    /// Those of the lab's peers that are no Debian package.
+    Peers,
+    /// Lints and licences.
+    Checks,
+    /// A virtual machine.
+    Machine,
 }
 
-/// Debian 12's packages.
-const PACKAGES: &[(Need, &[&str])] = &[
+impl Need {
+    /// For `cargo xtask build`.
+    pub(crate) const BUILD: &[Self] = &[Self::Building];
+    /// For labs on this machine: demo and tests.
+    pub(crate) const LAB: &[Self] = &[Self::Building, Self::Lab, Self::Peers];
+    /// For everything but virtual machines.
+    pub(crate) const USUAL: &[Self] = &[Self::Building, Self::Lab, Self::Peers, Self::Checks];
+    /// For labs in a virtual machine.
+    pub(crate) const MACHINE: &[Self] = &[Self::Building, Self::Peers, Self::Machine];
+}
+
+/// Debian 12's packages; where it is a program that counts, that.
+const PACKAGES: &[(Need, &[(&str, &str)])] = &[
     (
         Need::Building,
         &[
-            "build-essential",
-            "rustc-web",
-            "cargo-web",
-            "rust-web-src",
-            "llvm-22-dev",
-            "libclang-22-dev",
-            "libpolly-22-dev",
-            "zlib1g-dev",
-            "libzstd-dev",
+            ("build-essential", ""),
+            ("rustc-web", ""),
+            ("cargo-web", ""),
+            ("rust-web-src", ""),
+            ("llvm-22-dev", ""),
+            ("libclang-22-dev", ""),
+            ("libpolly-22-dev", ""),
+            ("zlib1g-dev", ""),
+            ("libzstd-dev", ""),
         ],
     ),
     (
         Need::Lab,
-        &["iproute2", "ethtool", "iputils-ping", "wireguard-go", "wireguard-tools", "tcpdump"],
+        &[
+            ("iproute2", "ip"),
+            ("ethtool", "ethtool"),
+            ("iputils-ping", "ping"),
+            ("wireguard-go", "wireguard-go"),
+            ("wireguard-tools", "wg"),
+            ("tcpdump", "tcpdump"),
+        ],
     ),
-    (Need::Everything, &["rust-web-clippy"]),
+    (Need::Checks, &[("rust-web-clippy", "")]),
+    (
+        Need::Machine,
+        &[
+            ("qemu-system-x86", "qemu-system-x86_64"),
+            ("mmdebstrap", "mmdebstrap"),
+            ("uidmap", "newuidmap"),
+            ("libarchive-tools", "bsdtar"),
+        ],
+    ),
 ];
 
 /// A program from crates.io.
@@ -58,13 +90,13 @@ const CRATES: &[Crate] = &[
         path: "/usr/lib/llvm-22/bin",
     },
     Crate {
-        need: Need::Lab,
+        need: Need::Peers,
         program: "boringtun-cli",
         arguments: &["boringtun-cli@^0.7"],
         path: "",
     },
     Crate {
-        need: Need::Everything,
+        need: Need::Checks,
         program: "cargo-deny",
         arguments: &["cargo-deny@^0.20", "--locked"],
         path: "",
@@ -72,36 +104,30 @@ const CRATES: &[Crate] = &[
 ];
 
 /// Installs what is missing; quick if nothing is.
-pub(crate) fn setup(need: Need) -> anyhow::Result<()> {
+pub(crate) fn setup(needs: &[Need]) -> anyhow::Result<()> {
     let has_compiler = bpf_build::Toolchain::find().is_ok_and(|t| t.origin != "Debian packages");
     let packages: Vec<&str> = PACKAGES
         .iter()
-        .filter(|(group, _)| *group <= need)
+        .filter(|(group, _)| needs.contains(group))
         // Another compiler for the kernel program will do as well.
         .filter(|(group, _)| *group != Need::Building || !has_compiler)
         .flat_map(|(_, names)| names.iter().copied())
-        .filter(|name| !is_installed(name))
+        .filter(|(package, name)| !is_installed(package) && program(name).is_none())
+        .map(|(package, _)| package)
         .collect();
     let crates: Vec<&Crate> =
-        CRATES.iter().filter(|c| c.need <= need && !is_program(c.program)).collect();
+        CRATES.iter().filter(|c| needs.contains(&c.need) && program(c.program).is_none()).collect();
     if packages.is_empty() && crates.is_empty() {
         return Ok(());
     }
-    if let Some(reason) = why_not() {
-        let mut commands = Vec::new();
-        if !packages.is_empty() {
-            commands.push(format!(
-                "  apt-get install -y --no-install-recommends {}",
-                packages.join(" ")
-            ));
-        }
-        commands.extend(crates.iter().map(|c| format!("  {}", c.command_line())));
-        bail!(
-            "something is missing, and cannot be installed from here ({reason}).\nRun, as root on Debian 12:\n{}",
-            commands.join("\n")
-        );
-    }
     if !packages.is_empty() {
+        if let Some(reason) = why_not() {
+            bail!(
+                "packages are missing, and cannot be installed from here ({reason}).\n\
+                 Run, as root on Debian 12:\n  apt-get install -y --no-install-recommends {}",
+                packages.join(" ")
+            );
+        }
         eprintln!("installing {}", packages.join(" "));
         let apt = |arguments: &[&str]| {
             run(Command::new("apt-get")
@@ -123,12 +149,6 @@ pub(crate) fn setup(need: Need) -> anyhow::Result<()> {
 }
 
 impl Crate {
-    fn command_line(&self) -> String {
-        let path =
-            if self.path.is_empty() { String::new() } else { format!("PATH={}:$PATH ", self.path) };
-        format!("{path}cargo install {}", self.arguments.join(" "))
-    }
-
     fn install(&self) -> anyhow::Result<()> {
         let mut command = Command::new("cargo");
         command.args(["install", "--quiet"]).args(self.arguments);
@@ -158,12 +178,15 @@ fn is_installed(package: &str) -> bool {
         .is_some_and(|status| status.trim() == "installed")
 }
 
-fn is_program(name: &str) -> bool {
-    let home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| std::path::Path::new(&home).join(".cargo"))
-    });
+/// A program on the PATH, or where `cargo install` and Debian put it.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
+    let mut candidates = std::env::split_paths(&path)
         .chain(home.map(|home| home.join("bin")))
-        .any(|dir| dir.join(name).is_file())
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name));
+    if name.is_empty() { None } else { candidates.find(|path| path.is_file()) }
 }

@@ -19,8 +19,10 @@ pub(crate) struct Screen {
 impl Screen {
     /// A screen; `json` keeps standard output free.
     pub(crate) fn new(json: bool) -> Self {
-        let colour = if json { stderr().is_terminal() } else { stdout().is_terminal() };
-        Self { aside: json, colour }
+        let terminal = if json { stderr().is_terminal() } else { stdout().is_terminal() };
+        // https://no-color.org
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { aside: json, colour: terminal && !unwanted }
     }
 
     /// Writes lines. A closed pipe is no reason to stop.

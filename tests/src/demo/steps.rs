@@ -95,7 +95,7 @@ pub(super) const STEPS: [Step; 6] = [
 
 fn drain_and_death(farm: &mut Farm, screen: &Screen) -> Result<Played> {
     let drained = drain(farm, ROOMY, WireguardGo, 2)?;
-    screen.say(&drained.summary());
+    screen.say(&format!("   {}", drained.summary()));
     farm.gateway().act(&["backend", "undrain", &drained.backend])?;
     let died = death(farm, ROOMY)?;
     Ok(Played {
