@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dataplane::abi::{
     Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT,
-    KIND_LISTENER, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    KIND_LISTENER, KIND_VIP, NO_NEXTHOP, NO_RING, POOL_STRIDE,
 };
 use dataplane::checksum;
 
@@ -47,7 +47,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// A listener's entry, its ring, and its endpoints with theirs.
+    /// A listener's entry and its address', its ring, and its endpoints with their entries.
     fn listener(&mut self, service: &Service, listener: &Listener) {
         let config = self.inputs.config;
         let Some(pool) = config.pool(&service.pool) else { return };
@@ -68,6 +68,9 @@ impl Work<'_> {
             zero: 0,
         };
         self.wanted.directory.insert(key(listener.address.into(), listener.port), entry);
+        // One for all listeners at the address: what has no ports to read is known by it.
+        let vip = Directory { kind: KIND_VIP, ..Directory::default() };
+        self.wanted.directory.insert(key(listener.address.into(), 0), vip);
         for backend in &pool.backends {
             let Some((address, port)) = target(backend, listener) else { continue };
             let id = BackendId::new(&pool.name, &backend.name);

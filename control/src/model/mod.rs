@@ -19,6 +19,8 @@ pub mod maglev;
 mod nexthop;
 mod paths;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod view;
 mod wanted;
 mod writer;

@@ -7,4 +7,4 @@ mod raw;
 pub use capture::{Capture, Datagram};
 pub use ns::Ns;
 pub(crate) use ns::ip_batch;
-pub use raw::RawSender;
+pub use raw::{Obstruction, RawSender};

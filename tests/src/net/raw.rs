@@ -12,6 +12,17 @@ const IPPROTO_RAW: i32 = 255;
 /// Largest payload of a datagram that fits an Ethernet frame.
 const MAX_PAYLOAD: usize = 1452;
 
+/// What keeps a gateway from reading the ports of a datagram at their usual place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstruction {
+    /// More fragments follow.
+    FirstFragment,
+    /// It continues a fragment, and has no ports.
+    LaterFragment,
+    /// IPv4 options, or an IPv6 extension header; they ask for nothing.
+    Header,
+}
+
 /// Sends UDP datagrams with forged sources into a namespace, whose routing
 /// carries them on. Works in network namespaces of a lab only, as no socket
 /// is ever opened outside of one.
@@ -36,12 +47,34 @@ impl RawSender {
     /// # Panics
     /// When the addresses are of two families.
     pub fn send(&self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Result<()> {
-        let packet = datagram(source, destination, payload);
+        self.send_packet(source, destination, &datagram(source, destination, payload))
+    }
+
+    /// Sends one obstructed datagram as if it came from `source`.
+    ///
+    /// # Panics
+    /// When the addresses are of two families.
+    pub fn send_obstructed(
+        &self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        obstruction: Obstruction,
+    ) -> Result<()> {
+        let whole = datagram(source, destination, &[0; 64]);
+        self.send_packet(source, destination, &obstructed(whole, obstruction))
+    }
+
+    fn send_packet(
+        &self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        packet: &[u8],
+    ) -> Result<()> {
         let socket = if destination.is_ipv4() { &self.v4 } else { &self.v6 };
         // A raw IPv6 socket takes a port to be a protocol number.
         let to = SocketAddr::new(destination.ip(), 0);
         socket
-            .send_to(&packet, &to.into())
+            .send_to(packet, &to.into())
             .tried(|| format!("sending from {source} to {destination}"))?;
         Ok(())
     }
@@ -89,6 +122,36 @@ fn datagram(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<
     udp[6..8].copy_from_slice(&sum.to_be_bytes());
     packet.extend(udp);
     packet
+}
+
+/// Puts an obstruction into a packet; the kernel fills in the checksum of an IPv4 header.
+fn obstructed(mut packet: Vec<u8>, obstruction: Obstruction) -> Vec<u8> {
+    let is_v4 = packet[0] >> 4 == 4;
+    // An offset counts eights of bytes; below it, in IPv6, is the flag that more follow.
+    match (is_v4, obstruction) {
+        (true, Obstruction::FirstFragment) => packet[6] = 0x20,
+        (true, Obstruction::LaterFragment) => packet[7] = 8,
+        (true, Obstruction::Header) => {
+            packet[0] = 0x46;
+            // Three times "no operation", and the end (RFC 791).
+            packet.splice(20..20, [1, 1, 1, 0]);
+        }
+        (false, Obstruction::FirstFragment) => extend(&mut packet, 44, [17, 0, 0, 1, 0, 0, 0, 7]),
+        (false, Obstruction::LaterFragment) => {
+            extend(&mut packet, 44, [17, 0, 0, 8 << 3, 0, 0, 0, 7]);
+        }
+        // Destination options: six bytes of padding (RFC 8200).
+        (false, Obstruction::Header) => extend(&mut packet, 60, [17, 0, 1, 4, 0, 0, 0, 0]),
+    }
+    packet
+}
+
+/// Puts an extension header before the UDP header of an IPv6 packet.
+fn extend(packet: &mut Vec<u8>, number: u8, header: [u8; 8]) {
+    packet[6] = number;
+    packet.splice(40..40, header);
+    let length = (packet.len() - 40) as u16;
+    packet[4..6].copy_from_slice(&length.to_be_bytes());
 }
 
 /// The Internet checksum (RFC 1071) over parts of which all but the last have even length.

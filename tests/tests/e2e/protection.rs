@@ -1,10 +1,13 @@
-//! Floods and quotas.
+//! Floods, quotas, and packets that no session can be found for.
 
+use lab::gate;
+use lab::gateway::{Config, Gateway};
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
-use lab::scenario::{FarmPlan, flood, quota, sessions_open};
+use lab::scenario::{FarmPlan, flood, obstructed, quota, sessions_open};
+use lab::{Lab, Options};
 
-use crate::common::{MIXED, farm, holds, one_pool, start};
+use crate::common::{MIXED, PLENTY, farm, holds, one_pool, start};
 
 #[test]
 fn two_hundred_thousand_spoofed_initiations_change_nothing() {
@@ -30,4 +33,13 @@ fn a_client_beyond_the_quota_is_refused_and_the_rest_work() {
     farm.gateway().act(&["session", "kill", &session.id]).unwrap();
     farm.reach(3).unwrap();
     assert_eq!(farm.gateway().sessions().unwrap().len(), 3);
+}
+
+#[test]
+fn packets_without_readable_ports_are_refused_by_name() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = lab.pool("justiz", &[WireguardGo]).unwrap();
+    let gateway = Gateway::start(&lab, &Config::new(&lab).with_tenant(&pool, PLENTY)).unwrap();
+    holds(&obstructed(&lab, &gateway).unwrap());
 }

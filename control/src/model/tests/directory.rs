@@ -1,0 +1,31 @@
+//! What packets are looked up by.
+
+use dataplane::abi::{Directory, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP};
+
+use super::World;
+
+const EXAMPLE: &str = include_str!("../../../../docs/fernpass.toml");
+
+#[test]
+fn an_address_with_listeners_is_known_without_a_port() {
+    let mut world = World::new(EXAMPLE);
+    let listener = "203.0.113.11:51821/udp".parse().unwrap();
+    world.config.services[1].listen.push(listener);
+    world.settle();
+    let vip = Some(Directory { kind: KIND_VIP, ..Directory::default() });
+    for address in ["203.0.113.10:0", "[2001:db8::10]:0", "203.0.113.11:0"] {
+        assert_eq!(world.entry(address), vip, "{address}");
+    }
+    assert_eq!(world.entry("10.20.0.11:0"), None, "a backend's address is none");
+    let count = |kind| world.tables.directory.values().filter(|entry| entry.kind == kind).count();
+    assert_eq!((count(KIND_LISTENER), count(KIND_VIP), count(KIND_ENDPOINT)), (4, 3, 6 + 2));
+
+    // One listener of two at the address is gone, then the other.
+    world.config.services[1].listen.pop();
+    world.settle();
+    assert_eq!(world.entry("203.0.113.11:0"), vip);
+    world.config.services[1].listen.remove(0);
+    world.settle();
+    assert_eq!(world.entry("203.0.113.11:0"), None);
+    assert_eq!(world.entry("203.0.113.10:0"), vip);
+}
