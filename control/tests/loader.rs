@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use control::loader::{Bpffs, LoadError, Pins, Program, Sizes, Writer, adopt, create, shape};
+use control::loader::{
+    Bpffs, LoadError, PacketLog, Pins, Program, Sizes, Writer, adopt, create, shape,
+};
 use control::model::{Live, TableWriter as _, TenantLimits};
 use dataplane::abi::{self, Address, AddressKey, NameKey, RouteKey};
 
@@ -105,14 +107,24 @@ fn the_program_uses_the_pinned_maps_and_fits_the_verifier() {
     let bpffs = scratch.bpffs();
     let pins = Pins::under(&bpffs);
     create(&bpffs, &pins, SIZES).unwrap();
-    let program = Program::load(&pins).unwrap();
+    let program = Program::load(&pins, PacketLog::Off).unwrap();
     assert!(pins.program().exists());
     // A second one takes the pin over.
-    assert_ne!(Program::load(&pins).unwrap().id(), program.id());
+    assert_ne!(Program::load(&pins, PacketLog::Off).unwrap().id(), program.id());
 
-    let info = Program::examine().unwrap();
+    let info = Program::examine(PacketLog::Off).unwrap();
     assert!(info.instructions > 1000, "{info:?}");
     assert!(info.verified_instructions <= 250_000, "{info:?}");
+}
+
+#[test]
+fn messages_about_packets_cost_nothing_until_they_are_asked_for() {
+    let [off, dropped, all] = [PacketLog::Off, PacketLog::Dropped, PacketLog::All]
+        .map(|log| Program::examine(log).unwrap());
+    println!("{off:?}, {dropped:?}, {all:?}");
+    assert!(off.instructions < dropped.instructions, "the messages are taken out");
+    assert!(dropped.instructions < all.instructions);
+    assert!(all.verified_instructions <= 250_000);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Fernpass's kernel program: the dataplane crate with an XDP context for a
-//! packet ([`context`]) and BPF maps for tables ([`maps`]). One entry point.
+//! packet ([`context`]) and BPF maps for tables ([`maps`]). One entry
+//! point. [`log`] says of each packet what became of it, where that is asked for.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
 mod context;
+mod log;
 mod maps;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
@@ -17,6 +19,7 @@ use maps::BpfTables;
 pub(crate) fn fernpass(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let verdict = pipeline::run(&mut packet, &BpfTables);
+    log::outcome(&ctx, verdict);
     match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Pass => xdp_action::XDP_PASS,

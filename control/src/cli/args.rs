@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use crate::loader::PacketLog;
 
 /// Session gateway for remote work: keeps every VPN session on its concentrator.
 #[derive(Debug, Parser)]
@@ -28,6 +30,9 @@ pub(crate) enum Command {
         /// The configuration.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// Say of packets what became of them: a line each, for debugging, not under load.
+        #[arg(long, value_name = "WHICH", default_value = "none")]
+        log_packets: Packets,
     },
     /// Check a configuration: every mistake at once, with its line.
     Check {
@@ -250,6 +255,24 @@ mod tests {
         for line in ["", "sessions", "backend weight wg-1 much", "session list --client x", "run"] {
             let words = std::iter::once("fernpass").chain(line.split_whitespace());
             assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}
+
+/// The packets that `run` says something of.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Packets {
+    None,
+    Dropped,
+    All,
+}
+
+impl From<Packets> for PacketLog {
+    fn from(packets: Packets) -> Self {
+        match packets {
+            Packets::None => Self::Off,
+            Packets::Dropped => Self::Dropped,
+            Packets::All => Self::All,
         }
     }
 }

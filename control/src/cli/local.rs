@@ -14,7 +14,7 @@ use super::output::Output;
 use crate::config::{Config, ReadError, XdpMode};
 use crate::daemon::view::Done;
 use crate::loader::{
-    Attachment, Bpffs, Info, LoadError, Lock, Pins, Program, Sizes, adopt, create,
+    Attachment, Bpffs, Info, LoadError, Lock, PacketLog, Pins, Program, Sizes, adopt, create,
 };
 use crate::routing::interfaces;
 
@@ -94,7 +94,7 @@ pub(super) fn load(place: &Place, output: &Output) -> Result<(), Failure> {
         Some(tables) => tables,
         None => create(&bpffs, &pins, Sizes::for_sessions(site.max_sessions))?,
     };
-    let program = Program::load(&pins).inspect_err(|_| {
+    let program = Program::load(&pins, PacketLog::Off).inspect_err(|_| {
         if !is_adopted {
             // What this command made is taken away again.
             let _ = pins.remove();
@@ -135,7 +135,7 @@ pub(super) fn attach(name: &str, place: &Place, output: &Output) -> Result<(), F
     if adopt(&pins)?.is_none() {
         return Err(LoadError::NotLoaded { path: site.bpffs }.into());
     }
-    let attachment = Program::load(&pins)?.attach(name, index, site.mode)?;
+    let attachment = Program::load(&pins, PacketLog::Off)?.attach(name, index, site.mode)?;
     done(
         output,
         match attachment {
@@ -167,7 +167,7 @@ struct BpfInfo {
 pub(super) fn bpf_info(output: &Output) -> Result<(), Failure> {
     let sizes = Sizes::for_sessions(65_536);
     let bytes_per_session = sizes.bytes() as f64 / sizes.sessions() as f64;
-    let info = BpfInfo { info: Program::examine()?, bytes_per_session };
+    let info = BpfInfo { info: Program::examine(PacketLog::Off)?, bytes_per_session };
     output.show(&info, |i| {
         format!(
             "verifier processed {} instructions\nprogram has {} instructions ({} bytes)\ntables take {:.1} bytes for each session",

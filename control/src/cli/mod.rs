@@ -30,7 +30,7 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let output = Output::new(args.json);
     let result = match args.command {
-        Command::Run { config } => run::run(&config),
+        Command::Run { config, log_packets } => run::run(&config, log_packets.into()),
         Command::Check { config } => local::check(&config, &output),
         Command::Load(place) => local::load(&place, &output),
         Command::Unload(place) => local::unload(&place, &output),

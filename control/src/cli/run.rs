@@ -13,18 +13,19 @@ use super::Failure;
 use crate::api::Server;
 use crate::config::{Config, ReadError};
 use crate::daemon::{Daemon, Handle, Refusal, StartError};
+use crate::loader::PacketLog;
 
-pub(super) fn run(config: &Path) -> Result<(), Failure> {
+pub(super) fn run(config: &Path, packets: PacketLog) -> Result<(), Failure> {
     log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|e| Failure::Io(format!("cannot start: {e}")))?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, packets))
 }
 
-async fn serve(file: &Path) -> Result<(), Failure> {
+async fn serve(file: &Path, packets: PacketLog) -> Result<(), Failure> {
     // Read once for the sockets; a mistake is shown as `check` shows it.
     let config = Config::load(file).map_err(|e| match e {
         ReadError::Config(errors) => Failure::Config(format!(
@@ -34,7 +35,7 @@ async fn serve(file: &Path) -> Result<(), Failure> {
         )),
         e @ ReadError::File { .. } => Failure::Config(e.to_string()),
     })?;
-    let (daemon, handle) = Daemon::start(file).await.map_err(|e| match e {
+    let (daemon, handle) = Daemon::start(file, packets).await.map_err(|e| match e {
         StartError::Config(ReadError::Config(errors)) => Failure::Config(errors.to_string()),
         e => Failure::Start(e),
     })?;

@@ -18,7 +18,9 @@ use super::state::{ReconcileError, State};
 use super::store::{Store, StoreError};
 use crate::config::{BackendId, Config, ReadError, Sysctl};
 use crate::health::{Monitor, MonitorError, Target};
-use crate::loader::{Bpffs, LoadError, Pins, Program, Sizes, Tables, Writer, adopt, create};
+use crate::loader::{
+    Bpffs, LoadError, PacketLog, Pins, Program, Sizes, Tables, Writer, adopt, create,
+};
 use crate::routing::{Mirror, MirrorError, interfaces, sysctl, vips};
 use crate::sessions::{Clock, Recount};
 
@@ -49,11 +51,11 @@ pub enum StartError {
 }
 
 impl Daemon {
-    /// Starts: when this returns, packets are forwarded.
+    /// Starts: when this returns, packets are forwarded. `log` is for debugging.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(file: &Path) -> Result<(Self, Handle), StartError> {
+    pub async fn start(file: &Path, log: PacketLog) -> Result<(Self, Handle), StartError> {
         let config = Config::load(file)?;
         let gateway = &config.gateway;
         for name in &gateway.interfaces {
@@ -73,7 +75,7 @@ impl Daemon {
         };
         let started =
             Parts { config, overrides, store, pins: pins.clone(), tables: Arc::new(tables) };
-        match started.start(file, lock, is_adopted).await {
+        match started.start(file, lock, is_adopted, log).await {
             Ok((mut daemon, handle)) => {
                 daemon.core.warnings.extend(lost);
                 Ok((daemon, handle))
@@ -103,6 +105,7 @@ impl Parts {
         file: &Path,
         lock: crate::loader::Lock,
         adopted: bool,
+        log: PacketLog,
     ) -> Result<(Daemon, Handle), StartError> {
         let Self { config, overrides, store, pins, tables } = self;
         let warnings = surroundings(&config, &tables).await;
@@ -120,7 +123,11 @@ impl Parts {
         let writes = state.reconcile()?;
         recount(&state).await;
 
-        let mut interfaces = Interfaces::new(Program::load(&pins)?, pins);
+        let mut program = Program::load(&pins, log)?;
+        if log != PacketLog::Off {
+            program.messages()?.run();
+        }
+        let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
         let monitor = Monitor::start(targets(&state.config))?;
         tracing::info!(adopted, writes, "forwarding");

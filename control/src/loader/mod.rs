@@ -8,12 +8,14 @@
 //! * [`shape`]: what each map must look like; [`adopt`] refuses any other.
 //! * [`Tables`]: the maps, opened; shared memory where they can be mapped.
 //! * [`Program`]: loading, replacing, attaching.
+//! * [`PacketLog`]: what the program says of packets, for debugging.
 //!
 //! `unsafe` is confined to `mapped` (shared memory) and `pod` (keys and values as bytes).
 
 mod bpffs;
 mod error;
 mod mapped;
+mod packet_log;
 mod pins;
 mod pod;
 mod program;
@@ -24,6 +26,7 @@ mod writer;
 pub use bpffs::{Bpffs, Lock};
 pub use error::LoadError;
 pub use mapped::Mapped;
+pub use packet_log::{PacketLog, PacketLogger};
 pub use pins::{Pins, adopt, create};
 pub use program::{Attachment, Info, Program};
 pub use shape::Sizes;

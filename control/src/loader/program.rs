@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::error::{Chain, os_error};
 use super::pins::loader;
-use super::{LoadError, OBJECT, Pins};
+use super::{LoadError, OBJECT, PacketLog, PacketLogger, Pins};
 use crate::config::XdpMode;
 
 const NAME: &str = "fernpass";
@@ -49,10 +49,11 @@ impl Program {
     ///
     /// # Errors
     /// The kernel refuses it.
-    pub fn load(pins: &Pins) -> Result<Self, LoadError> {
-        let mut ebpf = loader(pins)
-            .load(OBJECT)
-            .map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
+    pub fn load(pins: &Pins, log: PacketLog) -> Result<Self, LoadError> {
+        let mut loader = loader(pins);
+        log.set(&mut loader);
+        let mut ebpf =
+            loader.load(OBJECT).map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
         let xdp = xdp(&mut ebpf)?;
         xdp.load().map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
         let id = info(xdp)?.id();
@@ -69,10 +70,11 @@ impl Program {
     ///
     /// # Errors
     /// The kernel refuses it.
-    pub fn examine() -> Result<Info, LoadError> {
-        let mut ebpf = EbpfLoader::new()
-            .load(OBJECT)
-            .map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
+    pub fn examine(log: PacketLog) -> Result<Info, LoadError> {
+        let mut loader = EbpfLoader::new();
+        log.set(&mut loader);
+        let mut ebpf =
+            loader.load(OBJECT).map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
         let xdp = xdp(&mut ebpf)?;
         xdp.load().map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
         let info = info(xdp)?;
@@ -82,6 +84,14 @@ impl Program {
             translated_bytes,
             instructions: translated_bytes / 8,
         })
+    }
+
+    /// What it says of packets, if it was loaded to say something: to be read once.
+    ///
+    /// # Errors
+    /// It has been taken, or cannot be read.
+    pub fn messages(&mut self) -> Result<PacketLogger, LoadError> {
+        PacketLogger::new(&mut self.ebpf)
     }
 
     /// The kernel's number for it, as `bpftool prog` and `ip link` show it.

@@ -1,6 +1,6 @@
 //! What the verifier said.
 
-use control::loader::Program;
+use control::loader::{PacketLog, Program};
 use libtest_mimic::Failed;
 
 /// The verifier gives up at a million: there is to be room for three more profiles.
@@ -8,7 +8,7 @@ const MOST: u32 = 250_000;
 
 /// The program loads, and the verifier needs no more than [`MOST`] instructions for it.
 pub(crate) fn steps() -> Result<(), Failed> {
-    let info = Program::examine().map_err(|e| e.to_string())?;
+    let info = Program::examine(PacketLog::Off).map_err(|e| e.to_string())?;
     println!(
         "{} instructions processed for a program of {}",
         info.verified_instructions, info.instructions
