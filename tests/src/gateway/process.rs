@@ -68,8 +68,13 @@ impl Gateway {
 
     /// Starts the daemon and waits until it answers.
     pub fn run(&mut self) -> Result<()> {
+        self.run_with(&[])
+    }
+
+    /// The same, with further options.
+    pub fn run_with(&mut self, options: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.binary);
-        command.arg("run").arg("-c").arg(self.config_file());
+        command.arg("run").arg("-c").arg(self.config_file()).args(options);
         let launch = Launch {
             name: "fernpass",
             dir: &self.dir,

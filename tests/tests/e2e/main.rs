@@ -11,4 +11,5 @@ mod program;
 mod protection;
 mod roaming;
 mod sessions;
+mod tools;
 mod wrong_input;
