@@ -2,10 +2,20 @@
 
 use crate::process::{cargo, run, target, workspace};
 
+/// The session table's model, which needs the dataplane built in another way.
+const MODEL: [&str; 7] =
+    ["--locked", "-p", "fernpass-dataplane", "--features", "shuttle", "--test", "model"];
+
+/// Checks the session table's model: all orders of steps that it has time for.
+pub(crate) fn model() -> anyhow::Result<()> {
+    cargo(&[&["test"], &MODEL[..]].concat())
+}
+
 /// All of them, the quick ones first.
 pub(crate) fn check() -> anyhow::Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--quiet", "--locked", "--all-targets", "--", "-Dwarnings"])?;
+    cargo(&[&["clippy", "--quiet"], &MODEL[..], &["--", "-Dwarnings"]].concat())?;
     eprintln!("the kernel program's crate, for its own target");
     bpf_build::clippy(&workspace(), &target().join("bpf"))?;
     // The database of advisories is not a registry: it is looked at elsewhere.

@@ -107,7 +107,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             setup::setup(Need::LAB)?;
             let mut arguments = vec!["test", "--locked"];
             arguments.extend(rest.iter().map(String::as_str));
-            process::cargo(&arguments)
+            process::cargo(&arguments)?;
+            if rest.is_empty() { check::model() } else { Ok(()) }
         }
         Command::Lab { rest } => {
             suitable::check("demo")?;

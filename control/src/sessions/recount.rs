@@ -45,8 +45,8 @@ impl Recount {
             let (open, tentative) = there.entry(index).or_default();
             *(if session.is_open() { open } else { tentative }) += 1;
         }
-        let claimed = memory.slots.iter().any(|s| slot::state(s.state.load()) == slot::CLAIMED);
-        if claimed || counts(memory) != before {
+        let in_making = memory.slots.iter().any(|s| slot::is_in_making(s.state.load()));
+        if in_making || counts(memory) != before {
             return None;
         }
         let mut all = 0;

@@ -4,7 +4,7 @@ use crate::abi::{NO_NEXTHOP, POOL_STRIDE, Settings, Slot, Tenant, ticks};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
 use crate::table::ids::{self, Match, Scope};
-use crate::table::slot::{self, Claim, Published};
+use crate::table::slot::{self, Claim};
 use crate::table::{Tables, hints, quota};
 
 /// Counts a packet from the client.
@@ -47,19 +47,23 @@ pub(super) fn learn_in<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
     let scope = Scope::inbound(slot.service.get());
     let old = slot.in_id_next.get();
     slot.in_id_next.set(id);
-    exchange(t, scope, index, old, id, old == slot.in_id.get());
+    forget(t, scope, slot, index, old);
+    let learned = ids::insert(t, scope, id, index);
+    t.count(if learned { Reason::IdLearned } else { Reason::IdUnlearned });
 }
 
-/// The client gave the next inbound id back: it is the current one now.
+/// The client gave the next inbound id back: it is the current one now. Nothing if another
+/// processor has seen to it.
 #[inline(never)]
 pub(super) fn promote_in<T: Tables>(t: &T, slot: &Slot, index: u32) {
     let (current, next, old) = (slot.in_id.get(), slot.in_id_next.get(), slot.in_id_previous.get());
+    if next == 0 {
+        return;
+    }
     slot.in_id_previous.set(current);
     slot.in_id.set(next);
     slot.in_id_next.set(0);
-    if old != 0 && old != current && old != next {
-        ids::remove(t, Scope::inbound(slot.service.get()), old, index);
-    }
+    forget(t, Scope::inbound(slot.service.get()), slot, index, old);
 }
 
 /// Makes `id` the next outbound id of a slot.
@@ -71,29 +75,37 @@ pub(super) fn learn_out<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
     let scope = Scope::outbound(slot.endpoint.get());
     let old = slot.out_id_next.get();
     slot.out_id_next.set(id);
-    exchange(t, scope, index, old, id, old == slot.out_id.get());
+    forget(t, scope, slot, index, old);
+    let learned = ids::insert(t, scope, id, index);
+    t.count(if learned { Reason::IdLearned } else { Reason::IdUnlearned });
 }
 
-/// The concentrator uses the next outbound id: it is the current one now.
+/// The concentrator uses the next outbound id: it is the current one now. Nothing if
+/// another processor has seen to it.
 #[inline(never)]
 pub(super) fn promote_out<T: Tables>(t: &T, slot: &Slot, index: u32) {
     let (current, next, old) =
         (slot.out_id.get(), slot.out_id_next.get(), slot.out_id_previous.get());
+    if next == 0 {
+        return;
+    }
     slot.out_id_previous.set(current);
     slot.out_id.set(next);
     slot.out_id_next.set(0);
-    if old != 0 && old != current && old != next {
-        ids::remove(t, Scope::outbound(slot.endpoint.get()), old, index);
-    }
+    forget(t, Scope::outbound(slot.endpoint.get()), slot, index, old);
 }
 
+/// Forgets that an id led to the slot, if it is no longer among the slot's.
 #[inline(always)]
-fn exchange<T: Tables>(t: &T, scope: Scope, index: u32, old: u32, new: u32, old_stays: bool) {
-    if old != 0 && !old_stays {
-        ids::remove(t, scope, old, index);
+fn forget<T: Tables>(t: &T, scope: Scope, slot: &Slot, index: u32, id: u32) {
+    if id == 0 || scope.holds(slot, id) {
+        return;
     }
-    let learned = ids::insert(t, scope, new, index);
-    t.count(if learned { Reason::IdLearned } else { Reason::IdUnlearned });
+    ids::remove(t, scope, id, index);
+    // Another processor may have learned it meanwhile: and noted it before it was removed.
+    if scope.holds(slot, id) {
+        ids::insert(t, scope, id, index);
+    }
 }
 
 /// Opens a tentative session: false at the tenant's quota.
@@ -136,8 +148,8 @@ pub(super) struct New {
     pub(super) now: u64,
 }
 
-/// Makes a session: the index of its slot (or of the slot another processor
-/// made for the flow at the same time), or why there is none.
+/// Makes a session: the index of its slot, or why there is none. Where another
+/// processor made one for the flow at the same time, this answer belongs to none.
 #[inline(never)]
 pub(super) fn make<T: Tables>(
     t: &T,
@@ -186,18 +198,10 @@ pub(super) fn make<T: Tables>(
     slot.out_id.set(0);
     slot.out_id_previous.set(0);
     slot.moves.set(0);
-    let published = publish(t, s, tenant, hash, claim, new.state);
-    let index = published.index;
-    if index != claim.index {
-        let slot = t.slot(index).ok_or(Reason::BadTable)?;
-        if new.in_id != 0 {
-            learn_in(t, slot, index, new.in_id);
-        }
-        if new.out_id != 0 {
-            learn_out(t, slot, index, new.out_id);
-        }
-        return Ok(index);
+    if !publish(t, s, tenant, hash, claim, new.state) {
+        return Err(Reason::OutStateless);
     }
+    let index = claim.index;
     let mut known = true;
     if new.in_id != 0 {
         known = ids::insert(t, Scope::inbound(new.flow.service), new.in_id, index);
@@ -231,8 +235,8 @@ fn write_flow(slot: &Slot, flow: &Flow) {
     slot.route_generation.set(0);
 }
 
-/// Publishes a slot, counts what happened, and gives back the counts of a slot
-/// that had to go because two processors inserted the same flow.
+/// Publishes a slot, counted as one in `state`, as [`slot::publish`]. One that had to
+/// give way is counted no more.
 #[inline(always)]
 fn publish<T: Tables>(
     t: &T,
@@ -241,27 +245,27 @@ fn publish<T: Tables>(
     hash: u64,
     claim: Claim,
     state: u8,
-) -> Published {
-    let published = slot::publish(t, hash, claim, state);
+) -> bool {
     if claim.probe >= slot::PROBES {
         t.count(Reason::Overflowed);
     }
-    if published.retired != 0 {
-        t.count(Reason::InsertRace);
-        quota::release(s, tenant, published.retired);
+    if slot::publish(t, hash, claim, state) {
+        return true;
     }
-    published
+    t.count(Reason::InsertRace);
+    quota::release(s, tenant, state);
+    false
 }
 
 /// Takes the flow from the session that has it: another is proven to be there.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn displace<T: Tables>(t: &T, s: &Settings, tenant: &Tenant, slot: &Slot, word: u64) {
     if slot::state(word) == slot::OPEN {
         if slot::transition(slot, word, slot::OPEN | slot::ASIDE) {
             t.count(Reason::SessionDisplaced);
         }
-    } else if slot::transition(slot, word, slot::RETIRED) {
-        quota::release(s, tenant, slot::state(word));
+    } else if slot::state(word) == slot::TENTATIVE && slot::transition(slot, word, slot::RETIRED) {
+        quota::release(s, tenant, slot::TENTATIVE);
     }
 }
 
@@ -305,20 +309,18 @@ pub(super) fn relocate<T: Tables>(
     } else {
         slot.opened.set(new.now);
     }
-    let published = publish(t, s, tenant, hash, claim, slot::OPEN);
-    let index = published.index;
-    if index != claim.index {
-        return Ok(index);
-    }
-    if !slot::transition(old, word, slot::RETIRED) {
-        // Moved or ended by another at the same time: this copy is one too many.
-        let word = slot.state.load();
-        if slot::is_live(word) && slot::transition(slot, word, slot::RETIRED) {
-            quota::release(s, tenant, slot::state(word));
-        }
+    if !publish(t, s, tenant, hash, claim, slot::MOVING) {
         return Err(Reason::OutStateless);
     }
+    // Who retires the old slot has the session.
+    if !slot::transition(old, word, slot::RETIRED) {
+        slot::settle(slot, slot::RETIRED);
+        quota::release(s, tenant, slot::OPEN);
+        return Err(Reason::OutStateless);
+    }
+    slot::settle(slot, slot::OPEN);
     quota::release(s, tenant, slot::state(word));
+    let index = claim.index;
     carry_ids(t, slot, from.index, index);
     if was_open {
         t.count(Reason::SessionMoved);
@@ -333,13 +335,14 @@ pub(super) fn relocate<T: Tables>(
 /// Makes the ids that a slot holds lead to it, and no longer to the slot it was moved from.
 #[inline(never)]
 fn carry_ids<T: Tables>(t: &T, slot: &Slot, from: u32, to: u32) {
+    // In the order in which a promotion shifts them: none is missed that is shifted meanwhile.
     for n in 0..6_u64 {
         let (scope, id) = match n {
-            0 => (Scope::inbound(slot.service.get()), slot.in_id.get()),
-            1 => (Scope::inbound(slot.service.get()), slot.in_id_next.get()),
+            0 => (Scope::inbound(slot.service.get()), slot.in_id_next.get()),
+            1 => (Scope::inbound(slot.service.get()), slot.in_id.get()),
             2 => (Scope::inbound(slot.service.get()), slot.in_id_previous.get()),
-            3 => (Scope::outbound(slot.endpoint.get()), slot.out_id.get()),
-            4 => (Scope::outbound(slot.endpoint.get()), slot.out_id_next.get()),
+            3 => (Scope::outbound(slot.endpoint.get()), slot.out_id_next.get()),
+            4 => (Scope::outbound(slot.endpoint.get()), slot.out_id.get()),
             _ => (Scope::outbound(slot.endpoint.get()), slot.out_id_previous.get()),
         };
         if id != 0 {

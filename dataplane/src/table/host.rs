@@ -28,6 +28,8 @@ pub struct Sizes {
     pub nexthops: u32,
     /// Rings.
     pub rings: u32,
+    /// Budgets: [`BUDGET_SLOTS`], or none, and then no source is limited.
+    pub budgets: u32,
 }
 
 impl Default for Sizes {
@@ -41,6 +43,7 @@ impl Default for Sizes {
             tenants: 4,
             nexthops: 32,
             rings: 8,
+            budgets: BUDGET_SLOTS,
         }
     }
 }
@@ -83,7 +86,7 @@ impl HostTables {
             slots: filled(sizes.slots + sizes.overflow),
             ids: filled(sizes.ids),
             hints: filled(sizes.hints),
-            budgets: filled(BUDGET_SLOTS),
+            budgets: filled(sizes.budgets),
             tenants: filled(sizes.tenants),
             endpoints: vec![Endpoint::default(); sizes.endpoints as usize],
             rings: vec![0; (sizes.rings * RING_WORDS) as usize],

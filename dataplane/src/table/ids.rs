@@ -233,8 +233,8 @@ fn is_stale<T: Tables>(t: &T, e: u64) -> bool {
     match t.slot((e as u32).wrapping_sub(1)) {
         Some(slot) => {
             let word = slot.state.load();
-            // A claimed slot is about to hold ids.
-            !slot::is_live(word) && slot::state(word) != slot::CLAIMED
+            // A slot in the making is about to hold ids.
+            !slot::is_live(word) && !slot::is_in_making(word)
         }
         None => true,
     }

@@ -38,11 +38,12 @@ pub fn has_room(tenant: &Tenant) -> bool {
     tenant.sessions.load() < tenant.max_sessions.get()
 }
 
-/// Gives back what a session in this state (perhaps with its flag) was counted in.
+/// Gives back what a session in this state (perhaps with its flag) was counted in; one that
+/// moves is counted as an open one.
 #[inline(always)]
 pub fn release(s: &Settings, tenant: &Tenant, state: u8) {
     s.used.add(u64::MAX);
-    if state & !slot::ASIDE == slot::OPEN {
+    if matches!(state & !slot::ASIDE, slot::OPEN | slot::MOVING) {
         tenant.sessions.add(u64::MAX);
     } else {
         tenant.tentative.add(u64::MAX);

@@ -6,24 +6,30 @@
 //! first empty slot; only a run without an empty slot leads to the overflow.
 //!
 //! ```text
-//!          claim (kernel)      publish            end, move
-//!  EMPTY ───────────────▶ CLAIMED ───▶ TENTATIVE ──────────▶ RETIRED
-//!    ▲  ▲                    ▲  │          │ open               │ ▲
-//!    │  └─ sweep (daemon) ┐  │  │          ▼     end, move      │ │
-//!    │                    │  │  └───────▶ OPEN ────────────────▶│ │
-//!    │                    │  │ claim                            │ │
-//!    └─────────────────── DEAD ◀────────────────────────────────┘ │
-//!                           a scan later, at least 1 s (daemon)   │
-//!                   TENTATIVE and OPEN may be set ASIDE: ids only ┘
+//!          claim (kernel)      publish             end, move
+//!  EMPTY ───────────────▶ CLAIMED ──▶ OFFERED ──▶ TENTATIVE ─────────────▶ RETIRED
+//!    ▲  ▲                    ▲          │ │ │          │ open                │ ▲
+//!    │  └─ sweep (daemon) ┐  │          │ │ │          ▼       end, move     │ │
+//!    │                    │  │ claim    │ │ ├────────▶ OPEN ────────────────▶│ │
+//!    └─────────────────── DEAD          │ │ └─▶ MOVING ─┘                    │ │
+//!                           ▲           │ └────────── give way ──────────────┼─┘
+//!                           └───────────┼────────────────────────────────────┘
+//!                                       │    a scan later, at least 1 s (daemon)
+//!           TENTATIVE and OPEN may be set ASIDE: ids only
 //! ```
 //!
 //! * Every transition is a compare-and-swap of the state word, which also holds
 //!   the *generation*: raised by each claim, so that a word never comes back.
 //! * RETIRED is a quarantine: a packet in flight may still refer to the slot.
-//! * After publishing, the writer looks again over the whole run: of two slots
-//!   with the same flow (two processors inserted at once) the earlier stays. An
-//!   empty slot before its own (the daemon swept at the same time) becomes DEAD
+//! * Two processors may insert the same flow at once. So a slot that was written is
+//!   OFFERED first: no lookup finds it, and its writer looks over the whole run.
+//!   It gives way to a slot that has the flow, and to an earlier offer; a later
+//!   offer has to give way to it. What was published is never taken back for a newcomer.
+//! * An empty slot before its own (the daemon swept at the same time) becomes DEAD
 //!   again, so that the run has no hole.
+//! * A session that moves is MOVING in its new slot until its old one is RETIRED:
+//!   lookups by flow find it, but it cannot move on, and whoever retires the old
+//!   slot has the session. So two moves at once end with one.
 //! * A session that lost its flow to another session, proven to be there now, is
 //!   ASIDE: lookups by flow pass over it, its ids still lead to it.
 
@@ -42,10 +48,14 @@ pub const CLAIMED: u8 = 1;
 pub const TENTATIVE: u8 = 2;
 /// A session.
 pub const OPEN: u8 = 3;
+/// Written, and not yet found by lookups: its writer looks whether another has the flow.
+pub const OFFERED: u8 = 4;
 /// Moved or ended; not to be touched for a while.
 pub const RETIRED: u8 = 5;
 /// Free to claim.
 pub const DEAD: u8 = 6;
+/// An open session's new slot, while its old one has it too.
+pub const MOVING: u8 = 7;
 /// Flag on [`TENTATIVE`] and [`OPEN`]: known by ids only.
 pub const ASIDE: u8 = 8;
 
@@ -70,7 +80,13 @@ pub const fn generation(word: u64) -> u32 {
 /// True if a lookup by flow may find it.
 #[inline(always)]
 pub const fn has_flow(word: u64) -> bool {
-    matches!(state(word), TENTATIVE | OPEN)
+    matches!(state(word), TENTATIVE | OPEN | MOVING)
+}
+
+/// True if a processor is making a session of it, or moving one to it.
+#[inline(always)]
+pub const fn is_in_making(word: u64) -> bool {
+    matches!(state(word), CLAIMED | OFFERED | MOVING)
 }
 
 /// True if it is a session, tentative or open, aside or not.
@@ -218,17 +234,6 @@ pub struct Claim {
     pub probe: u64,
 }
 
-/// How publishing ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The slot that has the flow now: the claimed one, or an earlier one.
-    pub index: u32,
-    /// A slot had to go, because two processors inserted the same flow: the state
-    /// it had (with flags), else 0. If `index` is another's, the claimed one had
-    /// to go. The caller lowers the counts that it was in.
-    pub retired: u8,
-}
-
 const NO_CLAIM: u64 = u64::MAX;
 
 /// Takes a slot from a state to another: false if its word is no longer `word`.
@@ -247,11 +252,18 @@ pub fn claim<T: Tables>(t: &T, hash: u64) -> Option<Claim> {
     }
 }
 
-/// Publishes a claimed slot in `state` ([`TENTATIVE`] or [`OPEN`], perhaps with [`ASIDE`]).
+/// Publishes a claimed slot in `state` ([`TENTATIVE`] or [`OPEN`], perhaps with [`ASIDE`],
+/// or [`MOVING`]). False if it had to give way to another with the same flow: then it is
+/// retired, and the caller lowers the counts that it was in.
 #[inline(always)]
-pub fn publish<T: Tables>(t: &T, hash: u64, claim: Claim, state: u8) -> Published {
-    let word = t.publish(hash, claim.index, state);
-    Published { index: word as u32, retired: (word >> 32) as u8 }
+pub fn publish<T: Tables>(t: &T, hash: u64, claim: Claim, state: u8) -> bool {
+    t.publish(hash, claim.index, state) != 0
+}
+
+/// Takes a slot out of [`MOVING`], in which it is its mover's alone.
+#[inline(always)]
+pub fn settle(slot: &Slot, state: u8) {
+    slot.state.store(with_state(slot.state.load(), state));
 }
 
 /// The body of [`claim`]; see [`Tables`] for why it is apart.
@@ -273,19 +285,19 @@ pub fn claim_apart<T: Tables>(t: &T, hash: u64) -> u64 {
     NO_CLAIM
 }
 
-/// The body of [`publish`]; see [`Tables`] for why it is apart.
+/// The body of [`publish`]; see [`Tables`] for why it is apart. 1 if published, else 0.
 ///
 /// Two loops rather than one with a flag: of what is alive in a loop, each value is
 /// eight bytes of a stack that has 512 for all frames, each rounded up to 32 (Linux 6.1).
 #[inline(always)]
 pub fn publish_apart<T: Tables>(t: &T, hash: u64, index: u32, to: u8) -> u64 {
-    let (Some(s), Some(slot)) = (t.settings(), t.slot(index)) else { return u64::from(index) };
-    let word = with_state(slot.state.load(), to);
-    slot.state.store(word);
+    let (Some(s), Some(slot)) = (t.settings(), t.slot(index)) else { return 0 };
     if to & ASIDE != 0 {
-        return u64::from(index);
+        settle(slot, to);
+        return 1;
     }
-    // Look again over the whole run. First what comes before: an earlier slot stays.
+    settle(slot, OFFERED);
+    // Look over the whole run. First what comes before: an earlier offer stays, too.
     let mut n = 0;
     while n < 2 * PROBES {
         let i = probe(s, hash, n);
@@ -293,18 +305,15 @@ pub fn publish_apart<T: Tables>(t: &T, hash: u64, index: u32, to: u8) -> u64 {
         if i == index {
             break;
         }
-        let Some(other) = t.slot(i) else { return u64::from(index) };
+        let Some(other) = t.slot(i) else { return give_way(slot) };
         let w = other.state.load();
         if state(w) == EMPTY {
             transition(other, w, DEAD);
-        } else if has_flow(w) && is_same_flow(other, slot) {
-            if transition(slot, word, RETIRED) {
-                return u64::from(state(word)) << 32 | u64::from(i);
-            }
-            return u64::from(index);
+        } else if (has_flow(w) || state(w) == OFFERED) && is_same_flow(other, slot) {
+            return give_way(slot);
         }
     }
-    // Then what comes behind: a later one goes.
+    // Then what comes behind: a later offer goes.
     while n < 2 * PROBES {
         let i = probe(s, hash, n);
         n += 1;
@@ -312,15 +321,28 @@ pub fn publish_apart<T: Tables>(t: &T, hash: u64, index: u32, to: u8) -> u64 {
         if i == index {
             continue;
         }
-        let Some(other) = t.slot(i) else { return u64::from(index) };
+        let Some(other) = t.slot(i) else { return give_way(slot) };
         let w = other.state.load();
         if state(w) == EMPTY {
-            return u64::from(index);
+            break;
         }
-        if has_flow(w) && is_same_flow(other, slot) {
-            let gone = if transition(other, w, RETIRED) { state(w) } else { 0 };
-            return u64::from(gone) << 32 | u64::from(index);
+        if (has_flow(w) || state(w) == OFFERED)
+            && is_same_flow(other, slot)
+            && !(state(w) == OFFERED && transition(other, w, RETIRED))
+            // Published meanwhile, if it did not give way by itself.
+            && has_flow(other.state.load())
+        {
+            return give_way(slot);
         }
     }
-    u64::from(index)
+    // Unless an earlier offer has made it give way.
+    let word = slot.state.load();
+    u64::from(state(word) == OFFERED && transition(slot, word, to))
+}
+
+/// Retires an offer, unless somebody has.
+#[inline(always)]
+fn give_way(slot: &Slot) -> u64 {
+    settle(slot, RETIRED);
+    0
 }

@@ -89,8 +89,15 @@ pub fn ids(buckets: &[Bucket], slots: &[Slot], s: &Settings) -> usize {
         for n in 0..ENTRIES as usize {
             let entry = bucket.0[n].load();
             let Some((tag, index)) = ids::read(bucket, n) else { continue };
-            let held = slots.get(index as usize).is_some_and(|slot| holds(slot, s, b as u32, tag));
-            if !held && bucket.0[n].replace(entry, 0) {
+            let is_held =
+                || slots.get(index as usize).is_some_and(|slot| holds(slot, s, b as u32, tag));
+            if is_held() || !bucket.0[n].replace(entry, 0) {
+                continue;
+            }
+            // The slot may have been taken meanwhile, for a session with the same id.
+            if is_held() {
+                bucket.0[n].replace(0, entry);
+            } else {
                 removed += 1;
             }
         }
@@ -100,7 +107,7 @@ pub fn ids(buckets: &[Bucket], slots: &[Slot], s: &Settings) -> usize {
 
 fn holds(slot: &Slot, s: &Settings, bucket: u32, tag: u32) -> bool {
     let word = slot.state.load();
-    if slot::state(word) == slot::CLAIMED {
+    if slot::is_in_making(word) {
         return true;
     }
     if !slot::is_live(word) {

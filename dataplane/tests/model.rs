@@ -1,0 +1,281 @@
+//! The session table under two or three processors and a daemon at once, by model checking: the
+//! whole pipeline on [shuttle](https://docs.rs/shuttle)'s atomics, which tries many orders
+//! of their steps. No session may be lost, doubled or crossed with another.
+//!
+//! `cargo test -p fernpass-dataplane --features shuttle --test model`, which `cargo xtask
+//! test` runs, too. A failure prints a schedule that `shuttle::replay` runs again.
+
+use dataplane::abi::Slot;
+use dataplane::fixture::check::{Shared, consistency};
+use dataplane::fixture::site::WG;
+use dataplane::fixture::{Frame, World, message};
+use dataplane::packet::Buffer;
+use dataplane::pipeline;
+use dataplane::reason::Reason;
+use dataplane::table::host::Sizes;
+use dataplane::table::{ids, quota, slot, sweep};
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::sync::{Arc, Mutex};
+use shuttle::{Config, Runner, thread};
+use std::net::{IpAddr, SocketAddr};
+
+/// Orders of steps that are tried, by each scheduler.
+const ORDERS: usize = 5_000;
+/// Packets that each processor handles.
+const PACKETS: usize = 2;
+/// Sessions that are open from the beginning.
+const OPEN: u32 = 2;
+/// Sessions that there may be.
+const SESSIONS: u32 = 4;
+/// Flows that they may be on.
+const FLOWS: u8 = 3;
+
+/// The backend of a session: one of them has two.
+fn ordinal(session: u32) -> u32 {
+    session % 3
+}
+
+fn flow(n: u8) -> SocketAddr {
+    SocketAddr::from(([198, 18, n, 1], 40_000))
+}
+
+/// The id that answers to a session carry: its session is its last digit.
+fn out_id(session: u32) -> u32 {
+    100 + session
+}
+
+/// The id that packets of a session carry, of its `n`th handshake.
+fn in_id(session: u32, n: u32) -> u32 {
+    200 + 10 * n + session
+}
+
+/// What a processor meets.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A data answer of a session's to a flow.
+    Answer(u32, u8),
+    /// A handshake response: session, flow, handshake.
+    Response(u32, u8, u32),
+    /// A keepalive: session, flow, handshake.
+    Keepalive(u32, u8, u32),
+}
+
+impl Event {
+    fn random() -> Self {
+        let mut random = thread_rng();
+        let (session, flow) = (random.gen_range(0..SESSIONS), random.gen_range(0..FLOWS));
+        let handshake = random.gen_range(0..2);
+        match random.gen_range(0..8) {
+            0..=4 => Self::Answer(session, flow),
+            5 | 6 => Self::Response(session, flow, handshake),
+            _ => Self::Keepalive(session, flow, handshake),
+        }
+    }
+
+    fn frame(self) -> Frame {
+        let answer =
+            |session, n, payload| Frame::new(WG.backend(ordinal(session)), flow(n), payload);
+        match self {
+            Self::Answer(session, n) => answer(session, n, message::data(out_id(session), 1)),
+            Self::Response(session, n, handshake) => {
+                let payload = message::response(in_id(session, handshake), out_id(session));
+                answer(session, n, payload)
+            }
+            Self::Keepalive(session, n, handshake) => {
+                let payload = message::keepalive(in_id(session, handshake), 1);
+                Frame::new(flow(n), WG.at, payload)
+            }
+        }
+    }
+
+    fn happen(self, world: &World) {
+        let mut packet = Buffer::new(&self.frame().bytes(), 2);
+        pipeline::run(&mut packet, &world.tables);
+    }
+}
+
+/// A world with [`OPEN`] sessions, each on its flow, and with slots that others have left.
+fn world() -> World {
+    let sizes = Sizes { slots: 8, overflow: 2, ids: 16, hints: 1, budgets: 0, ..Sizes::default() };
+    let world = World::with(sizes);
+    let most = [2, 3, 100][thread_rng().gen_range(0..3)];
+    world.tables.tenants[0].max_sessions.set(100);
+    let moved = thread_rng().gen_bool(0.5);
+    for session in 0..OPEN {
+        for event in [
+            // Its first flow was another; the slot is dead now.
+            Event::Answer(session, if moved { 100 } else { session as u8 }),
+            Event::Answer(session, session as u8),
+            Event::Response(session, session as u8, 0),
+            Event::Keepalive(session, session as u8, 0),
+        ] {
+            event.happen(&world);
+        }
+    }
+    for slot in &world.tables.slots {
+        let word = slot.state.load();
+        let free = slot::state(word) == slot::EMPTY && thread_rng().gen_bool(0.3);
+        if free || slot::state(word) == slot::RETIRED {
+            slot::transition(slot, word, slot::DEAD);
+        }
+    }
+    if thread_rng().gen_bool(0.3) {
+        // Another is only half open.
+        Event::Response(OPEN, OPEN as u8, 0).happen(&world);
+    }
+    world.tables.tenants[0].max_sessions.set(most);
+    world
+}
+
+/// What the daemon does meanwhile: the identities of the sessions that it ended.
+fn daemon(world: &World) -> Vec<u64> {
+    let t = &world.tables;
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        let choice = thread_rng().gen_range(0..4);
+        match choice {
+            0 => {
+                let slot = &t.slots[thread_rng().gen_range(0..t.slots.len())];
+                let word = slot.state.load();
+                let identity = slot.identity.get();
+                if slot::is_live(word) && slot::transition(slot, word, slot::RETIRED) {
+                    quota::release(&t.settings, &t.tenants[0], slot::state(word));
+                    ended.push(identity);
+                }
+            }
+            1 => {
+                sweep::ids(&t.ids, &t.slots, &t.settings);
+            }
+            _ => {
+                sweep::slots(&t.slots, &t.settings);
+            }
+        }
+    }
+    ended
+}
+
+fn model() {
+    let world = Arc::new(world());
+    let identities: Vec<u64> =
+        (0..OPEN).map(|session| world.identity(&WG, flow(session as u8))).collect();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let several = thread_rng().gen_range(2..=3);
+    let processors = (0..several).map(|_| {
+        let (world, events) = (world.clone(), events.clone());
+        thread::spawn(move || {
+            for _ in 0..PACKETS {
+                let event = Event::random();
+                events.lock().expect("nobody panics with it").push(event);
+                event.happen(&world);
+            }
+        })
+    });
+    let processors: Vec<_> = processors.collect();
+    let ended = {
+        let world = world.clone();
+        thread::spawn(move || daemon(&world))
+    };
+    for processor in processors {
+        processor.join().expect("a processor");
+    }
+    let ended = ended.join().expect("the daemon");
+    let wrong = consistency(&Shared::of(&world.tables))
+        .and_then(|()| none_lost(&world, &identities, &ended))
+        .and_then(|()| none_crossed(&world, &events.lock().expect("nobody panics with it")));
+    if let Err(wrong) = wrong {
+        let slots = world.tables.slots.iter().map(describe).collect::<Vec<_>>().join("\n");
+        let events = events.lock().expect("nobody panics with it");
+        panic!("{wrong}, after {events:?}\n{slots}");
+    }
+}
+
+/// A slot, in a line.
+fn describe(slot: &Slot) -> String {
+    let inbound = [&slot.in_id, &slot.in_id_next, &slot.in_id_previous].map(|id| id.get());
+    let outbound = [&slot.out_id, &slot.out_id_next, &slot.out_id_previous].map(|id| id.get());
+    let client = IpAddr::from(slot::client(slot));
+    format!(
+        "{:x}: session {:x} of {client} on endpoint {}, in {inbound:?}, out {outbound:?}",
+        slot.state.load(),
+        slot.identity.get(),
+        slot.endpoint.get()
+    )
+}
+
+/// Sessions that were open, and were not ended, are there, each on its backend.
+fn none_lost(world: &World, identities: &[u64], ended: &[u64]) -> Result<(), String> {
+    for (session, identity) in (0..OPEN).zip(identities) {
+        let endpoint = WG.endpoint(ordinal(session));
+        let there = world.tables.slots.iter().any(|slot| {
+            slot::is_open(slot.state.load())
+                && slot.identity.get() == *identity
+                && slot.endpoint.get() == endpoint
+        });
+        if !there && !ended.contains(identity) {
+            return Err(format!("session {session} is lost"));
+        }
+    }
+    let sessions = world.tables.tenants[0].sessions.load();
+    let most = world.tables.tenants[0].max_sessions.get();
+    if sessions > most { Err(format!("{sessions} sessions, of {most}")) } else { Ok(()) }
+}
+
+/// A session has ids of its own backend only, and each id leads to it.
+fn none_crossed(world: &World, events: &[Event]) -> Result<(), String> {
+    // A session that knows no inbound id takes what its client's flow says.
+    let is_said = |id| {
+        let mut said = events.iter();
+        said.any(|e| matches!(e, Event::Keepalive(session, _, n) if in_id(*session, *n) == id))
+    };
+    let t = &world.tables;
+    let all_learned = [Reason::IdUnlearned, Reason::IdTableFull].map(|r| world.count(r)) == [0; 2];
+    for (index, slot) in t.slots.iter().enumerate() {
+        if !slot::is_live(slot.state.load()) {
+            continue;
+        }
+        let inbound = ids::Scope::inbound(slot.service.get());
+        let outbound = ids::Scope::outbound(slot.endpoint.get());
+        for (scope, id) in [
+            (inbound, &slot.in_id),
+            (inbound, &slot.in_id_next),
+            (inbound, &slot.in_id_previous),
+            (outbound, &slot.out_id),
+            (outbound, &slot.out_id_next),
+            (outbound, &slot.out_id_previous),
+        ] {
+            let id = id.get();
+            if id == 0 {
+                continue;
+            }
+            if slot.endpoint.get() != WG.endpoint(ordinal(id % 10)) && !is_said(id) {
+                return Err(format!("slot {index} has id {id}, another backend's"));
+            }
+            let place = ids::place(&t.settings, scope, id);
+            let entry = ids::entry(&place, index as u32);
+            let buckets = [place.first, place.second].map(|bucket| &t.ids[bucket as usize].0);
+            let noted = buckets.iter().any(|bucket| bucket.iter().any(|e| e.load() == entry));
+            if all_learned && !noted {
+                return Err(format!("id {id} does not lead to slot {index}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check(scheduler: impl Scheduler + 'static) {
+    let mut config = Config::new();
+    // The pipeline is one function, without optimisation a wide one.
+    config.stack_size = 1 << 18;
+    Runner::new(scheduler, config).run(model);
+}
+
+#[test]
+fn no_session_is_lost_doubled_or_crossed_in_random_orders() {
+    check(RandomScheduler::new_from_seed(1, ORDERS));
+}
+
+#[test]
+fn no_session_is_lost_doubled_or_crossed_with_few_switches() {
+    check(PctScheduler::new_from_seed(2, 3, ORDERS));
+}
