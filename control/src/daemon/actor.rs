@@ -260,6 +260,7 @@ impl Daemon {
         self.mirror.set_backends(super::start::backend_addresses(&config));
         self.core.monitor.set_targets(super::start::targets(&config));
         self.core.warnings = super::start::surroundings(&config, &self.core.state.tables).await;
+        self.core.warnings.extend(super::start::sinks(&config.gateway).await);
         if let Err(e) = self.store.save(&self.core.state.overrides) {
             tracing::error!("{e}");
         }

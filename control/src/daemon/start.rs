@@ -16,12 +16,12 @@ use super::interfaces::Interfaces;
 use super::published::Birth;
 use super::state::{ReconcileError, State};
 use super::store::{Store, StoreError};
-use crate::config::{BackendId, Config, ReadError, Sysctl};
+use crate::config::{BackendId, Config, Gateway, ReadError, Sysctl, XdpMode};
 use crate::health::{Monitor, MonitorError, Target};
 use crate::loader::{
     Bpffs, LoadError, PacketLog, Pins, Program, Sizes, Tables, Writer, adopt, create,
 };
-use crate::routing::{Mirror, MirrorError, interfaces, sysctl, vips};
+use crate::routing::{Mirror, MirrorError, features, interfaces, sysctl, vips};
 use crate::sessions::{Clock, Recount};
 
 /// How long the kernel may take to tell its routes.
@@ -108,7 +108,7 @@ impl Parts {
         log: PacketLog,
     ) -> Result<(Daemon, Handle), StartError> {
         let Self { config, overrides, store, pins, tables } = self;
-        let warnings = surroundings(&config, &tables).await;
+        let mut warnings = surroundings(&config, &tables).await;
         let gateway = config.gateway.clone();
         let indexes: BTreeSet<u32> = gateway
             .interfaces
@@ -129,6 +129,7 @@ impl Parts {
         }
         let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
+        warnings.extend(sinks(&gateway).await);
         let monitor = Monitor::start(targets(&state.config))?;
         tracing::info!(adopted, writes, "forwarding");
 
@@ -171,6 +172,17 @@ async fn recount(state: &State) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tracing::warn!("sessions come and go too fast to be recounted");
+}
+
+/// Interfaces that lose what is forwarded to them. They must run the program to be asked.
+pub(super) async fn sinks(gateway: &Gateway) -> Vec<String> {
+    let problems = match gateway.xdp_mode {
+        XdpMode::Native => features::problems(&gateway.interfaces).await,
+        // The kernel sends by itself.
+        XdpMode::Generic => Vec::new(),
+    };
+    problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+    problems
 }
 
 /// Everything around the program that stands in the way, which is mended where the

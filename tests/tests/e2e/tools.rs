@@ -77,6 +77,19 @@ fn program_and_tables_are_handled_without_a_daemon() {
 }
 
 #[test]
+fn an_interface_that_takes_no_redirected_frames_is_told() {
+    let (_place, farm) = farm();
+    let warnings = || farm.gateway().call(&["status"]).unwrap()["warnings"].clone();
+    assert_eq!(warnings(), serde_json::json!([]), "nothing is wrong with the lab");
+    // As it is with a veth whose other end was never prepared.
+    farm.lab().inet().run("ethtool", &["-K", "gw1", "gro", "off"]).unwrap();
+    farm.gateway().act(&["reload"]).unwrap();
+    let told = warnings();
+    let texts = told.as_array().unwrap();
+    assert!(texts.len() == 1 && texts[0].as_str().unwrap().contains("wan1"), "{told}");
+}
+
+#[test]
 fn prometheus_reads_what_the_command_line_shows() {
     let (_place, mut farm) = farm();
     let member = farm.join(0, WireguardGo, Family::V4).unwrap();
