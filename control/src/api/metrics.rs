@@ -25,6 +25,13 @@ struct BackendLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AddressLabels {
+    pool: String,
+    backend: String,
+    family: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReasonLabels {
     kind: String,
     reason: String,
@@ -130,13 +137,27 @@ fn by_backend(registry: &mut Registry, backends: &[Backend]) {
         registry.register(name, help, family);
     };
     gauges("backend_sessions", "Open sessions", |b| b.sessions as i64);
-    gauges("backend_up", "Whether it answers the probes, or is not probed", |b| {
+    gauges("backend_up", "Whether it answers the probes at any address, or is not probed", |b| {
         i64::from(b.health != Health::Down)
     });
     gauges("backend_draining", "Whether an operator keeps new sessions away", |b| {
         i64::from(b.state == BackendState::Draining)
     });
     gauges("backend_weight", "Its share of new sessions", |b| b.weight.into());
+    let family = Family::<AddressLabels, Gauge>::default();
+    for backend in backends {
+        for (name, health) in [("ipv4", backend.health4), ("ipv6", backend.health6)] {
+            let Some(health) = health else { continue };
+            let labels = AddressLabels {
+                pool: backend.pool.clone(),
+                backend: backend.name.clone(),
+                family: name,
+            };
+            family.get_or_create(&labels).set(i64::from(health != Health::Down));
+        }
+    }
+    let help = "Whether it answers the probes at its address of a family, or is not probed";
+    registry.register("backend_address_up", help, family);
 }
 
 #[cfg(test)]
@@ -184,12 +205,31 @@ mod tests {
             packets: 7,
             description: String::new(),
         };
-        let text = render(&status, &[tenant], &[], &[counter]).unwrap();
+        let backend = Backend {
+            name: "wg-1".to_owned(),
+            pool: "p".to_owned(),
+            address: [10, 20, 0, 11].into(),
+            address6: None,
+            state: BackendState::Impaired,
+            health: Health::Up,
+            health4: Some(Health::Up),
+            health6: Some(Health::Down),
+            last_error: None,
+            weight: 100,
+            configured_weight: 100,
+            sessions: 2,
+            max_sessions: None,
+            drain_deadline: None,
+        };
+        let text = render(&status, &[tenant], &[backend], &[counter]).unwrap();
         for line in [
             "# TYPE fernpass_packets counter",
             "fernpass_packets_total{kind=\"dropped\",reason=\"no_route\"} 7",
             "fernpass_tenant_sessions{tenant=\"ju\\\"stiz\"} 3",
             "fernpass_tenant_rx_bytes_total{tenant=\"ju\\\"stiz\"} 11",
+            "fernpass_backend_up{pool=\"p\",backend=\"wg-1\"} 1",
+            "fernpass_backend_address_up{pool=\"p\",backend=\"wg-1\",family=\"ipv4\"} 1",
+            "fernpass_backend_address_up{pool=\"p\",backend=\"wg-1\",family=\"ipv6\"} 0",
             "fernpass_build_info{version=\"1.2.3\",abi=\"1\"} 1",
             "fernpass_uptime_seconds 1.5",
             "# EOF",

@@ -163,6 +163,7 @@ const fn state(state: BackendState) -> &'static str {
         BackendState::Draining => "draining",
         BackendState::Full => "full",
         BackendState::Standby => "standby",
+        BackendState::Impaired => "impaired",
         BackendState::Down => "down",
     }
 }

@@ -13,9 +13,9 @@ use super::handle::{Command, Outcome, Refusal, Reply};
 use super::published::{Published, Totals, find_backend, find_session, identity};
 use super::store::Store;
 use super::view::{Done, Reloaded};
-use crate::config::{BackendId, Config, ReadError};
+use crate::config::{BackendId, Config, Family, ReadError};
 use crate::loader::Lock;
-use crate::model::{Drain, Overrides};
+use crate::model::{AddressHealth, Drain, Overrides};
 use crate::routing::Mirror;
 
 /// How often sessions are scanned and rates are taken.
@@ -49,11 +49,9 @@ impl Daemon {
                     self.reconcile("routes changed");
                 }
                 health = self.core.monitor.changed() => {
-                    for (id, status) in &health {
+                    for (id, now) in &health {
                         let before = self.core.state.health.get(id).copied().unwrap_or_default();
-                        if before != *status {
-                            tracing::info!(backend = %id, ?before, now = ?status, "health changed");
-                        }
+                        log_changes(id, before, *now);
                     }
                     self.core.state.health.extend(health);
                     self.reconcile("health changed");
@@ -273,6 +271,15 @@ impl Daemon {
 
     fn publish(&self) {
         self.publish.send_replace(Arc::new(self.core.published()));
+    }
+}
+
+fn log_changes(backend: &BackendId, before: AddressHealth, now: AddressHealth) {
+    for family in Family::ALL {
+        let (before, now) = (before.of(family), now.of(family));
+        if before != now {
+            tracing::info!(%backend, %family, ?before, ?now, "health changed");
+        }
     }
 }
 

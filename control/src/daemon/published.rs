@@ -15,7 +15,7 @@ use super::view;
 use crate::config::{BackendId, Config, Family, Pool, did_you_mean};
 use crate::loader::{Count, Tables};
 use crate::model::{
-    EndpointNames, HealthView, Load, Overrides, Registry, RouteView, Status, Wanted,
+    AddressHealth, EndpointNames, HealthView, Load, Overrides, Registry, RouteView, Status, Wanted,
 };
 use crate::sessions::{Clock, Reader, Record};
 
@@ -155,9 +155,15 @@ impl Published {
             *(if session.is_open() { &mut sessions } else { &mut tentative }) += 1;
         }
         let mut warnings = self.warnings.clone();
-        let down = self.health.values().filter(|status| **status == Status::Down).count();
-        if down > 0 {
-            warnings.push(format!("{down} backends do not answer; see `fernpass backend list`"));
+        let all = self.config.backends().count();
+        let is_down = |health: &&AddressHealth| health.overall() == Status::Down;
+        let down = self.health.values().filter(is_down).count();
+        let impaired = self.health.values().filter(|health| health.is_impaired()).count() - down;
+        let said = [(down, ""), (impaired, " at one of their addresses")];
+        for (count, where_) in said.into_iter().filter(|(count, _)| *count > 0) {
+            warnings.push(format!(
+                "{count} of {all} backends do not answer{where_}; see `fernpass backend list`"
+            ));
         }
         warnings.extend(self.routes.excess());
         Ok(view::Status {
@@ -234,16 +240,17 @@ impl Published {
         let tally = tally(self, tables, |info| info.names.backend.pool.clone());
         let row = |pool: &Pool| {
             let services = self.config.services.iter().filter(|s| s.pool == pool.name);
-            let active = |backend: &&crate::config::Backend| {
+            let accepting = |backend: &&crate::config::Backend| {
+                use view::BackendState as S;
                 let id = BackendId::new(&pool.name, &backend.name);
-                self.backend_state(&id, backend.weight) == view::BackendState::Active
+                matches!(self.backend_state(&id, backend.weight), S::Active | S::Impaired)
             };
             view::Pool {
                 name: pool.name.clone(),
                 mode: "nat".to_owned(),
                 services: services.map(|s| s.name.clone()).collect(),
                 backends: pool.backends.len() as u64,
-                accepting: pool.backends.iter().filter(active).count() as u64,
+                accepting: pool.backends.iter().filter(accepting).count() as u64,
                 sessions: tally.get(&pool.name).map_or(0, |(open, _)| *open),
                 idle_timeout: pool.idle_timeout.as_secs(),
             }
@@ -256,6 +263,7 @@ impl Published {
         let row = |(id, _, backend): (BackendId, &Pool, &crate::config::Backend)| {
             let deadline = self.overrides.drained.get(&id).and_then(|drain| drain.deadline);
             let health = self.health.get(&id).copied().unwrap_or_default();
+            let health_of = |family| backend.address_of(family).map(|_| health.of(family));
             view::Backend {
                 name: backend.name.clone(),
                 pool: id.pool.clone(),
@@ -264,7 +272,9 @@ impl Published {
                     .address_of(Family::V6)
                     .filter(|address| *address != backend.address),
                 state: self.backend_state(&id, backend.weight),
-                health,
+                health: health.overall(),
+                health4: health_of(Family::V4),
+                health6: health_of(Family::V6),
                 last_error: self.probe_errors.get(&id).cloned(),
                 weight: self.overrides.weights.get(&id).copied().unwrap_or(backend.weight),
                 configured_weight: backend.weight,
@@ -281,7 +291,8 @@ impl Published {
 
     fn backend_state(&self, id: &BackendId, configured: u32) -> view::BackendState {
         use view::BackendState as S;
-        if self.health.get(id) == Some(&Status::Down) {
+        let health = self.health.get(id).copied().unwrap_or_default();
+        if health.overall() == Status::Down {
             S::Down
         } else if self.overrides.drained.contains_key(id) {
             S::Draining
@@ -289,6 +300,8 @@ impl Published {
             S::Full
         } else if self.overrides.weights.get(id).copied().unwrap_or(configured) == 0 {
             S::Standby
+        } else if health.is_impaired() {
+            S::Impaired
         } else {
             S::Active
         }

@@ -130,7 +130,7 @@ impl Parts {
         let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
         warnings.extend(sinks(&gateway).await);
-        let monitor = Monitor::start(targets(&state.config))?;
+        let monitor = Monitor::start(targets(&state.config), state.health.clone())?;
         tracing::info!(adopted, writes, "forwarding");
 
         let (commands, received) = mpsc::channel(64);

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dataplane::abi::{ENDPOINT_LIVE, NAME_TENANT};
+use dataplane::abi::NAME_TENANT;
 
 use super::policy::Fates;
 use super::published::{Endpoints, endpoints};
 use crate::config::{BackendId, Config};
 use crate::loader::{Tables, Writer};
 use crate::model::{
-    ApplyError, HealthView, Inputs, Load, ModelError, Overrides, Registry, RouteView, Status,
-    Wanted, apply, compute, diff,
+    ApplyError, HealthView, Inputs, Load, ModelError, Overrides, Registry, RouteView, Wanted,
+    apply, compute, diff,
 };
 use crate::sessions::{Clock, Keeper, Record, Recount, Scan};
 
@@ -46,7 +46,7 @@ pub(super) struct State {
 
 impl State {
     /// The state that the tables are in, with nothing done yet. Backends that the tables
-    /// call dead stay so until they answer.
+    /// call dead stay so until they answer, at each address for itself.
     pub(super) fn new(
         config: Config,
         overrides: Overrides,
@@ -56,7 +56,8 @@ impl State {
     ) -> Result<Self, crate::loader::LoadError> {
         let current = writer.read()?;
         let endpoints = Arc::new(endpoints(&current));
-        let health = health_of(&config, &current, &endpoints);
+        let mut health = Registry::of(&current).health();
+        health.retain(|id, _| is_probed(&config, id));
         Ok(Self {
             config: Arc::new(config),
             overrides,
@@ -177,12 +178,7 @@ impl State {
     }
 }
 
-/// Backends that the tables call dead.
-fn health_of(config: &Config, current: &Wanted, endpoints: &Endpoints) -> HealthView {
-    let dead = current.endpoints.iter().filter(|(_, row)| row.flags & ENDPOINT_LIVE == 0);
-    dead.filter_map(|(index, _)| endpoints.get(index))
-        .map(|info| info.names.backend.clone())
-        .filter(|id| config.backend(id).is_some_and(|(pool, _)| pool.health.timing().is_some()))
-        .map(|id| (id, Status::Down))
-        .collect()
+/// Whether a backend is there, and can be found to answer again.
+fn is_probed(config: &Config, id: &BackendId) -> bool {
+    config.backend(id).is_some_and(|(pool, _)| pool.health.timing().is_some())
 }

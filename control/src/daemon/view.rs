@@ -218,9 +218,16 @@ pub struct Backend {
     pub address6: Option<IpAddr>,
     /// What becomes of new sessions.
     pub state: BackendState,
-    /// Whether it answers the probes.
+    /// Whether it answers the probes: `up`, `down`, or `unknown`, which counts as up. It is down
+    /// if none of its addresses answers.
     #[schema(value_type = String)]
     pub health: HealthStatus,
+    /// Likewise, at its IPv4 address, if it has one.
+    #[schema(value_type = Option<String>)]
+    pub health4: Option<HealthStatus>,
+    /// Likewise, at its IPv6 address, if it has one.
+    #[schema(value_type = Option<String>)]
+    pub health6: Option<HealthStatus>,
     /// Why the last probe failed, while it fails.
     pub last_error: Option<String>,
     /// Its share of new sessions, relative to the pool's others.
@@ -247,6 +254,9 @@ pub enum BackendState {
     Full,
     /// Its weight is zero.
     Standby,
+    /// It does not answer at one of its two addresses: it gets its share of the other
+    /// family's sessions.
+    Impaired,
     /// It does not answer; its sessions were ended.
     Down,
 }

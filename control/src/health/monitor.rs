@@ -1,4 +1,4 @@
-//! One task for each backend.
+//! One task for each address of a backend.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,14 +12,15 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::icmp::Pinger;
+use super::probe::Failure;
 use super::{Streak, tcp};
-use crate::config::{BackendId, Health, Timing};
-use crate::model::{HealthView, Status};
+use crate::config::{BackendId, Family, Health, Timing};
+use crate::model::{AddressHealth, HealthView, Status};
 
 /// What to probe, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The backend's addresses, all of which must answer.
+    /// The backend's addresses: at most one of each family.
     pub addresses: Vec<IpAddr>,
     /// How.
     pub health: Health,
@@ -30,92 +31,167 @@ pub struct Target {
 #[error("cannot open a socket for echo requests: {0}")]
 pub struct MonitorError(#[from] io::Error);
 
-type Errors = Arc<Mutex<BTreeMap<BackendId, String>>>;
+type Errors = Arc<Mutex<BTreeMap<(BackendId, Family), String>>>;
+
+/// What is known of one address.
+#[derive(Debug)]
+struct Report {
+    id: BackendId,
+    family: Family,
+    status: Status,
+    /// Tells reports of a target from those of what it was before.
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    target: Target,
+    generation: u64,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
 
 /// Probes backends.
 #[derive(Debug)]
 pub struct Monitor {
     pinger: Arc<Pinger>,
-    running: BTreeMap<BackendId, (Target, AbortHandle)>,
-    report: mpsc::UnboundedSender<(BackendId, Status)>,
-    reports: mpsc::UnboundedReceiver<(BackendId, Status)>,
+    running: BTreeMap<BackendId, Running>,
+    known: HealthView,
+    /// Changes that nobody was told of yet.
+    pending: HealthView,
+    report: mpsc::UnboundedSender<Report>,
+    reports: mpsc::UnboundedReceiver<Report>,
     errors: Errors,
+    generation: u64,
 }
 
 impl Monitor {
-    /// Starts to probe, in the network namespace of the caller.
+    /// Starts to probe, in the network namespace of the caller. What is `known`, from tables
+    /// that were adopted, is so until probes say otherwise.
     ///
     /// # Errors
     /// The sockets cannot be opened.
-    pub fn start(targets: BTreeMap<BackendId, Target>) -> Result<Self, MonitorError> {
+    pub fn start(
+        targets: BTreeMap<BackendId, Target>,
+        known: HealthView,
+    ) -> Result<Self, MonitorError> {
         let (report, reports) = mpsc::unbounded_channel();
         let mut monitor = Self {
-            pinger: Pinger::start()?,
+            pinger: Arc::new(Pinger::start()?),
             running: BTreeMap::new(),
+            known,
+            pending: HealthView::new(),
             report,
             reports,
             errors: Errors::default(),
+            generation: 0,
         };
         monitor.set_targets(targets);
         Ok(monitor)
     }
 
-    /// Probes these from now on. What is known of those that stay the same is kept.
+    /// Probes these from now on. What is known of an address is kept for as long as its backend
+    /// has it, also if it is to be probed in another way.
     pub fn set_targets(&mut self, targets: BTreeMap<BackendId, Target>) {
-        self.running.retain(|id, (target, task)| {
-            let same = targets.get(id) == Some(target);
-            if !same {
-                task.abort();
-            }
-            same
-        });
-        lock(&self.errors).retain(|id, _| self.running.contains_key(id));
+        self.running.retain(|id, _| targets.contains_key(id));
+        self.known.retain(|id, _| targets.contains_key(id));
+        self.pending.retain(|id, _| targets.contains_key(id));
         for (id, target) in targets {
-            if self.running.contains_key(&id) {
-                continue;
+            if self.running.get(&id).is_none_or(|running| running.target != target) {
+                self.set_target(id, target);
             }
-            let Some(timing) = target.health.timing() else {
-                // Whatever was known of it no longer counts.
-                let _ = self.report.send((id, Status::Unknown));
-                continue;
-            };
+        }
+        lock(&self.errors).retain(|(id, _), _| self.running.contains_key(id));
+    }
+
+    fn set_target(&mut self, id: BackendId, target: Target) {
+        let before = self.running.remove(&id);
+        let known = self.known.get(&id).copied().unwrap_or_default();
+        let mut kept = AddressHealth::default();
+        if let Some(timing) = target.health.timing() {
+            for address in &target.addresses {
+                if before.as_ref().is_none_or(|b| b.target.addresses.contains(address)) {
+                    let family = Family::of(*address);
+                    kept.set(family, known.of(family));
+                }
+            }
+            let running = self.run(&id, target, timing, kept);
+            self.running.insert(id.clone(), running);
+        }
+        lock(&self.errors).retain(|(of, _), _| *of != id);
+        self.known.insert(id.clone(), kept);
+        if kept != known {
+            self.pending.insert(id, kept);
+        }
+    }
+
+    fn run(
+        &mut self,
+        id: &BackendId,
+        target: Target,
+        timing: Timing,
+        known: AddressHealth,
+    ) -> Running {
+        self.generation += 1;
+        let generation = self.generation;
+        let start = |address: &IpAddr| {
             let probe = Probe {
                 id: id.clone(),
-                target: target.clone(),
+                address: *address,
+                health: target.health,
                 timing,
+                known: known.of(Family::of(*address)),
+                generation,
                 pinger: Arc::clone(&self.pinger),
                 report: self.report.clone(),
                 errors: Arc::clone(&self.errors),
             };
-            let task = tokio::spawn(probe.run()).abort_handle();
-            self.running.insert(id, (target, task));
-        }
+            tokio::spawn(probe.run()).abort_handle()
+        };
+        let tasks = target.addresses.iter().map(start).collect();
+        Running { target, generation, tasks }
     }
 
-    /// Waits for changes; returns all there are.
+    /// Waits for changes; returns all there are. Dropping the future loses nothing.
     pub async fn changed(&mut self) -> HealthView {
-        let mut changes = HealthView::new();
-        // The sender is `self`'s: the channel does not end.
-        if let Some((id, status)) = self.reports.recv().await {
-            changes.insert(id, status);
+        while self.pending.is_empty() {
+            // The sender is `self`'s: the channel does not end.
+            if let Some(report) = self.reports.recv().await {
+                self.learn(report);
+            }
         }
-        while let Ok((id, status)) = self.reports.try_recv() {
-            changes.insert(id, status);
+        while let Ok(report) = self.reports.try_recv() {
+            self.learn(report);
         }
-        changes
+        std::mem::take(&mut self.pending)
+    }
+
+    fn learn(&mut self, report: Report) {
+        let Report { id, family, status, generation } = report;
+        // It may have been under way while the target changed.
+        if self.running.get(&id).is_some_and(|running| running.generation == generation) {
+            let known = self.known.entry(id.clone()).or_default();
+            known.set(family, status);
+            self.pending.insert(id, *known);
+        }
     }
 
     /// Why the last probes failed, of those that failed.
     pub fn errors(&self) -> BTreeMap<BackendId, String> {
-        lock(&self.errors).clone()
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        for (_, task) in self.running.values() {
-            task.abort();
+        let mut texts: BTreeMap<BackendId, String> = BTreeMap::new();
+        for ((id, _), text) in &*lock(&self.errors) {
+            let of_backend = texts.entry(id.clone()).or_default();
+            if !of_backend.is_empty() {
+                of_backend.push_str("; ");
+            }
+            of_backend.push_str(text);
         }
+        texts
     }
 }
 
@@ -125,51 +201,64 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 struct Probe {
     id: BackendId,
-    target: Target,
+    address: IpAddr,
+    health: Health,
     timing: Timing,
+    known: Status,
+    generation: u64,
     pinger: Arc<Pinger>,
-    report: mpsc::UnboundedSender<(BackendId, Status)>,
+    report: mpsc::UnboundedSender<Report>,
     errors: Errors,
 }
 
 impl Probe {
     async fn run(self) {
         let Timing { interval, rise, fall, .. } = self.timing;
+        let family = Family::of(self.address);
         // Backends take turns within the interval, always in the same order.
         let mut hasher = DefaultHasher::new();
-        self.id.hash(&mut hasher);
+        (&self.id, family).hash(&mut hasher);
         let turn = interval.mul_f64(f64::from(hasher.finish() as u16) / f64::from(u16::MAX));
         let mut ticks = interval_at(Instant::now() + turn, interval.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut streak = Streak::new();
+        let mut streak = Streak::known(self.known);
         loop {
             ticks.tick().await;
             let result = self.once().await;
-            let good = result.is_ok();
-            {
-                let mut errors = lock(&self.errors);
-                match result {
-                    Ok(()) => drop(errors.remove(&self.id)),
-                    Err(e) => drop(errors.insert(self.id.clone(), e)),
+            let good = match &result {
+                Ok(()) => Some(true),
+                Err(Failure::Backend(_)) => Some(false),
+                Err(Failure::Gateway(text)) => {
+                    tracing::warn!(backend = %self.id, "cannot be probed: {text}");
+                    None
                 }
-            }
-            if let Some(status) = streak.observe(good, rise, fall)
-                && self.report.send((self.id.clone(), status)).is_err()
-            {
+            };
+            self.remember(family, result);
+            let Some(status) = good.and_then(|good| streak.observe(good, rise, fall)) else {
+                continue;
+            };
+            let id = self.id.clone();
+            let report = Report { id, family, status, generation: self.generation };
+            if self.report.send(report).is_err() {
                 return;
             }
         }
     }
 
-    /// Probes all addresses at once.
-    async fn once(&self) -> Result<(), String> {
-        let probes = self.target.addresses.iter().map(|address| async move {
-            match self.target.health {
-                Health::None => Ok(()),
-                Health::Icmp(timing) => self.pinger.probe(*address, timing.timeout).await,
-                Health::Tcp { port, timing } => tcp::probe(*address, port, timing.timeout).await,
-            }
-        });
-        futures_util::future::try_join_all(probes).await.map(drop)
+    fn remember(&self, family: Family, result: Result<(), Failure>) {
+        let mut errors = lock(&self.errors);
+        let key = (self.id.clone(), family);
+        match result {
+            Ok(()) => drop(errors.remove(&key)),
+            Err(failure) => drop(errors.insert(key, failure.into_text())),
+        }
+    }
+
+    async fn once(&self) -> Result<(), Failure> {
+        match self.health {
+            Health::None => Ok(()),
+            Health::Icmp(timing) => self.pinger.probe(self.address, timing.timeout).await,
+            Health::Tcp { port, timing } => tcp::probe(self.address, port, timing.timeout).await,
+        }
     }
 }

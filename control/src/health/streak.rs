@@ -16,7 +16,12 @@ pub struct Streak {
 impl Streak {
     /// Nothing is known.
     pub const fn new() -> Self {
-        Self { status: Status::Unknown, against: 0 }
+        Self::known(Status::Unknown)
+    }
+
+    /// Something is known from elsewhere.
+    pub const fn known(status: Status) -> Self {
+        Self { status, against: 0 }
     }
 
     /// What is known.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::probe::Failure;
+
 /// Connects, and closes.
 ///
 /// # Errors
-/// Why it does not accept, for people.
-pub(super) async fn probe(address: IpAddr, port: u16, patience: Duration) -> Result<(), String> {
+/// Why it does not accept.
+pub(super) async fn probe(address: IpAddr, port: u16, patience: Duration) -> Result<(), Failure> {
     let to = SocketAddr::new(address, port);
     match timeout(patience, TcpStream::connect(to)).await {
         Ok(Ok(stream)) => {
@@ -18,7 +20,7 @@ pub(super) async fn probe(address: IpAddr, port: u16, patience: Duration) -> Res
             let _ = stream.set_zero_linger();
             Ok(())
         }
-        Ok(Err(e)) => Err(format!("{to}: {e}")),
-        Err(_) => Err(format!("{to}: no answer within {patience:?}")),
+        Ok(Err(e)) => Err(Failure::of(to, &e)),
+        Err(_) => Err(Failure::late(to, "answer", patience)),
     }
 }

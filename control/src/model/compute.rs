@@ -98,10 +98,11 @@ impl Work<'_> {
         let (address_delta, transport_delta) =
             checksum::endpoint_delta(vip, vip_port, address, backend_port);
         let mut flags = 0;
-        if self.is_live(id) {
+        let family = listener.family();
+        if self.is_live(id, family) {
             flags |= ENDPOINT_LIVE;
         }
-        if self.weight(id, backend) > 0 {
+        if self.weight(id, backend, family) > 0 {
             flags |= ENDPOINT_ACCEPTS;
         }
         Endpoint {
@@ -122,14 +123,15 @@ impl Work<'_> {
         }
     }
 
-    fn is_live(&self, id: &BackendId) -> bool {
-        self.inputs.health.get(id) != Some(&Status::Down)
+    /// Whether the backend is not known to be dead at its address of a family.
+    fn is_live(&self, id: &BackendId, family: Family) -> bool {
+        self.inputs.health.get(id).is_none_or(|health| health.of(family) != Status::Down)
     }
 
-    /// The backend's share of new sessions: zero if it is to get none.
-    fn weight(&self, id: &BackendId, backend: &Backend) -> u32 {
+    /// The backend's share of a family's new sessions: zero if it is to get none.
+    fn weight(&self, id: &BackendId, backend: &Backend, family: Family) -> u32 {
         let overrides = self.inputs.overrides;
-        let placeable = self.is_live(id)
+        let placeable = self.is_live(id, family)
             && !overrides.drained.contains_key(id)
             && !self.inputs.load.is_full(id);
         if placeable { overrides.weights.get(id).copied().unwrap_or(backend.weight) } else { 0 }
@@ -153,7 +155,7 @@ impl Work<'_> {
             .map(|(id, backend)| maglev::Candidate {
                 name: &id.name,
                 ordinal: self.indexes.backends[id] as u8,
-                weight: self.weight(id, backend),
+                weight: self.weight(id, backend, family),
             })
             .collect();
         let Some(ring) = maglev::ring(&candidates) else { return NO_RING };

@@ -31,6 +31,8 @@ pub use diff::{Step, diff};
 pub use indexes::ModelError;
 pub use nexthop::{NextHop, Vlan};
 pub use registry::{EndpointNames, Registry};
-pub use view::{Drain, HealthView, HopKey, Inputs, Load, Overrides, Prefix, RouteView, Status};
+pub use view::{
+    AddressHealth, Drain, HealthView, HopKey, Inputs, Load, Overrides, Prefix, RouteView, Status,
+};
 pub use wanted::{KnownHop, Live, Ring, TenantLimits, Wanted, ring_number};
 pub use writer::{TableWriter, WriteError, Written};

@@ -12,8 +12,8 @@ use dataplane::abi::{
     NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, NameKey, POOL_STRIDE,
 };
 
-use super::Wanted;
-use crate::config::BackendId;
+use super::{HealthView, Status, Wanted};
+use crate::config::{BackendId, Family};
 
 /// What the tables say about the meaning of indexes.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,21 @@ impl<'a> Registry<'a> {
     pub fn not_live(&self) -> BTreeSet<u32> {
         let dead = |endpoint: &Endpoint| endpoint.flags & ENDPOINT_LIVE == 0;
         self.tables.endpoints.iter().filter(|(_, row)| dead(row)).map(|(index, _)| *index).collect()
+    }
+
+    /// What the tables say of the health of backends: which of them were declared dead, and
+    /// at which of their addresses. Retired endpoints say nothing of the backend of that name.
+    pub fn health(&self) -> HealthView {
+        let mut health = HealthView::new();
+        for index in self.not_live().difference(&self.retired()) {
+            if let (Some(row), Some(names)) =
+                (self.tables.endpoints.get(index), self.endpoint(*index))
+            {
+                let family = Family::of(row.backend.into());
+                health.entry(names.backend).or_default().set(family, Status::Down);
+            }
+        }
+        health
     }
 
     /// All endpoints of a listener.

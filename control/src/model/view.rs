@@ -7,7 +7,7 @@ use dataplane::abi::{MAX_NEXTHOPS, MAX_ROUTES};
 use serde::{Deserialize, Serialize};
 
 use super::{NextHop, Wanted};
-use crate::config::{BackendId, Config};
+use crate::config::{BackendId, Config, Family};
 
 /// Everything [`compute`](super::compute) depends on.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +60,52 @@ pub enum Status {
     Down,
 }
 
-/// The health of backends. One that is not in it is [`Status::Unknown`].
-pub type HealthView = BTreeMap<BackendId, Status>;
+/// A backend's health at each of its addresses. Of one that it does not have, nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressHealth {
+    v4: Status,
+    v6: Status,
+}
+
+impl AddressHealth {
+    /// The same at both.
+    pub const fn both(status: Status) -> Self {
+        Self { v4: status, v6: status }
+    }
+
+    /// At the address of a family.
+    pub const fn of(self, family: Family) -> Status {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
+    /// Says what it is at the address of a family.
+    pub const fn set(&mut self, family: Family, status: Status) {
+        match family {
+            Family::V4 => self.v4 = status,
+            Family::V6 => self.v6 = status,
+        }
+    }
+
+    /// Of the backend as a whole: down if it is at all addresses of which anything is known.
+    pub fn overall(self) -> Status {
+        match (self.v4, self.v6) {
+            (Status::Up, _) | (_, Status::Up) => Status::Up,
+            (Status::Down, _) | (_, Status::Down) => Status::Down,
+            (Status::Unknown, Status::Unknown) => Status::Unknown,
+        }
+    }
+
+    /// Whether one of its addresses does not answer.
+    pub fn is_impaired(self) -> bool {
+        self.v4 == Status::Down || self.v6 == Status::Down
+    }
+}
+
+/// The health of backends. Of one that is not in it, nothing is known.
+pub type HealthView = BTreeMap<BackendId, AddressHealth>;
 
 /// How full the backends are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,65 @@
+//! What a probe may find.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+/// Why a probe brought no good result. The texts are for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The backend cannot be reached, or does not do what is expected of it.
+    Backend(String),
+    /// The gateway lacks the means to probe: nothing is known.
+    Gateway(String),
+}
+
+impl Failure {
+    /// An error of a system call while probing something.
+    pub(super) fn of(to: impl fmt::Display, error: &io::Error) -> Self {
+        let text = format!("{to}: {error}");
+        match Errno::from_io_error(error) {
+            // EAGAIN and EADDRNOTAVAIL: all local ports are taken.
+            Some(
+                Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::NOMEM
+                | Errno::AGAIN
+                | Errno::ADDRNOTAVAIL,
+            ) => Self::Gateway(text),
+            _ => Self::Backend(text),
+        }
+    }
+
+    /// Nothing came in time.
+    pub(super) fn late(to: impl fmt::Display, what: &str, patience: Duration) -> Self {
+        Self::Backend(format!("{to}: no {what} within {}", humantime::format_duration(patience)))
+    }
+
+    /// For people.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Backend(text) | Self::Gateway(text) => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_whose_fault_it_is() {
+        let of = |errno: Errno| Failure::of("10.0.0.1", &io::Error::from(errno));
+        for own in [Errno::MFILE, Errno::NOBUFS, Errno::AGAIN] {
+            assert!(matches!(of(own), Failure::Gateway(_)), "{own}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::NETUNREACH, Errno::PERM, Errno::HOSTUNREACH] {
+            assert!(matches!(of(theirs), Failure::Backend(_)), "{theirs}");
+        }
+        let late = Failure::late("10.0.0.1", "reply", Duration::from_millis(500));
+        assert_eq!(late.into_text(), "10.0.0.1: no reply within 500ms");
+    }
+}
