@@ -42,6 +42,8 @@ pub struct BackendView {
     pub name: String,
     /// Whether it is up, as the health checks see it.
     pub health: String,
+    /// What becomes of new sessions.
+    pub state: String,
 }
 
 impl BackendView {

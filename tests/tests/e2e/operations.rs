@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
-use lab::scenario::{death, drain, rebuild, restart, roam, sessions_open};
+use lab::scenario::{death, drain, impaired, rebuild, restart, roam, sessions_open};
 
 use crate::common::{MIXED, farm, holds};
 
@@ -31,6 +31,12 @@ fn clients_of_a_dead_concentrator_come_back_on_another() {
     }
     holds(&sessions_open(&farm).unwrap());
     holds(&death(&mut farm, 0).unwrap());
+}
+
+#[test]
+fn a_concentrator_without_ipv6_keeps_its_ipv4_clients() {
+    let (_place, mut farm) = farm();
+    holds(&impaired(&mut farm, 0, WireguardGo).unwrap());
 }
 
 #[test]
