@@ -102,6 +102,8 @@ impl State {
         }
         let applied = apply(&mut self.current, &steps, &mut self.writer);
         self.endpoints = Arc::new(endpoints(&self.current));
+        // What was released is gone or in use again: only a scan can release it once more.
+        self.released = &self.released & &Registry::of(&self.current).retired();
         applied?;
         tracing::debug!(writes = steps.len(), "tables reconciled");
         Ok(steps.len())

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use dataplane::abi::{AddressKey, Directory, Endpoint, KIND_LISTENER, NameKey, RouteKey};
+use dataplane::abi::{AddressKey, Directory, Endpoint, KIND_LISTENER, NO_RING, NameKey, RouteKey};
 
 use super::wanted::{KnownHop, Live, Ring, TenantLimits, Wanted};
 use super::writer::{TableWriter, Written};
@@ -73,6 +73,29 @@ fn changes<K: Ord + Copy, V: PartialEq + Clone>(
     }
 }
 
+/// Listeners that have a ring which is about to hold something else, and will not use it then.
+/// There are none unless steps were interrupted: otherwise the ring's other buffer is free. They
+/// place no new sessions until they have their new ring, or are gone.
+fn strays(
+    current: &Wanted,
+    wanted: &Wanted,
+    rings: &[(u16, Ring)],
+) -> impl Iterator<Item = (AddressKey, Directory)> {
+    let overwritten = |entry: &Directory| {
+        entry.kind == KIND_LISTENER && rings.iter().any(|(number, _)| *number == entry.ring)
+    };
+    // A pool has four rings.
+    let user = |entry: &Directory| (entry.index, entry.ring / 4);
+    current
+        .directory
+        .iter()
+        .filter(move |(key, entry)| {
+            let stays = wanted.directory.get(key).is_some_and(|new| user(new) == user(entry));
+            overwritten(entry) && !stays
+        })
+        .map(|(key, entry)| (*key, Directory { ring: NO_RING, ..*entry }))
+}
+
 /// The steps that make `wanted` of `current`.
 pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
     let names = changes(&current.names, &wanted.names);
@@ -83,10 +106,14 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
     let rings = changes(&current.rings, &wanted.rings);
     let directory = changes(&current.directory, &wanted.directory);
 
-    // An endpoint that loses a flag is still in the ring that is in use.
+    // An endpoint that loses a flag is still in the ring that is in use, unless it is another
+    // one now: then nothing has led to its index for some time.
+    let identity = |row: &Endpoint| Endpoint { flags: 0, nexthop: 0, ..*row };
     let (losing, gaining): (Vec<_>, Vec<_>) =
         endpoints.put.into_iter().partition(|(index, new)| {
-            current.endpoints.get(index).is_some_and(|old| old.flags & !new.flags != 0)
+            let loses = |old: &Endpoint| old.flags & !new.flags != 0;
+            let old = current.endpoints.get(index);
+            old.is_some_and(|old| loses(old) && identity(old) == identity(new))
         });
     let (listeners, others): (Vec<_>, Vec<_>) =
         directory.put.into_iter().partition(|(_, entry)| entry.kind == KIND_LISTENER);
@@ -125,6 +152,7 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
 
     steps.extend(gaining.into_iter().map(put_endpoint));
     steps.extend(others.into_iter().map(put_directory));
+    steps.extend(strays(current, wanted, &rings.put).map(put_directory));
     steps.extend(
         rings.put.into_iter().map(|(number, ring)| Step::Ring { number, ring: Some(ring) }),
     );

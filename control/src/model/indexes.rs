@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use dataplane::abi::{
-    Address, Endpoint, MAX_LISTENERS, MAX_RINGS, MAX_SERVICES, MAX_TENANTS, NAME_BACKEND,
-    NAME_LISTENER, NAME_LISTENER_POOL, NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, NameKey,
-    POOL_STRIDE,
+    Endpoint, MAX_LISTENERS, MAX_RINGS, MAX_SERVICES, MAX_TENANTS, NAME_BACKEND, NAME_LISTENER,
+    NAME_LISTENER_POOL, NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, NameKey, POOL_STRIDE,
 };
 
 use super::{Registry, Wanted};
-use crate::config::{Backend, BackendId, Config, Listener, Service};
+use crate::config::{Backend, BackendId, Config, Family, Listener, Service};
 
 /// The tables cannot hold what is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,9 +58,20 @@ impl<'a> Held<'a> {
         Self { tables, registry, released }
     }
 
-    /// The endpoint at an index, if a session may refer to it.
-    fn endpoint(&self, index: u32) -> Option<&'a Endpoint> {
-        self.tables.endpoints.get(&index).filter(|_| !self.released.contains(&index))
+    /// The endpoints that a session may refer to, by the places of backends: pools' indexes
+    /// and ordinals in one.
+    fn by_place(&self) -> BTreeMap<u32, Vec<&'a Endpoint>> {
+        let mut rows: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        let mut pools = BTreeMap::new();
+        for (index, row) in &self.tables.endpoints {
+            let (listener, ordinal) = (index / POOL_STRIDE, index % POOL_STRIDE);
+            let pool =
+                pools.entry(listener).or_insert_with(|| self.registry.listener_pool(listener));
+            if let (Some(pool), false) = (*pool, self.released.contains(index)) {
+                rows.entry(pool * POOL_STRIDE + ordinal).or_default().push(row);
+            }
+        }
+        rows
     }
 
     /// The endpoints of a listener that a session may refer to.
@@ -139,32 +149,18 @@ pub(super) fn assign(config: &Config, held: &Held<'_>) -> Result<Indexes, ModelE
             out.listeners.insert(*listener, index);
         }
     }
+    let rows = held.by_place();
     for pool in &config.pools {
         let index = out.pools[&pool.name];
         let range = index * POOL_STRIDE..(index + 1) * POOL_STRIDE;
         let mut places = Places::new("backend", NAME_BACKEND, range.clone(), held);
-        let listeners: Vec<_> = listeners_of(config, &pool.name, &out).collect();
         for backend in &pool.backends {
-            let fits = |place: u32| keeps_backend(place - range.start, backend, &listeners, held);
+            let fits = |place| rows.get(&place).is_none_or(|rows| keeps_backend(rows, backend));
             let place = places.place(&backend.name, fits)?;
             out.backends.insert(BackendId::new(&pool.name, &backend.name), place - range.start);
         }
     }
     Ok(out)
-}
-
-/// The listeners that place on a pool, with their indexes.
-fn listeners_of(
-    config: &Config,
-    pool: &str,
-    indexes: &Indexes,
-) -> impl Iterator<Item = (Listener, u32)> {
-    config
-        .services
-        .iter()
-        .filter(move |service| service.pool == pool)
-        .flat_map(|service| &service.listen)
-        .map(|listener| (*listener, indexes.listeners[listener]))
 }
 
 /// Whether a listener's sessions would still be what they are: a listener that
@@ -182,18 +178,15 @@ fn keeps_listener(index: u32, service: &Service, indexes: &Indexes, held: &Held<
 }
 
 /// Whether a backend's sessions would still be what they are: a backend that
-/// changes its address or port is another one.
-fn keeps_backend(
-    ordinal: u32,
-    backend: &Backend,
-    listeners: &[(Listener, u32)],
-    held: &Held<'_>,
-) -> bool {
-    listeners.iter().all(|(listener, index)| {
-        let Some(row) = held.endpoint(index * POOL_STRIDE + ordinal) else { return true };
-        target(backend, listener).is_none_or(|(address, port)| {
-            row.backend == Address::from(address) && row.backend_port == port.to_be()
-        })
+/// changes its address or port is another one. Endpoints of listeners that are no longer
+/// configured count, too: such a listener may come back.
+fn keeps_backend(rows: &[&Endpoint], backend: &Backend) -> bool {
+    rows.iter().all(|row| {
+        let family = Family::of(row.vip.into());
+        let port = backend.port.map_or(row.vip_port, u16::to_be);
+        backend
+            .address_of(family)
+            .is_none_or(|address| row.backend == address.into() && row.backend_port == port)
     })
 }
 
@@ -237,7 +230,7 @@ fn retired(
     held: &Held<'_>,
     names: &mut BTreeMap<NameKey, String>,
 ) {
-    let mut keep = |kind: u32, index: u32| {
+    let keep = |names: &mut BTreeMap<NameKey, String>, kind: u32, index: u32| {
         if names.contains_key(&NameKey { kind, index }) {
             return;
         }
@@ -249,13 +242,16 @@ fn retired(
     };
     for (index, endpoint) in endpoints {
         let (listener, ordinal) = (index / POOL_STRIDE, index % POOL_STRIDE);
-        keep(NAME_TENANT, endpoint.tenant.into());
-        keep(NAME_SERVICE, endpoint.service.into());
-        keep(NAME_LISTENER, listener);
-        keep(NAME_LISTENER_POOL, listener);
-        if let Some(pool) = held.registry.listener_pool(listener) {
-            keep(NAME_POOL, pool);
-            keep(NAME_BACKEND, pool * POOL_STRIDE + ordinal);
+        keep(names, NAME_TENANT, endpoint.tenant.into());
+        keep(names, NAME_SERVICE, endpoint.service.into());
+        keep(names, NAME_LISTENER, listener);
+        keep(names, NAME_LISTENER_POOL, listener);
+        let of_pool = names.get(&NameKey { kind: NAME_LISTENER_POOL, index: listener });
+        // The index may have been let go of and be another listener's from now on.
+        let same = of_pool.map(String::as_str) == held.registry.name(NAME_LISTENER_POOL, listener);
+        if let (true, Some(pool)) = (same, held.registry.listener_pool(listener)) {
+            keep(names, NAME_POOL, pool);
+            keep(names, NAME_BACKEND, pool * POOL_STRIDE + ordinal);
         }
     }
 }

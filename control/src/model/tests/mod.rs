@@ -1,7 +1,9 @@
 //! What the tables should hold, and the way there, for whole configurations.
 
 mod directory;
+mod events;
 mod health;
+mod steps;
 mod world;
 
 use world::World;
