@@ -11,7 +11,7 @@ use rustix::thread::{UnshareFlags, gettid, unshare_unsafe};
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Longest that anything in a test may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A thread in a network namespace of its own, which goes with it.
 pub(crate) struct Namespace {

@@ -36,7 +36,9 @@ pub fn roam(farm: &mut Farm, member: usize) -> Result<Roam> {
     let from = farm.members()[member].address();
     let pings = farm.traffic(member, 20)?;
     pings.wait_for(20, SOON)?;
-    farm.member(member).roam()?;
+    // Address and port change one after the other; the session sees it as one move only if
+    // nothing is sent meanwhile.
+    pings.between(|| farm.member(member).roam())?;
     pings.wait_for(60, SOON)?;
     let pings = pings.stop();
     let after = farm.session(member)?;

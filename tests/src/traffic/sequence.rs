@@ -103,6 +103,8 @@ impl Book {
 #[derive(Debug)]
 pub struct Sequence {
     book: Arc<Mutex<Book>>,
+    /// Held while a request is sent.
+    turn: Arc<Mutex<()>>,
     /// Ends the sender, then the receiver.
     stops: [Stop; 2],
     threads: Option<[JoinHandle<()>; 2]>,
@@ -114,16 +116,18 @@ impl Sequence {
     pub fn start(target: &Target, rate: u32, size: usize) -> Result<Self> {
         let socket = Arc::new(target.open()?);
         let book = Arc::new(Mutex::new(Book::default()));
+        let turn = Arc::new(Mutex::new(()));
         let stops = [Stop::new()?, Stop::new()?];
         let sender = {
             let (socket, book, stop) = (socket.clone(), book.clone(), stops[0].clone());
-            std::thread::spawn(move || send(&socket, &book, &stop, rate, size))
+            let turn = turn.clone();
+            std::thread::spawn(move || send(&socket, &book, &turn, &stop, rate, size))
         };
         let receiver = {
             let (book, stop) = (book.clone(), stops[1].clone());
             std::thread::spawn(move || receive(&socket, &book, &stop))
         };
-        Ok(Self { book, stops, threads: Some([sender, receiver]), rate })
+        Ok(Self { book, turn, stops, threads: Some([sender, receiver]), rate })
     }
 
     /// Twenty requests a second, as a person's ping would be seen.
@@ -134,6 +138,18 @@ impl Sequence {
     /// The account so far; what is on its way counts as lost.
     pub fn so_far(&self) -> Tally {
         lock(&self.book).tally()
+    }
+
+    /// Does something between two requests: none is under way meanwhile, and none is sent; those
+    /// that fall due are sent afterwards. What takes several steps is one event for the traffic.
+    pub fn between<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _turn = lock(&self.turn);
+        // A lost one is not waited for.
+        let _ = crate::wait::until("the last answers", GRACE, || {
+            let book = lock(&self.book);
+            Ok((book.received == book.sent).then_some(()))
+        });
+        work()
     }
 
     /// Waits until `more` further answers have come.
@@ -186,11 +202,18 @@ impl Drop for Sequence {
     }
 }
 
-fn lock(book: &Mutex<Book>) -> std::sync::MutexGuard<'_, Book> {
-    book.lock().expect("no panic holds this lock")
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("no panic holds this lock")
 }
 
-fn send(socket: &UdpSocket, book: &Mutex<Book>, stop: &Stop, rate: u32, size: usize) {
+fn send(
+    socket: &UdpSocket,
+    book: &Mutex<Book>,
+    turn: &Mutex<()>,
+    stop: &Stop,
+    rate: u32,
+    size: usize,
+) {
     let interval = Duration::from_secs(1) / rate;
     let mut due = Instant::now();
     for number in 0.. {
@@ -198,6 +221,7 @@ fn send(socket: &UdpSocket, book: &Mutex<Book>, stop: &Stop, rate: u32, size: us
             return;
         }
         due += interval;
+        let _turn = lock(turn);
         lock(book).sent += 1;
         // A request that could not be sent is a request without an answer.
         let _ = socket.send(&request(number, size));

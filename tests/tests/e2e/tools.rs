@@ -85,8 +85,19 @@ fn an_interface_that_takes_no_redirected_frames_is_told() {
     farm.lab().inet().run("ethtool", &["-K", "gw1", "gro", "off"]).unwrap();
     farm.gateway().act(&["reload"]).unwrap();
     let told = warnings();
-    let texts = told.as_array().unwrap();
-    assert!(texts.len() == 1 && texts[0].as_str().unwrap().contains("wan1"), "{told}");
+    let texts: Vec<&str> = told.as_array().unwrap().iter().filter_map(|w| w.as_str()).collect();
+    if kernel() < (6, 3) {
+        assert!(texts.is_empty(), "these kernels do not tell: {texts:?}");
+    } else {
+        assert!(texts.len() == 1 && texts[0].contains("wan1"), "{texts:?}");
+    }
+}
+
+/// Major and minor version.
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.trim().parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 #[test]

@@ -22,6 +22,7 @@ const PACKAGES: &[&str] = &[
     "libzstd1",
     "linux-image-cloud-amd64",
     "tcpdump",
+    "util-linux",
     "wireguard-go",
     "wireguard-tools",
 ];
@@ -107,6 +108,16 @@ impl Overlay {
             fs::copy(library, to).with_context(|| format!("cannot copy {library}"))?;
         }
         Ok(())
+    }
+
+    /// Puts a program of `/opt` where tests that were built here look for it, too.
+    pub(super) fn also_at(&mut self, name: &str, path: &Path) -> anyhow::Result<()> {
+        let link = self.root.join(path.strip_prefix("/").unwrap_or(path));
+        if let Some(parent) = link.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        std::os::unix::fs::symlink(Path::new("/opt").join(name), &link)
+            .with_context(|| format!("cannot make {}", link.display()))
     }
 
     /// The image to start from: `base` with this and the first process's script on top. The

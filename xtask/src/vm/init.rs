@@ -21,7 +21,8 @@ const PREPARE: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp /var/lib /root /bin/applets
 /bin/busybox --install -s /bin/applets
 # The applets come last: busybox's ip is not iproute2's.
-export PATH=/opt:/usr/sbin:/usr/bin:/sbin:/bin:/bin/applets HOME=/root FERNPASS_BIN=/opt/fernpass
+export PATH=/opt:/usr/sbin:/usr/bin:/sbin:/bin:/bin/applets HOME=/root
+export FERNPASS_BIN=/opt/fernpass FERNPASS_LAB_PLACES=1
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

@@ -46,6 +46,7 @@ pub(crate) fn demo(json: bool) -> anyhow::Result<()> {
 pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
     prepare()?;
     let mut overlay = overlay()?;
+    let lab = target().join("release/fernpass-lab");
     let mut commands = Vec::new();
     for (package, name, filter) in TESTS {
         let program = test_program(package, name)?;
@@ -57,6 +58,9 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
             .chain(arguments.iter().map(|word| init::quoted(word)));
         commands.push(words.collect::<Vec<_>>().join(" "));
     }
+    // Built beside its tests.
+    overlay.program("fernpass-lab", &lab)?;
+    overlay.also_at("fernpass-lab", &lab)?;
     play(overlay, &commands, false, TEST)
 }
 
