@@ -104,15 +104,15 @@ mod imp {
 #[cfg(not(target_arch = "bpf"))]
 mod imp {
     #[cfg(not(feature = "shuttle"))]
-    use core::sync::atomic::AtomicU64 as Atomic;
     use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+    // Each access is a step that the model checker may switch at.
     #[cfg(feature = "shuttle")]
-    use shuttle::sync::atomic::AtomicU64 as Atomic;
+    use shuttle::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
     /// A 64-bit cell that carries state; see the module.
     #[cfg_attr(not(feature = "shuttle"), repr(transparent))]
     #[derive(Debug)]
-    pub struct Word(Atomic);
+    pub struct Word(AtomicU64);
 
     impl Default for Word {
         fn default() -> Self {
@@ -123,7 +123,7 @@ mod imp {
     impl Word {
         /// A cell with this value.
         pub const fn new(value: u64) -> Self {
-            Self(Atomic::new(value))
+            Self(AtomicU64::new(value))
         }
 
         /// The value now.
@@ -190,7 +190,7 @@ mod imp {
     integer!(u16 => AtomicU16, u32 => AtomicU32, u64 => AtomicU64);
 
     /// Plain shared data; see the module.
-    #[repr(transparent)]
+    #[cfg_attr(not(feature = "shuttle"), repr(transparent))]
     pub struct Cell<T: Integer>(T::Atomic);
 
     impl<T: Integer> Cell<T> {

@@ -65,10 +65,10 @@ impl Event {
     fn random() -> Self {
         let mut random = thread_rng();
         let (session, flow) = (random.gen_range(0..SESSIONS), random.gen_range(0..FLOWS));
-        let handshake = random.gen_range(0..2);
+        let handshake = random.gen_range(0..3);
         match random.gen_range(0..8) {
-            0..=4 => Self::Answer(session, flow),
-            5 | 6 => Self::Response(session, flow, handshake),
+            0..=3 => Self::Answer(session, flow),
+            4 | 5 => Self::Response(session, flow, handshake),
             _ => Self::Keepalive(session, flow, handshake),
         }
     }
@@ -111,6 +111,10 @@ fn world() -> World {
             Event::Keepalive(session, session as u8, 0),
         ] {
             event.happen(&world);
+        }
+        if thread_rng().gen_bool(0.5) {
+            // The client has not used what it was given.
+            Event::Response(session, session as u8, 1).happen(&world);
         }
     }
     for slot in &world.tables.slots {
@@ -263,7 +267,32 @@ fn none_crossed(world: &World, events: &[Event]) -> Result<(), String> {
     Ok(())
 }
 
-fn check(scheduler: impl Scheduler + 'static) {
+/// A client takes up the id that it was given while it is given another.
+fn rekeys() {
+    let sizes = Sizes { slots: 8, overflow: 2, ids: 16, hints: 1, budgets: 0, ..Sizes::default() };
+    let world = Arc::new(World::with(sizes));
+    for event in [
+        Event::Answer(0, 0),
+        Event::Response(0, 0, 0),
+        Event::Keepalive(0, 0, 0),
+        Event::Response(0, 0, 1),
+    ] {
+        event.happen(&world);
+    }
+    let events = [Event::Keepalive(0, 0, 1), Event::Response(0, 0, 2)];
+    let processors = events.map(|event| {
+        let world = world.clone();
+        thread::spawn(move || event.happen(&world))
+    });
+    for processor in processors {
+        processor.join().expect("a processor");
+    }
+    let right =
+        consistency(&Shared::of(&world.tables)).and_then(|()| none_crossed(&world, &events));
+    right.unwrap_or_else(|wrong| panic!("{wrong}"));
+}
+
+fn check(scheduler: impl Scheduler + 'static, model: fn()) {
     let mut config = Config::new();
     // The pipeline is one function, without optimisation a wide one.
     config.stack_size = 1 << 18;
@@ -272,10 +301,16 @@ fn check(scheduler: impl Scheduler + 'static) {
 
 #[test]
 fn no_session_is_lost_doubled_or_crossed_in_random_orders() {
-    check(RandomScheduler::new_from_seed(1, ORDERS));
+    check(RandomScheduler::new_from_seed(1, ORDERS), model);
 }
 
 #[test]
 fn no_session_is_lost_doubled_or_crossed_with_few_switches() {
-    check(PctScheduler::new_from_seed(2, 3, ORDERS));
+    check(PctScheduler::new_from_seed(2, 3, ORDERS), model);
+}
+
+#[test]
+fn an_id_that_is_taken_up_while_another_is_learned_leads_to_its_session() {
+    check(RandomScheduler::new_from_seed(3, ORDERS), rekeys);
+    check(PctScheduler::new_from_seed(4, 3, ORDERS), rekeys);
 }

@@ -63,7 +63,10 @@ pub(super) fn promote_in<T: Tables>(t: &T, slot: &Slot, index: u32) {
     slot.in_id_previous.set(current);
     slot.in_id.set(next);
     slot.in_id_next.set(0);
-    forget(t, Scope::inbound(slot.service.get()), slot, index, old);
+    let scope = Scope::inbound(slot.service.get());
+    // Another processor that learns an id may just be taking this one for given up.
+    ids::insert(t, scope, next, index);
+    forget(t, scope, slot, index, old);
 }
 
 /// Makes `id` the next outbound id of a slot.
@@ -92,7 +95,10 @@ pub(super) fn promote_out<T: Tables>(t: &T, slot: &Slot, index: u32) {
     slot.out_id_previous.set(current);
     slot.out_id.set(next);
     slot.out_id_next.set(0);
-    forget(t, Scope::outbound(slot.endpoint.get()), slot, index, old);
+    let scope = Scope::outbound(slot.endpoint.get());
+    // Another processor that learns an id may just be taking this one for given up.
+    ids::insert(t, scope, next, index);
+    forget(t, scope, slot, index, old);
 }
 
 /// Forgets that an id led to the slot, if it is no longer among the slot's.
