@@ -11,6 +11,7 @@ mod equality;
 mod gateway;
 mod memory;
 mod netns;
+mod stress;
 mod verifier;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         test("the_verifier_needs_at_most_a_quarter_of_a_million_steps", verifier::steps),
         test("kernel_and_host_agree_on_every_packet", move || equality::compare(cases)),
         test("kernel_and_host_agree_on_packets_cut_and_changed", equality::mutations),
+        test("two_processors_lose_double_and_cross_no_session", stress::two_processors),
     ];
     libtest_mimic::run(&arguments, tests).exit_code()
 }
