@@ -4,6 +4,8 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+#[cfg(test)]
+mod documentation;
 pub mod health;
 pub mod loader;
 pub mod model;

@@ -162,6 +162,8 @@ fn by_backend(registry: &mut Registry, backends: &[Backend]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -205,6 +207,11 @@ mod tests {
             packets: 7,
             description: String::new(),
         };
+        let event = Counter {
+            name: "session_opened".to_owned(),
+            kind: "event".to_owned(),
+            ..counter.clone()
+        };
         let backend = Backend {
             name: "wg-1".to_owned(),
             pool: "p".to_owned(),
@@ -221,7 +228,7 @@ mod tests {
             max_sessions: None,
             drain_deadline: None,
         };
-        let text = render(&status, &[tenant], &[backend], &[counter]).unwrap();
+        let text = render(&status, &[tenant], &[backend], &[counter, event]).unwrap();
         for line in [
             "# TYPE fernpass_packets counter",
             "fernpass_packets_total{kind=\"dropped\",reason=\"no_route\"} 7",
@@ -236,5 +243,14 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nin\n{text}");
         }
+        // Those that exist are those that are explained.
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let there: BTreeSet<_> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+        let word = |c: char| !c.is_ascii_lowercase() && c != '_';
+        let explained: BTreeSet<_> = include_str!("../../../docs/operations.md")
+            .split(word)
+            .filter(|name| name.starts_with("fernpass_"))
+            .collect();
+        assert_eq!(there, explained);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::config::HIGHEST_WEIGHT;
 use crate::loader::PacketLog;
 
 /// Session gateway for remote work: keeps every VPN session on its concentrator.
@@ -204,11 +205,12 @@ fn weight(text: &str) -> Result<Weight, String> {
     if text == "default" {
         return Ok(Weight(None));
     }
-    let weight: u32 = text.parse().map_err(|_| "a number or `default`".to_owned())?;
-    if weight > 1000 {
-        return Err("at most 1000".to_owned());
+    match text.parse() {
+        Ok(weight @ 1..=HIGHEST_WEIGHT) => Ok(Weight(Some(weight))),
+        _ => Err(format!(
+            "1 to {HIGHEST_WEIGHT}, or `default`; to keep new sessions away, `backend drain`"
+        )),
     }
-    Ok(Weight(Some(weight)))
 }
 
 #[cfg(test)]
@@ -252,7 +254,15 @@ mod tests {
             let words = std::iter::once("fernpass").chain(line.split(' '));
             Args::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
         }
-        for line in ["", "sessions", "backend weight wg-1 much", "session list --client x", "run"] {
+        for line in [
+            "",
+            "sessions",
+            "backend weight wg-1 much",
+            "backend weight wg-1 0",
+            "backend weight wg-1 10001",
+            "session list --client x",
+            "run",
+        ] {
             let words = std::iter::once("fernpass").chain(line.split_whitespace());
             assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");
         }
@@ -261,7 +271,7 @@ mod tests {
 
 /// The packets that `run` says something of.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Packets {
+pub(crate) enum Packets {
     None,
     Dropped,
     All,

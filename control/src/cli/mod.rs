@@ -22,7 +22,8 @@ use clap::Parser as _;
 use crate::api::ClientError;
 use crate::daemon::StartError;
 use crate::loader::LoadError;
-use args::{Args, Command};
+pub(crate) use args::Args;
+use args::Command;
 use output::Output;
 
 /// Runs the command that the process was started with.

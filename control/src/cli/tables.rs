@@ -162,7 +162,6 @@ const fn state(state: BackendState) -> &'static str {
         BackendState::Active => "active",
         BackendState::Draining => "draining",
         BackendState::Full => "full",
-        BackendState::Standby => "standby",
         BackendState::Impaired => "impaired",
         BackendState::Down => "down",
     }

@@ -9,6 +9,10 @@ use serde::{Serialize, Serializer};
 
 use super::{BackendId, Family, Listener};
 
+/// The highest weight of a backend; the lowest is 1. A ring has 8,191 positions, so finer
+/// shares do not exist.
+pub const HIGHEST_WEIGHT: u32 = 10_000;
+
 /// A checked configuration: every name resolves, every limit holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {

@@ -13,7 +13,7 @@ use super::handle::{Command, Outcome, Refusal, Reply};
 use super::published::{Published, Totals, find_backend, find_session, identity};
 use super::store::Store;
 use super::view::{Done, Reloaded};
-use crate::config::{BackendId, Config, Family, ReadError};
+use crate::config::{BackendId, Config, Family, HIGHEST_WEIGHT, ReadError};
 use crate::loader::Lock;
 use crate::model::{AddressHealth, Drain, Overrides};
 use crate::routing::Mirror;
@@ -170,6 +170,11 @@ impl Daemon {
             }
             Command::Weight { backend, weight } => {
                 let id = find_backend(&self.core.state.config, &backend)?;
+                if weight.is_some_and(|weight| !(1..=HIGHEST_WEIGHT).contains(&weight)) {
+                    return Err(Refusal::Invalid(format!(
+                        "a weight goes from 1 to {HIGHEST_WEIGHT}; to keep new sessions away, drain the backend"
+                    )));
+                }
                 self.override_with(|o| {
                     let _ = match weight {
                         Some(weight) => o.weights.insert(id.clone(), weight),

@@ -243,7 +243,7 @@ impl Published {
             let accepting = |backend: &&crate::config::Backend| {
                 use view::BackendState as S;
                 let id = BackendId::new(&pool.name, &backend.name);
-                matches!(self.backend_state(&id, backend.weight), S::Active | S::Impaired)
+                matches!(self.backend_state(&id), S::Active | S::Impaired)
             };
             view::Pool {
                 name: pool.name.clone(),
@@ -271,7 +271,7 @@ impl Published {
                 address6: backend
                     .address_of(Family::V6)
                     .filter(|address| *address != backend.address),
-                state: self.backend_state(&id, backend.weight),
+                state: self.backend_state(&id),
                 health: health.overall(),
                 health4: health_of(Family::V4),
                 health6: health_of(Family::V6),
@@ -289,7 +289,7 @@ impl Published {
         self.config.backends().map(row).collect()
     }
 
-    fn backend_state(&self, id: &BackendId, configured: u32) -> view::BackendState {
+    fn backend_state(&self, id: &BackendId) -> view::BackendState {
         use view::BackendState as S;
         let health = self.health.get(id).copied().unwrap_or_default();
         if health.overall() == Status::Down {
@@ -298,8 +298,6 @@ impl Published {
             S::Draining
         } else if self.load.is_full(id) {
             S::Full
-        } else if self.overrides.weights.get(id).copied().unwrap_or(configured) == 0 {
-            S::Standby
         } else if health.is_impaired() {
             S::Impaired
         } else {

@@ -252,8 +252,6 @@ pub enum BackendState {
     Draining,
     /// It has as many as it may have.
     Full,
-    /// Its weight is zero.
-    Standby,
     /// It does not answer at one of its two addresses: it gets its share of the other
     /// family's sessions.
     Impaired,

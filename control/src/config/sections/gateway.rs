@@ -84,6 +84,10 @@ pub(super) fn api(mut section: Section<'_, '_>, out: &mut Findings) -> Option<Ap
             .also(metrics.span(), "metrics")
             .help("give them different ports");
     }
+    if let Some(web) = &web {
+        out.warn(web.span(), "there is no dashboard in this version: nothing is served here")
+            .help("leave `web` out until there is");
+    }
     Some(Api {
         socket: or(socket, PathBuf::from("/run/fernpass/api.sock")),
         metrics: metrics.map(Spanned::into_inner),

@@ -11,12 +11,10 @@ use crate::config::draft::{DraftBackend, DraftPool};
 use crate::config::finding::Findings;
 use crate::config::reader::{Field, Section};
 use crate::config::value::Probe;
-use crate::config::{Health, Mode, Timing, rules};
+use crate::config::{HIGHEST_WEIGHT, Health, Mode, Timing, rules};
 
 /// Most sessions a backend can be limited to; the gateway's own limit is compared elsewhere.
 const MOST_SESSIONS: u64 = u32::MAX as u64;
-/// Largest weight. A ring has 8191 positions, so finer shares do not exist.
-const HIGHEST_WEIGHT: u64 = 10_000;
 
 /// Reads one pool.
 pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPool {
@@ -152,7 +150,7 @@ fn backend(mut section: Section<'_, '_>, out: &mut Findings) -> DraftBackend {
         None if section.has("port") => Err(()),
         None => Ok(None),
     };
-    let weight = section.number("weight", 0..=HIGHEST_WEIGHT, out);
+    let weight = section.number("weight", 0..=u64::from(HIGHEST_WEIGHT), out);
     if let Some(zero) = weight.as_ref().filter(|weight| *weight.get_ref() == 0) {
         out.error(zero.span(), "`weight` must not be 0")
             .help("to keep new sessions away, drain it: `fernpass backend drain NAME`");
