@@ -16,7 +16,8 @@ use libtest_mimic::Failed;
 use std::fmt::Display;
 use std::os::fd::AsFd;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_XDP_OBJECT"));
+/// The kernel program, as this build made it.
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_XDP_OBJECT"));
 
 /// Sizes of the maps; a world may use less.
 const SIZES: Sizes = Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 };

@@ -11,6 +11,7 @@ mod equality;
 mod gateway;
 mod memory;
 mod netns;
+mod stack;
 mod stress;
 mod verifier;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_iter(rest);
     let tests = vec![
         test("the_verifier_needs_at_most_a_quarter_of_a_million_steps", verifier::steps),
+        test("nested_frames_fit_the_stack_of_linux_6_1", stack::depth),
         test("kernel_and_host_agree_on_every_packet", move || equality::compare(cases)),
         test("kernel_and_host_agree_on_packets_cut_and_changed", equality::mutations),
         test("two_processors_lose_double_and_cross_no_session", stress::two_processors),
@@ -53,8 +55,7 @@ fn cases(mut all: impl Iterator<Item = String>) -> Result<(u64, Vec<String>), St
     Ok((cases, rest))
 }
 
-/// A test, in a thread and a network namespace of its own; it is ignored where nobody
-/// may load a program.
+/// A test, in a thread and a network namespace of its own.
 fn test(name: &str, body: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
     let body = || {
         let thread = std::thread::spawn(|| {
@@ -63,5 +64,5 @@ fn test(name: &str, body: impl FnOnce() -> Result<(), Failed> + Send + 'static) 
         });
         thread.join().unwrap_or_else(|_| Err("panicked".into()))
     };
-    Trial::test(name, body).with_ignored_flag(!rustix::process::geteuid().is_root())
+    Trial::test(name, body)
 }

@@ -14,7 +14,8 @@ use std::process::Command;
 pub(crate) fn enter() -> Result<(), Failed> {
     // SAFETY: it unshares no file descriptors and no memory, of which others could rely
     // on being shared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(|e| format!("unshare: {e}"))?;
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+        .map_err(|e| format!("making a network namespace, for which it takes root: {e}"))?;
     for (name, index) in [("wan", WAN), ("lan", LAN)] {
         let (index, peer) = (index.to_string(), format!("{name}-peer"));
         let peer_index = format!("1{index}");
