@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_kernel_passes_our_replies_only() {
-        let Some(namespace) = Namespace::new() else { return };
+        let namespace = Namespace::new();
         namespace.run_async(|| async {
             let to = [("127.0.0.1", Domain::IPV4), ("::1", Domain::IPV6)];
             for (address, domain) in to.map(|(text, domain)| (text.parse().unwrap(), domain)) {
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_reply_from_elsewhere_does_not_count() {
-        let Some(namespace) = Namespace::new() else { return };
+        let namespace = Namespace::new();
         namespace.run_async(|| async {
             let pinger = Pinger::start().expect("root may");
             let (asked, other) = ("127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap());

@@ -62,7 +62,7 @@ const NONE: Status = Status::Unknown;
 
 #[test]
 fn an_address_that_falls_silent_is_down_until_it_answers_again() {
-    let Some(namespace) = Namespace::new() else { return };
+    let namespace = Namespace::new();
     namespace.run_async(|| async {
         let mut monitor = Monitor::start(targets(&["127.0.0.1"], ICMP), HealthView::new()).unwrap();
         assert_eq!(next(&mut monitor).await, health(Status::Up, NONE));
@@ -78,7 +78,7 @@ fn an_address_that_falls_silent_is_down_until_it_answers_again() {
 
 #[test]
 fn an_address_without_a_route_is_down() {
-    let Some(namespace) = Namespace::new() else { return };
+    let namespace = Namespace::new();
     namespace.run_async(|| async {
         let mut monitor =
             Monitor::start(targets(&["10.20.0.11"], ICMP), HealthView::new()).unwrap();
@@ -92,7 +92,7 @@ fn an_address_without_a_route_is_down() {
 
 #[test]
 fn each_family_is_for_itself() {
-    let Some(namespace) = Namespace::new() else { return };
+    let namespace = Namespace::new();
     namespace.run_async(|| async {
         answer(Family::V6, false);
         let mut monitor =
@@ -109,7 +109,7 @@ fn each_family_is_for_itself() {
 
 #[test]
 fn what_was_known_holds_until_a_probe_says_otherwise() {
-    let Some(namespace) = Namespace::new() else { return };
+    let namespace = Namespace::new();
     namespace.run_async(|| async {
         answer(Family::V6, false);
         let known = HealthView::from([(id(), AddressHealth::both(Status::Down))]);
@@ -123,7 +123,7 @@ fn what_was_known_holds_until_a_probe_says_otherwise() {
 
 #[test]
 fn a_port_must_accept() {
-    let Some(namespace) = Namespace::new() else { return };
+    let namespace = Namespace::new();
     namespace.run_async(|| async {
         let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = open.local_addr().unwrap();
@@ -142,7 +142,7 @@ fn a_port_must_accept() {
 
 #[test]
 fn a_target_that_changes_is_known_by_what_it_keeps() {
-    let Some(namespace) = Namespace::new() else { return };
+    let namespace = Namespace::new();
     namespace.run_async(|| async {
         answer(Family::V6, false);
         let mut monitor =
@@ -170,7 +170,7 @@ fn a_target_that_changes_is_known_by_what_it_keeps() {
 
 #[test]
 fn nothing_is_said_of_a_backend_that_is_gone() {
-    let Some(namespace) = Namespace::new() else { return };
+    let namespace = Namespace::new();
     namespace.run_async(|| async {
         let mut monitor =
             Monitor::start(targets(&["10.20.0.11"], ICMP), HealthView::new()).unwrap();

@@ -21,9 +21,11 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// A new namespace with `lo` up. `None`, with a word on standard error, for users that may
-    /// not make one: the test has nothing to say then.
-    pub(crate) fn new() -> Option<Self> {
+    /// A new namespace with `lo` up.
+    ///
+    /// # Panics
+    /// It takes root.
+    pub(crate) fn new() -> Self {
         let (ready, told) = mpsc::channel();
         let (jobs, queue) = mpsc::channel::<Job>();
         let thread = std::thread::spawn(move || {
@@ -33,17 +35,10 @@ impl Namespace {
             ready.send(unshared.map(|()| gettid().as_raw_nonzero().get())).expect("test waits");
             queue.into_iter().for_each(|job| job());
         });
-        match told.recv().expect("thread started") {
-            Ok(id) => {
-                let namespace = Self { jobs: Some(jobs), thread: Some(thread), id };
-                namespace.ip("link set lo up");
-                Some(namespace)
-            }
-            Err(error) => {
-                eprintln!("skipped, it needs root: {error}");
-                None
-            }
-        }
+        let id = told.recv().expect("thread started").expect("root, to make a namespace");
+        let namespace = Self { jobs: Some(jobs), thread: Some(thread), id };
+        namespace.ip("link set lo up");
+        namespace
     }
 
     /// The id by which `ip link set ... netns` knows it.
