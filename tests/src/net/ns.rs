@@ -83,6 +83,17 @@ impl Ns {
         })?
     }
 
+    /// Packets that the queues of this namespace's interfaces had no place for.
+    pub fn dropped_by_queues(&self) -> Result<u64> {
+        let text = self.run("ip", &["-j", "-s", "link", "show"])?;
+        let links: Vec<serde_json::Value> = serde_json::from_str(&text)
+            .map_err(|e| LabError::Scenario(format!("`ip` shows no links: {e}")))?;
+        let dropped = |link: &serde_json::Value| {
+            ["rx", "tx"].map(|way| link["stats64"][way]["dropped"].as_u64().unwrap_or(0))
+        };
+        Ok(links.iter().flat_map(dropped).sum())
+    }
+
     /// A counter of an interface, like `rx_packets`.
     pub fn interface_counter(&self, interface: &str, counter: &str) -> Result<u64> {
         let text = self.run("ip", &["-j", "-s", "-s", "link", "show", "dev", interface])?;

@@ -8,6 +8,7 @@ use super::{Check, Claim, Farm, SOON, ms};
 use crate::error::Result;
 use crate::gateway::SessionView;
 use crate::layout::plan::{self, Family};
+use crate::net::Ns;
 use crate::traffic::Flood;
 
 /// Initiations a second: what the concentrators of a small machine can read. Behind
@@ -39,6 +40,8 @@ pub struct Flooded {
     pub sent: u64,
     /// How many of them had no answer.
     pub lost: u64,
+    /// Packets of any kind that the lab's own interfaces had no place for.
+    pub overrun: u64,
 }
 
 /// Floods all services while all clients have traffic.
@@ -51,6 +54,7 @@ pub fn flood(farm: &Farm, initiations: u64) -> Result<Flooded> {
         traffic.push(sequence);
     }
     let counters = farm.gateway().counters()?;
+    let overrun = overrun(farm)?;
     let services: Vec<_> = farm
         .pools()
         .iter()
@@ -80,7 +84,13 @@ pub fn flood(farm: &Farm, initiations: u64) -> Result<Flooded> {
         disturbed: disturbed(&before, &after),
         sent,
         lost,
+        overrun: self::overrun(farm)?.saturating_sub(overrun),
     })
+}
+
+fn overrun(farm: &Farm) -> Result<u64> {
+    let lab = farm.lab();
+    [lab.inet(), lab.gateway(), lab.inside()].into_iter().map(Ns::dropped_by_queues).sum()
 }
 
 fn disturbed(before: &[SessionView], after: &[SessionView]) -> Vec<String> {
@@ -108,7 +118,10 @@ impl Claim for Flooded {
                 )
             })
             .that(self.lost == 0, || {
-                format!("established clients lost {} of {} packets", self.lost, self.sent)
+                format!(
+                    "established clients lost {} of {} packets; the lab's own queues dropped {} of all",
+                    self.lost, self.sent, self.overrun
+                )
             })
             .failures()
     }
