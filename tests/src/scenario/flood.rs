@@ -24,7 +24,7 @@ pub struct Flooded {
     pub initiations: u64,
     /// How many the gateway forwarded without a session.
     pub forwarded: u64,
-    /// How many it refused: for a full quota, for its source's budget.
+    /// How many it refused, of a tenant at its quota. Random sources meet no source's budget.
     pub refused: u64,
     /// How long it took.
     pub took_ms: u64,
@@ -76,7 +76,7 @@ pub fn flood(farm: &Farm, initiations: u64) -> Result<Flooded> {
     Ok(Flooded {
         initiations: count * services.len() as u64,
         forwarded: counted.get("in_unestablished"),
-        refused: counted.get("tenant_quota") + counted.get("source_budget"),
+        refused: counted.get("tenant_quota"),
         took_ms: ms(took),
         opened: counted.get("session_opened") + counted.get("session_tentative"),
         before: before.len(),
@@ -128,9 +128,11 @@ impl Claim for Flooded {
 
     fn summary(&self) -> String {
         format!(
-            "{} initiations in {:.1} s: {} sessions opened, {} before and {} after, {} of {} packets lost",
+            "{} initiations in {:.1} s, {} forwarded, {} refused at a full quota: {} sessions opened, {} before and {} after, {} of {} packets lost",
             self.initiations,
             self.took_ms as f64 / 1000.0,
+            self.forwarded,
+            self.refused,
             self.opened,
             self.before,
             self.after,
