@@ -60,7 +60,8 @@ impl Screen {
             .load_style(UTF8_HORIZONTAL_ONLY)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(["step", "", "measured"]);
-        if table.width().is_none() {
+        // No terminal, or one that does not know its size, as a serial line.
+        if table.width().is_none_or(|columns| columns == 0) {
             table.set_width(110);
         }
         for outcome in outcomes {
