@@ -49,6 +49,8 @@ pub(super) struct DraftBackend {
     pub(super) address: Field<IpAddr>,
     /// IPv6 only.
     pub(super) address6: Field<IpAddr>,
+    /// There is an `address6`, but it was wrong.
+    pub(super) unread6: bool,
     /// `Ok(None)` is the listener's port, `Err` a port that was wrong.
     pub(super) port: Result<Field<u16>, ()>,
     pub(super) weight: Option<u32>,

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::finding::Findings;
-use super::suggest::{did_you_mean, one_of};
+use super::suggest::{all_of, closest};
 use super::value::FromValue;
 
 /// A value and where it stands; `None` if it is absent, or is wrong and was complained of.
@@ -18,12 +18,15 @@ pub(super) struct Section<'a, 'i> {
     title: &'static str,
     table: &'a DeTable<'i>,
     span: Range<usize>,
+    /// Every key that was asked for, once.
     known: Vec<&'static str>,
+    /// Keys that must be there and are not, with the mend.
+    missing: Vec<(&'static str, String)>,
 }
 
 impl<'a, 'i> Section<'a, 'i> {
     pub(super) fn new(title: &'static str, table: &'a DeTable<'i>, span: Range<usize>) -> Self {
-        Self { title, table, span, known: Vec::new() }
+        Self { title, table, span, known: Vec::new(), missing: Vec::new() }
     }
 
     /// Where the table begins.
@@ -32,7 +35,7 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     fn get(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {
-        self.known.push(key);
+        self.known(key);
         self.table.get(key)
     }
 
@@ -54,12 +57,14 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// Lets a key be, whatever it is.
     pub(super) fn known(&mut self, key: &'static str) {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
     }
 
     /// Complains of a key that does nothing here, if it is there.
     pub(super) fn pointless(&mut self, key: &'static str, why: &str, out: &mut Findings) {
-        self.known.push(key);
+        self.known(key);
         if let Some((key, _)) = self.table.get_key_value(key) {
             let message = format!("`{}` does nothing with {why}", key.get_ref());
             out.error(key.span(), message).help("leave it out");
@@ -82,16 +87,15 @@ impl<'a, 'i> Section<'a, 'i> {
         out: &mut Findings,
     ) -> Field<T> {
         if !self.has(key) {
-            self.missing(key, &format!("add `{key} = …`, {}", T::EXPECTED), out);
+            self.missing(key, &format!("add `{key} = …`, {}", T::EXPECTED));
         }
         self.optional(key, out)
     }
 
-    /// Complains that a key is not there.
-    pub(super) fn missing(&mut self, key: &'static str, help: &str, out: &mut Findings) {
-        self.known.push(key);
-        let message = format!("`{key}` is missing in {}", self.title);
-        out.error(self.span(), message).help(help).absence();
+    /// A key is not there, and must be.
+    pub(super) fn missing(&mut self, key: &'static str, help: &str) {
+        self.known(key);
+        self.missing.push((key, help.to_owned()));
     }
 
     /// A whole number in a range, or the default.
@@ -146,7 +150,7 @@ impl<'a, 'i> Section<'a, 'i> {
             }
             other => {
                 let message = format!("{title} must be a table, not {}", article(other.type_str()));
-                out.error(value.span(), message);
+                out.error(value.span(), message).help(format!("write `{key} = {{ … }}`"));
                 None
             }
         }
@@ -164,7 +168,9 @@ impl<'a, 'i> Section<'a, 'i> {
             let found = article(value.get_ref().type_str());
             out.error(value.span(), format!("there can be several {title}, but this is {found}"))
                 .help(format!("write `{title}` with double brackets"));
-            return Vec::new();
+            // Read it all the same: what is right in it may be referred to.
+            let one = value.get_ref().as_table();
+            return one.map(|table| Section::new(title, table, value.span())).into_iter().collect();
         };
         array
             .iter()
@@ -179,16 +185,25 @@ impl<'a, 'i> Section<'a, 'i> {
             .collect()
     }
 
-    /// All keys have been read: what is left is unknown.
-    pub(super) fn finish(self, out: &mut Findings) {
+    /// All keys have been read: what is left is unknown. A missing key that was only
+    /// misspelt is told as that.
+    pub(super) fn finish(mut self, out: &mut Findings) {
         for key in self.table.keys() {
             if self.known.contains(&key.get_ref().as_ref()) {
                 continue;
             }
-            let help = did_you_mean(key.get_ref(), self.known.iter().copied())
-                .unwrap_or_else(|| format!("{} has {}", self.title, one_of(&self.known)));
+            let meant = closest(key.get_ref(), self.known.iter().copied());
+            self.missing.retain(|(missing, _)| Some(*missing) != meant);
+            let help = match meant {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("{} has {}", self.title, all_of(&self.known)),
+            };
             out.error(key.span(), format!("unknown key `{}` in {}", key.get_ref(), self.title))
                 .help(help);
+        }
+        for (key, help) in self.missing {
+            let message = format!("`{key}` is missing in {}", self.title);
+            out.error(self.span.clone(), message).help(help).absence();
         }
     }
 }

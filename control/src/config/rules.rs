@@ -6,14 +6,16 @@ use dataplane::abi::MAX_NAME;
 use toml::Spanned;
 
 use super::finding::Findings;
+use super::reader::Field;
 
-/// Complains of a name that cannot be used in tables, listings and on command lines.
-pub(super) fn name(field: Option<&Spanned<String>>, out: &mut Findings) {
-    let Some(field) = field else { return };
+/// Takes a name, or complains that it cannot be used in tables, listings and on command lines.
+pub(super) fn name(field: Field<String>, out: &mut Findings) -> Field<String> {
+    let field = field?;
     let (span, name) = (field.span(), field.get_ref());
     let odd = |c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c));
     if name.is_empty() {
-        out.error(span, "a name must not be empty");
+        out.error(span, "a name must not be empty")
+            .help("it is what listings and metrics show: name = \"justiz\"");
     } else if name.len() > MAX_NAME {
         out.error(span, format!("the name is {} bytes long", name.len()))
             .help(format!("a name has at most {MAX_NAME} bytes"));
@@ -23,7 +25,10 @@ pub(super) fn name(field: Option<&Spanned<String>>, out: &mut Findings) {
     } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         out.error(span, format!("the name `{name}` begins with `{}`", &name[..1]))
             .help("begin it with a letter or a digit");
+    } else {
+        return Some(field);
     }
+    None
 }
 
 /// Complains of an interface name that the kernel would not take.
@@ -79,10 +84,10 @@ pub(super) fn unusable(address: IpAddr) -> Option<(&'static str, String)> {
     }
 }
 
-/// Complains of an address that cannot be used.
-pub(super) fn address(field: Option<&Spanned<IpAddr>>, out: &mut Findings) {
-    let Some(field) = field else { return };
-    if let Some((what, help)) = unusable(*field.get_ref()) {
-        out.error(field.span(), format!("{} {what}", field.get_ref())).help(help);
-    }
+/// Takes an address, or complains that it cannot be used.
+pub(super) fn address(field: Field<IpAddr>, out: &mut Findings) -> Field<IpAddr> {
+    let field = field?;
+    let Some((what, help)) = unusable(*field.get_ref()) else { return Some(field) };
+    out.error(field.span(), format!("{} {what}", field.get_ref())).help(help);
+    None
 }

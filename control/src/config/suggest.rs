@@ -1,10 +1,18 @@
 //! "Did you mean": the nearest of the words that would have been right.
 
-/// A question for the nearest candidate, if one is near enough to be meant.
+/// A question for the candidate that is closest, if one is close enough to be meant.
 pub(crate) fn did_you_mean<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
+    closest(word, candidates).map(|candidate| format!("did you mean `{candidate}`?"))
+}
+
+/// The candidate that is closest, if one is close enough to be meant.
+pub(super) fn closest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let word = word.to_lowercase();
     let far = (word.chars().count() / 3).clamp(1, 3);
     candidates
@@ -14,16 +22,25 @@ pub(crate) fn did_you_mean<'a>(
             distance <= far || (word.len() > 3 && candidate.starts_with(word.as_str()))
         })
         .min()
-        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+        .map(|(_, candidate)| candidate)
 }
 
 /// The candidates as people list them: `a`, `b` or `c`.
 pub(super) fn one_of(candidates: &[&str]) -> String {
+    listed(candidates, "or")
+}
+
+/// `a`, `b` and `c`.
+pub(super) fn all_of(candidates: &[&str]) -> String {
+    listed(candidates, "and")
+}
+
+fn listed(candidates: &[&str], join: &str) -> String {
     let quoted: Vec<_> = candidates.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         None => String::from("nothing"),
         Some((only, [])) => only.clone(),
-        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {join} {last}", rest.join(", ")),
     }
 }
 
@@ -46,5 +63,6 @@ mod tests {
     fn lists_as_people_do() {
         assert_eq!(one_of(&["a"]), "`a`");
         assert_eq!(one_of(&["a", "b", "c"]), "`a`, `b` or `c`");
+        assert_eq!(all_of(&["a", "b", "c"]), "`a`, `b` and `c`");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::suggest::{did_you_mean, one_of};
+use super::suggest::{all_of, did_you_mean, one_of};
 use super::{Listener, ListenerError, Mode, Profile, Sysctl, XdpMode};
 
 /// Why a value cannot be read.
@@ -186,7 +186,7 @@ fn word<T: Copy>(
     if planned.contains(&text) {
         return Err(Complaint::new(
             format!("{what} `{text}` is not yet supported in this version"),
-            format!("so far there is {}", one_of(&words)),
+            format!("so far there is {}", all_of(&words)),
         ));
     }
     let help = did_you_mean(text, words.iter().copied())

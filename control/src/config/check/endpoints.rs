@@ -48,7 +48,10 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
                     continue;
                 };
                 let quarrel = owner.quarrel(first);
-                if !told.contains(&quarrel) {
+                // The same listener twice is `listeners`' to tell.
+                let same =
+                    owner.backend.span == first.backend.span && owner.listener == first.listener;
+                if !same && !told.contains(&quarrel) {
                     told.push(quarrel);
                     complain(endpoint, first, &owner, out);
                 }

@@ -56,7 +56,7 @@ fn families(draft: &Draft, out: &mut Findings) {
             let mut known = true;
             let mut lacking = Vec::new();
             for backend in &pool.backends {
-                known &= backend.address.is_some();
+                known &= backend.address.is_some() && !backend.unread6;
                 let addresses = [&backend.address, &backend.address6];
                 if !addresses.into_iter().flatten().any(|field| has(field.get_ref())) {
                     lacking.push(backend);

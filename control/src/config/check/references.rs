@@ -3,7 +3,7 @@
 use crate::config::draft::Draft;
 use crate::config::finding::Findings;
 use crate::config::reader::Field;
-use crate::config::suggest::{did_you_mean, one_of};
+use crate::config::suggest::{all_of, did_you_mean};
 
 pub(super) fn check(draft: &Draft, out: &mut Findings) {
     let tenants: Vec<_> = draft.tenants.iter().map(|tenant| &tenant.name).collect();
@@ -28,7 +28,7 @@ fn refers(what: &str, reference: &Field<String>, names: &[&Field<String>], out: 
         if known.is_empty() {
             format!("add `[[{what}]]` with `name = \"{}\"`", reference.get_ref())
         } else if known.len() <= FEW {
-            format!("there is {}", one_of(&known))
+            format!("there is {}", all_of(&known))
         } else {
             format!("add `[[{what}]]` with this name, or use one of the {} there are", known.len())
         }

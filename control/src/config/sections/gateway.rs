@@ -54,7 +54,7 @@ fn interfaces(section: &mut Section<'_, '_>, out: &mut Findings) -> Vec<String> 
     const HELP: &str =
         "name the interfaces that packets come in by: interfaces = [\"wan0\", \"lan0\"]";
     if !section.has("interfaces") {
-        section.missing("interfaces", HELP, out);
+        section.missing("interfaces", HELP);
     }
     let Some(list) = section.list::<String>("interfaces", out) else { return Vec::new() };
     if !section.has_elements("interfaces") {
@@ -65,7 +65,8 @@ fn interfaces(section: &mut Section<'_, '_>, out: &mut Findings) -> Vec<String> 
         rules::interface(name, out);
         if let Some(first) = seen.insert(name.get_ref().as_str(), name.span()) {
             out.error(name.span(), format!("interface `{}` is named twice", name.get_ref()))
-                .also(first, "first here");
+                .also(first, "first here")
+                .help("leave one out");
         }
     }
     list.into_inner().into_iter().map(Spanned::into_inner).collect()
@@ -136,11 +137,8 @@ pub(super) fn limits(
 fn budget(mut section: Section<'_, '_>, out: &mut Findings) -> Option<Budget> {
     for key in ["rate", "burst"] {
         if !section.has(key) {
-            section.missing(
-                key,
-                "write { rate = 200, burst = 400 }: packets a second, and at once",
-                out,
-            );
+            section
+                .missing(key, "write { rate = 200, burst = 400 }: packets a second, and at once");
         }
     }
     let rate = section.number("rate", 1..=HIGHEST_RATE, out);

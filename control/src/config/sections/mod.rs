@@ -18,7 +18,7 @@ pub(super) fn read(root: &DeTable<'_>, out: &mut Findings) -> Draft {
         Some(section) => gateway::gateway(section, out),
         None => {
             if !file.has("gateway") {
-                file.missing("gateway", "add `[gateway]` with `interfaces = [ … ]`", out);
+                file.missing("gateway", "add `[gateway]` with `interfaces = [ … ]`");
             }
             (None, None)
         }

@@ -18,8 +18,7 @@ const MOST_SESSIONS: u64 = u32::MAX as u64;
 
 /// Reads one pool.
 pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPool {
-    let name = section.required("name", out);
-    rules::name(name.as_ref(), out);
+    let name = rules::name(section.required("name", out), out);
     let mode: Field<Mode> = section.optional("mode", out);
     let (idle_least, idle_most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
     let idle_timeout = duration(&mut section, "idle_timeout", idle_least..=idle_most, out)
@@ -110,7 +109,7 @@ fn health(mut section: Section<'_, '_>, out: &mut Findings) -> Option<Health> {
     let health = match probe {
         Some(Probe::Tcp) => {
             if !section.has("port") {
-                section.missing("port", "a tcp probe needs the port to connect to", out);
+                section.missing("port", "a tcp probe needs the port to connect to");
             }
             let port = section.number("port", 1..=65_535, out);
             port.map(|port| Health::Tcp { port: *port.get_ref() as u16, timing })
@@ -130,13 +129,11 @@ fn health(mut section: Section<'_, '_>, out: &mut Findings) -> Option<Health> {
 }
 
 fn backend(mut section: Section<'_, '_>, out: &mut Findings) -> DraftBackend {
-    let name = section.required("name", out);
-    rules::name(name.as_ref(), out);
-    let address: Field<IpAddr> = section.required("address", out);
-    rules::address(address.as_ref(), out);
+    let name = rules::name(section.required("name", out), out);
+    let address = rules::address(section.required("address", out), out);
     let address6: Field<Ipv6Addr> = section.optional("address6", out);
     let address6 = address6.map(|field| Spanned::new(field.span(), IpAddr::V6(field.into_inner())));
-    rules::address(address6.as_ref(), out);
+    let address6 = rules::address(address6, out);
     if let (Some(address), Some(address6)) = (&address, &address6)
         && address.get_ref().is_ipv6()
     {
@@ -144,16 +141,24 @@ fn backend(mut section: Section<'_, '_>, out: &mut Findings) -> DraftBackend {
             .also(address.span(), "the first")
             .help("leave `address6` out, or make `address` the IPv4 address");
     }
+    let unread6 = address6.is_none() && section.has("address6");
     let port = section.number("port", 1..=65_535, out);
     let port = match port {
         Some(port) => Ok(Some(Spanned::new(port.span(), *port.get_ref() as u16))),
         None if section.has("port") => Err(()),
         None => Ok(None),
     };
-    let weight = section.number("weight", 0..=u64::from(HIGHEST_WEIGHT), out);
-    if let Some(zero) = weight.as_ref().filter(|weight| *weight.get_ref() == 0) {
-        out.error(zero.span(), "`weight` must not be 0")
-            .help("to keep new sessions away, drain it: `fernpass backend drain NAME`");
+    let weight: Field<u64> = section.optional("weight", out);
+    if let Some(weight) = &weight
+        && !(1..=u64::from(HIGHEST_WEIGHT)).contains(weight.get_ref())
+    {
+        out.error(weight.span(), format!("`weight` must not be {}", weight.get_ref())).help(
+            if *weight.get_ref() == 0 {
+                "to keep new sessions away, drain it: `fernpass backend drain NAME`".to_owned()
+            } else {
+                format!("it goes from 1 to {HIGHEST_WEIGHT}")
+            },
+        );
     }
     let max_sessions = section.number("max_sessions", 1..=MOST_SESSIONS, out);
     let span = section.span();
@@ -163,6 +168,7 @@ fn backend(mut section: Section<'_, '_>, out: &mut Findings) -> DraftBackend {
         name,
         address,
         address6,
+        unread6,
         port,
         weight: Some(weight.map_or(100, |weight| *weight.get_ref() as u32)),
         max_sessions,

@@ -9,10 +9,9 @@ use crate::config::{Listener, rules};
 
 /// Reads one tenant.
 pub(super) fn tenant(mut section: Section<'_, '_>, out: &mut Findings) -> DraftTenant {
-    let name = section.required("name", out);
-    rules::name(name.as_ref(), out);
+    let name = rules::name(section.required("name", out), out);
     if !section.has("max_sessions") {
-        section.missing("max_sessions", "add the tenant's quota: `max_sessions = 1000`", out);
+        section.missing("max_sessions", "add the tenant's quota: `max_sessions = 1000`");
     }
     let max_sessions = section.number("max_sessions", 1..=u64::from(u32::MAX), out);
     let span = section.span();
@@ -22,8 +21,7 @@ pub(super) fn tenant(mut section: Section<'_, '_>, out: &mut Findings) -> DraftT
 
 /// Reads one service.
 pub(super) fn service(mut section: Section<'_, '_>, out: &mut Findings) -> DraftService {
-    let name = section.required("name", out);
-    rules::name(name.as_ref(), out);
+    let name = rules::name(section.required("name", out), out);
     let tenant = section.required("tenant", out);
     let profile = section.required("profile", out).map(Spanned::into_inner);
     let listen = listen(&mut section, out);
@@ -36,7 +34,7 @@ pub(super) fn service(mut section: Section<'_, '_>, out: &mut Findings) -> Draft
 fn listen(section: &mut Section<'_, '_>, out: &mut Findings) -> Vec<Spanned<Listener>> {
     const HELP: &str = "say what clients dial: listen = [\"203.0.113.10:51820/udp\"]";
     if !section.has("listen") {
-        section.missing("listen", HELP, out);
+        section.missing("listen", HELP);
     }
     let Some(list) = section.list::<Listener>("listen", out) else { return Vec::new() };
     if !section.has_elements("listen") {
@@ -48,7 +46,8 @@ fn listen(section: &mut Section<'_, '_>, out: &mut Findings) -> Vec<Spanned<List
             out.error(listener.span(), format!("{address} {what}")).help(help);
         }
         if port == 0 {
-            out.error(listener.span(), "a listener's port must not be 0");
+            out.error(listener.span(), "a listener's port must not be 0")
+                .help("write the port that clients dial");
         }
     }
     list.into_inner()

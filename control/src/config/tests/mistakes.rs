@@ -1,0 +1,492 @@
+//! Each mistake is told once, at its line, with its mend; nothing else is said.
+
+use proptest::prelude::*;
+
+use crate::config::{Config, Severity};
+
+/// A configuration without findings; its lines are counted from 1.
+const RIGHT: &str = r#"[gateway]
+interfaces = ["wan0", "lan0"]
+max_sessions = 1000
+
+[[tenant]]
+name = "justiz"
+max_sessions = 100
+
+[[pool]]
+name = "wg"
+
+[[pool.backend]]
+name = "wg-1"
+address = "10.20.0.11"
+
+[[pool.backend]]
+name = "wg-2"
+address = "10.20.0.12"
+
+[[service]]
+name = "vpn"
+tenant = "justiz"
+profile = "wireguard"
+listen = ["203.0.113.10:51820/udp"]
+pool = "wg"
+"#;
+
+/// What is written instead of what, then line, message and a part of the mend.
+type Case = (&'static str, &'static str, usize, &'static str, &'static str);
+
+const MISTAKES: &[Case] = &[
+    (
+        "max_sessions = 100\n",
+        "quota = 100\nmax_sessions = 100\n",
+        7,
+        "unknown key `quota` in [[tenant]]",
+        "[[tenant]] has `name` and `max_sessions`",
+    ),
+    (
+        "interfaces",
+        "interfces",
+        2,
+        "unknown key `interfces` in [gateway]",
+        "did you mean `interfaces`?",
+    ),
+    (
+        r#"address = "10.20.0.12""#,
+        r#"adress = "10.20.0.12""#,
+        18,
+        "unknown key `adress` in [[pool.backend]]",
+        "did you mean `address`?",
+    ),
+    (
+        "max_sessions = 1000",
+        r#"max_sessions = 1000
+colour = "red""#,
+        4,
+        "unknown key `colour` in [gateway]",
+        "[gateway] has `interfaces`, `xdp_mode`, `max_sessions`, `bpffs`, `state_dir`, `sysctl` and `manage_vips`",
+    ),
+    (r#""lan0"]"#, r#""wan0"]"#, 2, "interface `wan0` is named twice", "leave one out"),
+    (
+        r#""lan0"]"#,
+        r#""an-interface-too-long"]"#,
+        2,
+        "`an-interface-too-long` is too long for an interface's name",
+        "the kernel allows 15 bytes",
+    ),
+    (
+        r#"["wan0", "lan0"]"#,
+        "[]",
+        2,
+        "there must be at least one interface",
+        r#"name the interfaces that packets come in by: interfaces = ["wan0", "lan0"]"#,
+    ),
+    (
+        r#"["wan0", "lan0"]"#,
+        r#""wan0""#,
+        2,
+        "`interfaces` must be a list, not a string",
+        "write `interfaces = [ … ]`",
+    ),
+    (
+        "max_sessions = 1000",
+        "max_sessions = 0",
+        3,
+        "`max_sessions` must not be 0",
+        "it goes from 1 to 16777216",
+    ),
+    (
+        "max_sessions = 1000",
+        r#"max_sessions = "many""#,
+        3,
+        "`max_sessions` must be a whole number, not a string",
+        "",
+    ),
+    (
+        "max_sessions = 1000",
+        "max_sessions = -1",
+        3,
+        "-1 is not a number that can be used here",
+        "it must be zero or more, and less than 2^64",
+    ),
+    (
+        "max_sessions = 1000",
+        r#"max_sessions = 1000
+xdp_mode = "fast""#,
+        4,
+        "there is no xdp_mode `fast`",
+        "write `native` or `generic`",
+    ),
+    (
+        "max_sessions = 1000",
+        r#"max_sessions = 1000
+bpffs = "fernpass""#,
+        4,
+        "`fernpass` is not an absolute path",
+        "begin it with `/`",
+    ),
+    (
+        "[[tenant]]",
+        "[tenant]",
+        5,
+        "there can be several [[tenant]], but this is a table",
+        "write `[[tenant]]` with double brackets",
+    ),
+    (
+        r#"name = "justiz"
+"#,
+        "",
+        5,
+        "`name` is missing in [[tenant]]",
+        "add `name = …`, a string",
+    ),
+    (
+        r#"name = "justiz""#,
+        r#"name = "Die Justiz""#,
+        6,
+        r#"the name "Die Justiz" contains ' '"#,
+        "use letters a to z, digits, `-`, `_` and `.`",
+    ),
+    (
+        r#"name = "justiz""#,
+        r#"name = """#,
+        6,
+        "a name must not be empty",
+        r#"it is what listings and metrics show: name = "justiz""#,
+    ),
+    (
+        "max_sessions = 100\n",
+        "max_sessions = 2000\n",
+        7,
+        "tenant `justiz` may have 2000 sessions, the table holds 1000",
+        "lower it, or raise `max_sessions` in [gateway]",
+    ),
+    (
+        r#"name = "wg-2""#,
+        r#"name = "wg-1""#,
+        17,
+        "another backend of this pool is called `wg-1`",
+        "rename one",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""10.20.0.11""#,
+        18,
+        "backends `wg/wg-1` and `wg/wg-2` are the same endpoint 10.20.0.11:51820",
+        "answers from it could not be told apart: give one another address or port",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""10.20.0.300""#,
+        18,
+        "`10.20.0.300` is not an address",
+        "write an IPv4 or IPv6 address; names are not looked up",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""203.0.113.10""#,
+        18,
+        "backend address 203.0.113.10 is a service's own",
+        "write the concentrator's own address",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""127.0.0.1""#,
+        18,
+        "127.0.0.1 is a loopback address, which no interface carries",
+        "write an address that is reached through one of the interfaces",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""224.0.0.1""#,
+        18,
+        "224.0.0.1 is a multicast address",
+        "write a unicast address",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""fe80::1""#,
+        18,
+        "fe80::1 is link-local, and means another host on each interface",
+        "write a global or unique local address",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""10.20.0.12"
+weight = 0"#,
+        19,
+        "`weight` must not be 0",
+        "to keep new sessions away, drain it: `fernpass backend drain NAME`",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""10.20.0.12"
+weight = 10001"#,
+        19,
+        "`weight` must not be 10001",
+        "it goes from 1 to 10000",
+    ),
+    (
+        r#""10.20.0.12""#,
+        r#""10.20.0.12"
+address6 = "10.20.0.13""#,
+        19,
+        "`10.20.0.13` is not an IPv6 address",
+        "an IPv4 address belongs into `address`",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+idle_timeout = 300
+"#,
+        11,
+        r#"`idle_timeout` must be a duration in quotes, such as "5m", not an integer"#,
+        r#"write a duration in quotes, such as "5m""#,
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+idle_timeout = "soon"
+"#,
+        11,
+        "`soon` is not a duration: expected number at 0",
+        r#"write a number and its unit: "500ms", "30s", "5m", "1h""#,
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+health = "icmp"
+"#,
+        11,
+        "`health` must be a table, not a string",
+        "write `health = { … }`",
+    ),
+    (
+        r#"tenant = "justiz""#,
+        r#"tenant = "justitz""#,
+        22,
+        "there is no tenant `justitz`",
+        "did you mean `justiz`?",
+    ),
+    (r#"pool = "wg""#, r#"pool = "rdp""#, 25, "there is no pool `rdp`", "there is `wg`"),
+    (
+        r#"profile = "wireguard""#,
+        r#"profile = "openvpn""#,
+        23,
+        "profile `openvpn` is not yet supported in this version",
+        "so far there is `wireguard` and `udp`",
+    ),
+    (
+        r#"profile = "wireguard""#,
+        r#"profile = "wiregard""#,
+        23,
+        "there is no profile `wiregard`",
+        "did you mean `wireguard`?",
+    ),
+    (
+        r#":51820/udp""#,
+        r#":51820""#,
+        24,
+        "`203.0.113.10:51820` is not a listener: the protocol is missing",
+        "write `203.0.113.10:51820/udp`",
+    ),
+    (
+        r#":51820/udp""#,
+        r#":51820/tcp""#,
+        24,
+        "`203.0.113.10:51820/tcp` is not a listener: protocol `tcp` is not yet supported in this version",
+        "listeners are `/udp` so far",
+    ),
+    (
+        r#":51820/udp""#,
+        r#":0/udp""#,
+        24,
+        "a listener's port must not be 0",
+        "write the port that clients dial",
+    ),
+    (
+        r#":51820/udp"]"#,
+        r#":51820/udp", "203.0.113.10:51820/udp"]"#,
+        24,
+        "203.0.113.10:51820/udp is listed twice",
+        "a listener belongs to one service: change the address or the port",
+    ),
+    (
+        r#":51820/udp"]"#,
+        r#":51820/udp", "203.0.113.11:51820/udp"]"#,
+        24,
+        "203.0.113.10:51820/udp and 203.0.113.11:51820/udp both lead to 10.20.0.11:51820 on backend `wg/wg-1`",
+        "answers from it could not be told apart: give the listeners different ports, or make a second service with a pool of its own",
+    ),
+    (
+        r#""203.0.113.10:51820/udp""#,
+        r#""[2001:db8::10]:51820/udp""#,
+        24,
+        "pool `wg` has no IPv6 address for this listener",
+        "give its backends an IPv6 `address6`, or leave the listener out",
+    ),
+    (
+        r#"pool = "wg"
+"#,
+        r#"pool = "wg"
+
+[[service]]
+name = "rdp"
+tenant = "justiz"
+profile = "udp"
+listen = ["203.0.113.10:51820/udp"]
+pool = "wg"
+"#,
+        31,
+        "services `vpn` and `rdp` both listen on 203.0.113.10:51820/udp",
+        "a listener belongs to one service: change the address or the port",
+    ),
+    (
+        r#"pool = "wg"
+"#,
+        r#"pool = "wg"
+
+[limits]
+unestablished_per_source = { rate = 10, burst = 1000000 }
+"#,
+        28,
+        "a burst of 1000000 packets is too much",
+        "at most 1000 times the rate",
+    ),
+    (
+        r#"pool = "wg"
+"#,
+        r#"pool = "wg"
+
+[api]
+metrics = "9477"
+"#,
+        28,
+        "`9477` is not an address with a port",
+        r#"write it as "127.0.0.1:9477" or "[::1]:9477""#,
+    ),
+    (
+        r#"pool = "wg"
+"#,
+        r#"pool = "wg"
+
+[apis]
+"#,
+        27,
+        "unknown key `apis` in the file",
+        "did you mean `api`?",
+    ),
+    (
+        r#"pool = "wg"
+"#,
+        r#"pool = "wg
+"#,
+        25,
+        r#"invalid basic string, expected `"`"#,
+        "",
+    ),
+    (
+        "max_sessions = 1000",
+        "max_sessions = 50",
+        7,
+        "tenant `justiz` may have 100 sessions, the table holds 50",
+        "lower it, or raise `max_sessions` in [gateway]",
+    ),
+    (
+        r#"listen = ["203.0.113.10:51820/udp"]"#,
+        r#"listen = ["203.0.113.10:51820/udp", "[2001:db8::10]:51820/udp"]"#,
+        24,
+        "pool `wg` has no IPv6 address for this listener",
+        "give its backends an IPv6 `address6`, or leave the listener out",
+    ),
+];
+
+const WARNINGS: &[Case] = &[
+    (
+        "[[service]]",
+        r#"[[tenant]]
+name = "finanz"
+max_sessions = 10
+
+[[service]]"#,
+        20,
+        "tenant `finanz` has no service",
+        "",
+    ),
+    (
+        "[[service]]",
+        r#"[[pool]]
+name = "old"
+[[pool.backend]]
+name = "a"
+address = "10.20.9.9"
+
+[[service]]"#,
+        20,
+        "pool `old` is used by no service",
+        "",
+    ),
+    (
+        r#"pool = "wg"
+"#,
+        r#"pool = "wg"
+
+[api]
+web = "127.0.0.1:9000"
+"#,
+        28,
+        "there is no dashboard in this version: nothing is served here",
+        "leave `web` out until there is",
+    ),
+];
+
+fn tells(cases: &[Case], severity: Severity) {
+    for &(right, wrong, line, message, help) in cases {
+        assert!(RIGHT.contains(right), "{right}");
+        let text = RIGHT.replacen(right, wrong, 1);
+        let (config, report) = Config::examine(&text, "mistake.toml");
+        let said: Vec<_> =
+            report.findings.iter().map(|f| (f.severity, f.line, f.message.as_str())).collect();
+        assert_eq!(said, [(severity, line, message)], "{wrong}");
+        let said = report.findings[0].help.as_deref().unwrap_or_default();
+        assert!(said.contains(help), "{wrong}: {said}");
+        assert_eq!(config.is_some(), severity == Severity::Warning, "{wrong}");
+    }
+}
+
+#[test]
+fn the_configuration_to_spoil_has_no_findings() {
+    let (config, report) = Config::examine(RIGHT, "right.toml");
+    assert_eq!((report.to_string().as_str(), config.is_some()), ("", true));
+}
+
+#[test]
+fn every_mistake_is_told_at_its_line_with_its_mend() {
+    tells(MISTAKES, Severity::Error);
+}
+
+#[test]
+fn what_is_seldom_meant_is_told_and_accepted() {
+    tells(WARNINGS, Severity::Warning);
+}
+
+proptest! {
+    /// Whatever stands in the file, it is answered; what is found has a line of the file.
+    #[test]
+    fn any_damage_is_answered(
+        from in 0..RIGHT.len(),
+        length in 0..40usize,
+        put in "\\PC{0,6}|[\\[\\]{}=\"#\n]{0,4}",
+    ) {
+        let mut text = RIGHT.to_owned();
+        text.replace_range(from..(from + length).min(RIGHT.len()), &put);
+        let (config, report) = Config::examine(&text, "damaged.toml");
+        let errors = report.findings.iter().filter(|f| f.severity == Severity::Error).count();
+        prop_assert_eq!(config.is_none(), errors > 0, "{}", report);
+        for finding in &report.findings {
+            prop_assert!((1..=text.lines().count().max(1) + 1).contains(&finding.line), "{}", report);
+        }
+    }
+}
