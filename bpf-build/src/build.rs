@@ -5,14 +5,39 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use crate::toolchain::{Missing, Toolchain};
 
-const PACKAGE: &str = "fernpass-dataplane-ebpf";
-const BINARY: &str = "fernpass-xdp";
 const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "bpf";
+
+/// What there is to build for the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// The gateway's program.
+    Gateway,
+    /// The benches' programs.
+    Bench,
+}
+
+impl Object {
+    const ALL: [Self; 2] = [Self::Gateway, Self::Bench];
+
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Gateway => "fernpass-dataplane-ebpf",
+            Self::Bench => "fernpass-bench-ebpf",
+        }
+    }
+
+    const fn binary(self) -> &'static str {
+        match self {
+            Self::Gateway => "fernpass-xdp",
+            Self::Bench => "fernpass-bench-xdp",
+        }
+    }
+}
 
 /// The kernel program cannot be built or checked.
 #[derive(Debug)]
@@ -37,27 +62,67 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// Builds the kernel program. Returns the object's path.
+/// Builds an object. Returns its path.
 ///
 /// `workspace` is the directory of the workspace, `target` a target directory that is
 /// not that of a running cargo: two cargos in one would wait for each other.
 ///
 /// # Errors
 /// See [`BuildError`].
-pub fn build(workspace: &Path, target: &Path) -> Result<PathBuf, BuildError> {
-    run(&["build"], &[], workspace, target)?;
-    Ok(target.join(TARGET).join(PROFILE).join(BINARY))
+pub fn build(object: Object, workspace: &Path, target: &Path) -> Result<PathBuf, BuildError> {
+    run(object, &["build"], &[], workspace, target)?;
+    Ok(target.join(TARGET).join(PROFILE).join(object.binary()))
 }
 
-/// Runs clippy on the kernel program's crate, with warnings as errors.
+/// Runs clippy on the kernel programs' crates, with warnings as errors.
 ///
 /// # Errors
 /// See [`BuildError`]; [`BuildError::Failed`] has clippy's findings.
 pub fn clippy(workspace: &Path, target: &Path) -> Result<(), BuildError> {
-    run(&["clippy"], &["--", "-Dwarnings"], workspace, target)
+    let clippy = |object| run(object, &["clippy"], &["--", "-Dwarnings"], workspace, target);
+    Object::ALL.into_iter().try_for_each(clippy)
 }
 
-fn run(verb: &[&str], last: &[&str], workspace: &Path, target: &Path) -> Result<(), BuildError> {
+/// A whole build script: builds an object, or takes the one that `variable` names, and gives
+/// its path to the crate in `variable`. `inputs` are what it is built from, in the workspace.
+pub fn script(object: Object, variable: &str, inputs: &[&str]) -> ExitCode {
+    println!("cargo::rerun-if-env-changed={variable}");
+    let path = match env::var_os(variable) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => build_for_cargo(object, inputs),
+    };
+    match path {
+        Ok(path) => {
+            println!("cargo::rerun-if-changed={}", path.display());
+            println!("cargo::rustc-env={variable}={}", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build_for_cargo(object: Object, inputs: &[&str]) -> Result<PathBuf, BuildError> {
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let workspace = package.join("..");
+    for path in inputs {
+        println!("cargo::rerun-if-changed={}", workspace.join(path).display());
+    }
+    // OUT_DIR is TARGET/PROFILE/build/PACKAGE/out; one directory serves all profiles.
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    let target = out.ancestors().nth(4).unwrap_or(&out).join("bpf");
+    build(object, &workspace, &target)
+}
+
+fn run(
+    object: Object,
+    verb: &[&str],
+    last: &[&str],
+    workspace: &Path,
+    target: &Path,
+) -> Result<(), BuildError> {
     let toolchain = Toolchain::find().map_err(BuildError::Missing)?;
     let mut command = Command::new(&toolchain.cargo);
     clean(&mut command);
@@ -75,7 +140,7 @@ fn run(verb: &[&str], last: &[&str], workspace: &Path, target: &Path) -> Result<
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .args(verb)
         .args(["--locked", "-Zbuild-std=core", "--target", TARGET])
-        .args(["--profile", PROFILE, "--package", PACKAGE])
+        .args(["--profile", PROFILE, "--package", object.package()])
         .args(last);
     // `cargo clippy` runs the cargo-clippy that it finds first: it must be this cargo's.
     if let Some(dir) = toolchain.cargo.parent() {

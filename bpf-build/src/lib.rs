@@ -7,7 +7,7 @@
 mod build;
 mod toolchain;
 
-pub use build::{BuildError, build, clippy};
+pub use build::{BuildError, Object, build, clippy, script};
 pub use toolchain::{Missing, Toolchain};
 
 /// What to run where something is missing, as root on Debian 12.

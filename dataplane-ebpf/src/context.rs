@@ -6,12 +6,13 @@ use core::marker::PhantomData;
 use dataplane::packet::{Packet, View};
 
 /// The frame of an XDP context.
-pub(crate) struct XdpPacket<'c> {
+pub struct XdpPacket<'c> {
     ctx: &'c XdpContext,
 }
 
 impl<'c> XdpPacket<'c> {
-    pub(crate) fn new(ctx: &'c XdpContext) -> Self {
+    /// The frame of `ctx`.
+    pub fn new(ctx: &'c XdpContext) -> Self {
         Self { ctx }
     }
 }
@@ -57,7 +58,7 @@ impl Packet for XdpPacket<'_> {
 }
 
 /// `N` bytes of an XDP frame: a packet pointer that was compared with the frame's end.
-pub(crate) struct XdpView<'a, const N: usize>(usize, PhantomData<&'a ()>);
+pub struct XdpView<'a, const N: usize>(usize, PhantomData<&'a ()>);
 
 impl<const N: usize> Clone for XdpView<'_, N> {
     #[inline(always)]

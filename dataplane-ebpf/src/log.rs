@@ -11,7 +11,7 @@ use dataplane::pipeline::{Action, Verdict};
 
 /// Tells a packet's end: at `debug` if it was dropped, else at `trace`.
 #[inline(always)]
-pub(crate) fn outcome(ctx: &XdpContext, verdict: Verdict) {
+pub fn outcome(ctx: &XdpContext, verdict: Verdict) {
     if level_enabled(Level::Debug) {
         let length = (ctx.data_end() - ctx.data()) as u32;
         let interface = ctx.ingress_ifindex() as u32;

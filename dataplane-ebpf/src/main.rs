@@ -1,18 +1,12 @@
-//! Fernpass's kernel program: the dataplane crate with an XDP context for a
-//! packet ([`context`]) and BPF maps for tables ([`maps`]). One entry
-//! point. [`log`] says of each packet what became of it, where that is asked for.
+//! Fernpass's kernel program: the dataplane crate's pipeline behind one entry point.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
-
-mod context;
-mod log;
-mod maps;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use context::XdpPacket;
 use dataplane::pipeline::{self, Action};
-use maps::BpfTables;
+use dataplane_ebpf::context::XdpPacket;
+use dataplane_ebpf::log;
+use dataplane_ebpf::maps::{self, BpfTables};
 
 /// Decides every frame that comes in on a gateway interface.
 #[xdp]

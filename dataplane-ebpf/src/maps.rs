@@ -53,7 +53,7 @@ static NAMES: HashMap<NameKey, Name> =
 static TEST_CLOCK: u32 = 0;
 
 /// The maps.
-pub(crate) struct BpfTables;
+pub struct BpfTables;
 
 macro_rules! element {
     ($map:ident, $index:expr) => {{
@@ -221,6 +221,6 @@ extern "C" fn fernpass_remove_id(scope: u64, id: u64, index: u64) -> u64 {
 
 /// `XDP_REDIRECT` to an interface; aborts if it is not a gateway interface.
 #[inline(always)]
-pub(crate) fn redirect(interface: u32) -> u32 {
+pub fn redirect(interface: u32) -> u32 {
     DEVICES.redirect(interface, 0).unwrap_or(xdp_action::XDP_ABORTED)
 }

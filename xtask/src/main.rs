@@ -50,6 +50,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Measure what a packet, a session and the daemon cost, beside peers and floors.
+    Bench {
+        /// Suites, --quick, --json; see `cargo xtask bench --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Lay out the demo's lab, look at it, take it down.
     Lab {
         /// up, down, shell, status; see `cargo xtask lab --help`.
@@ -109,6 +115,11 @@ fn run(command: Command) -> anyhow::Result<()> {
             arguments.extend(rest.iter().map(String::as_str));
             process::cargo(&arguments)?;
             if rest.is_empty() { check::model() } else { Ok(()) }
+        }
+        Command::Bench { rest } => {
+            suitable::check("test")?;
+            setup::setup(Need::BUILD)?;
+            process::bench(&rest)
         }
         Command::Lab { rest } => {
             suitable::check("demo")?;

@@ -55,8 +55,19 @@ pub(crate) fn lab(arguments: &[&str]) -> anyhow::Result<()> {
     ])?;
     let release = target().join("release");
     let mut command = Command::new(release.join("fernpass-lab"));
-    command.args(arguments).env("FERNPASS_BIN", release.join("fernpass"));
-    let status = command.status().context("cannot run the lab's program")?;
+    finish(command.args(arguments).env("FERNPASS_BIN", release.join("fernpass")))
+}
+
+/// Runs the benches, which exit by themselves with what went wrong.
+pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
+    cargo(&["build", "--quiet", "--locked", "--release", "--bin", "fernpass-bench"])?;
+    finish(Command::new(target().join("release/fernpass-bench")).args(arguments))
+}
+
+/// Runs a program that says itself what went wrong.
+fn finish(command: &mut Command) -> anyhow::Result<()> {
+    let shown = shown(command);
+    let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
     if !status.success() {
         std::process::exit(status.code().unwrap_or(1));
     }

@@ -29,7 +29,7 @@ pub(super) fn run<T: Tables>(
     said: &Inbound,
 ) -> Result<Target, Reason> {
     let flow = Flow { client: facts.ip.source, port: facts.udp.source, service: d.service };
-    let found = slot::find(t, s, &flow, hash::flow(s, &flow));
+    let found = t.session(s, &flow, hash::flow(s, &flow));
     if let Some(slot) = found.slot
         && (said.id == 0 || is_own(t, slot, found.index, said.id))
     {

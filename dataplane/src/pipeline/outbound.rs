@@ -21,7 +21,7 @@ pub(super) fn run<T: Tables>(
 ) -> Result<Target, Reason> {
     let flow =
         Flow { client: facts.ip.destination, port: facts.udp.destination, service: d.service };
-    let found = slot::find(t, s, &flow, hash::flow(s, &flow));
+    let found = t.session(s, &flow, hash::flow(s, &flow));
     let own = found.slot.filter(|slot| slot.endpoint.get() == d.index);
     if let Some(slot) = own
         && (said.out_id == 0 || said.out_id == slot.out_id.get())

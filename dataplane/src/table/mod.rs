@@ -53,6 +53,15 @@ pub trait Tables {
     /// Counts a reason.
     fn count(&self, reason: Reason);
 
+    /// The session of a flow: [`slot::find`]. To compare, a bench puts another table in its place.
+    #[inline(always)]
+    fn session(&self, s: &Settings, flow: &hash::Flow, hash: u64) -> slot::Found<'_>
+    where
+        Self: Sized,
+    {
+        slot::find(self, s, flow, hash)
+    }
+
     // The verifier follows every path through a loop for every place that calls it.
     // Loops that write are therefore functions that it verifies once, for all
     // arguments: those take and return plain integers. Each has its body in the

@@ -1,0 +1,81 @@
+//! What the benches' kernel programs and the benches share: how packets are played.
+#![no_std]
+
+/// Words of the frame that are written anew before each packet: all headers, and what is read
+/// of the payload.
+pub const FRAME_WORDS: usize = 12;
+/// Bytes that a played frame must have: the longest is a handshake initiation over IPv6.
+pub const FRAME: usize = 224;
+
+/// Index of [`Target`] in the map of targets.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// The control: it returns at once. What it costs is the harness.
+    Control = 0,
+    /// The floor: headers are read, addresses of the link layer written.
+    Floor = 1,
+    /// The gateway's program.
+    Gateway = 2,
+    /// The gateway's pipeline with a BPF hash in place of the slot table.
+    Hash = 3,
+}
+
+/// How many there are.
+pub const TARGETS: u32 = 4;
+
+/// Which packets are played: the frame, and where it differs from flow to flow. The only
+/// element of the map `PLAY`. Offsets are in bytes from the frame's begin; 0 writes nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Play {
+    /// The frame's first bytes, in wire order.
+    pub frame: [u64; FRAME_WORDS],
+    /// State of the random numbers (xorshift); not 0.
+    pub random: u64,
+    /// Packets played so far: the counter of data messages.
+    pub played: u64,
+    /// Draw flows at random: 1. In order: 0.
+    pub is_random: u32,
+    /// The first flow.
+    pub first: u32,
+    /// How many flows there are, from `first` on.
+    pub flows: u32,
+    /// The next flow, from 0, if they come in order.
+    pub next: u32,
+    /// Where the last four bytes of the client's address are; flow n has `client` + n there.
+    pub client_at: u32,
+    /// See `client_at`; host order.
+    pub client: u32,
+    /// Where the client's port is.
+    pub port_at: u32,
+    /// Where the last four bytes of the backend's address are; flow n has
+    /// `backend` + n % `backends` there.
+    pub backend_at: u32,
+    /// See `backend_at`; host order.
+    pub backend: u32,
+    /// A power of two less one.
+    pub backend_mask: u32,
+    /// Where an id is.
+    pub id_at: u32,
+    /// Flow n has the id (n + 1) * `id_factor`, little-endian; the factor is odd.
+    pub id_factor: u32,
+    /// Where the low half of a data message's counter is.
+    pub counter_at: u32,
+    /// The [`Target`] that gets the packets.
+    pub target: u32,
+    /// Zero.
+    pub zero: u32,
+}
+
+/// The client's port of a flow, host order; never 0.
+#[inline(always)]
+pub const fn port(flow: u32) -> u16 {
+    (flow.wrapping_mul(40_503) >> 8) as u16 | 1
+}
+
+/// An id of a flow; never 0 for an odd factor and fewer than 2^32 - 1 flows.
+#[inline(always)]
+pub const fn id(flow: u32, factor: u32) -> u32 {
+    flow.wrapping_add(1).wrapping_mul(factor)
+}

@@ -1,0 +1,134 @@
+//! The benches' kernel programs. `player` writes each packet anew and hands it on to the
+//! program under test, in test runs that repeat it.
+#![no_std]
+#![no_main]
+
+mod hash;
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::{Array, ProgramArray};
+use aya_ebpf::programs::XdpContext;
+use bench_ebpf::{FRAME, Play, TARGETS as COUNT, id, port};
+use dataplane::header::ETHERNET;
+use dataplane::packet::{Packet, View};
+use dataplane::pipeline::{self, Action};
+use dataplane_ebpf::context::XdpPacket;
+use dataplane_ebpf::maps::redirect;
+use hash::HashTables;
+
+#[map]
+static PLAY: Array<Play> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static TARGETS: ProgramArray = ProgramArray::with_max_entries(COUNT, 0);
+
+/// Writes the next packet over the frame, and runs the target on it. What comes back is the
+/// target's verdict; `XDP_ABORTED` if there is none.
+#[xdp]
+pub(crate) fn player(ctx: XdpContext) -> u32 {
+    if let Some(target) = play(&ctx) {
+        // SAFETY: the context is the program's own; if there is no such program it returns.
+        unsafe { TARGETS.tail_call(&ctx, target) };
+    }
+    xdp_action::XDP_ABORTED
+}
+
+#[inline(always)]
+fn play(ctx: &XdpContext) -> Option<u32> {
+    let pointer = PLAY.get_ptr_mut(0)?;
+    // SAFETY: the element lives as long as the program, and test runs of one bench do not overlap.
+    let play = unsafe { &mut *pointer };
+    let flow = play.first.wrapping_add(draw(play));
+    let packet = XdpPacket::new(ctx);
+    let frame = packet.view::<FRAME>(0)?;
+    macro_rules! restore {
+        ($($word:literal)*) => {$(
+            frame.set_u32::<{ $word * 8 }>(play.frame[$word] as u32);
+            frame.set_u32::<{ $word * 8 + 4 }>((play.frame[$word] >> 32) as u32);
+        )*};
+    }
+    restore!(0 1 2 3 4 5 6 7 8 9 10 11);
+    let word = |at: u32, value: u32| {
+        if at != 0
+            && let Some(view) = packet.view::<4>(at as usize)
+        {
+            view.set_u32::<0>(value);
+        }
+    };
+    word(play.client_at, play.client.wrapping_add(flow).to_be());
+    let backend = flow & play.backend_mask;
+    word(play.backend_at, play.backend.wrapping_add(backend).to_be());
+    word(play.id_at, id(flow, play.id_factor).to_le());
+    word(play.counter_at, (play.played as u32).to_le());
+    if play.port_at != 0 {
+        packet.view::<2>(play.port_at as usize)?.set_u16::<0>(port(flow).to_be());
+    }
+    Some(play.target)
+}
+
+/// The next flow, from 0.
+#[inline(always)]
+fn draw(play: &mut Play) -> u32 {
+    play.played += 1;
+    if play.is_random == 0 {
+        let flow = play.next;
+        play.next = if flow + 1 < play.flows { flow + 1 } else { 0 };
+        return flow;
+    }
+    let mut x = play.random;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    play.random = x;
+    (((x >> 32) * u64::from(play.flows)) >> 32) as u32
+}
+
+/// The harness alone.
+#[xdp]
+pub(crate) fn control(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// The least that a forwarder does: read the headers, write the link layer's addresses.
+#[xdp]
+pub(crate) fn floor(ctx: XdpContext) -> u32 {
+    let packet = XdpPacket::new(&ctx);
+    let Ok(link) = dataplane::header::link(&packet) else { return xdp_action::XDP_DROP };
+    let ip = if link.v6 {
+        dataplane::header::ipv6(&packet, link.l3)
+    } else {
+        dataplane::header::ipv4(&packet, link.l3)
+    };
+    let Ok(ip) = ip else { return xdp_action::XDP_DROP };
+    let (Some(_), Some(ethernet)) =
+        (dataplane::header::udp(&packet, ip.l4), packet.view::<ETHERNET>(0))
+    else {
+        return xdp_action::XDP_DROP;
+    };
+    ethernet.set_u32::<0>(0x0200_0000_u32.to_be());
+    ethernet.set_u16::<4>(1_u16.to_be());
+    ethernet.set_u16::<6>(0x0200_u16.to_be());
+    ethernet.set_u32::<8>(2_u32.to_be());
+    xdp_action::XDP_TX
+}
+
+/// The gateway's pipeline, with sessions in a BPF hash.
+#[xdp]
+pub(crate) fn hashed(ctx: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(&ctx);
+    match pipeline::run(&mut packet, &HashTables).action {
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Transmit => xdp_action::XDP_TX,
+        Action::Redirect(interface) => redirect(interface),
+    }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,175 @@
+//! A gateway as the daemon sets one up: its configuration, the tables that follow from it, the
+//! program. Interfaces and routes are given, not found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use control::config::Config;
+use control::loader::{Bpffs, PacketLog, Pins, Program, Sizes, Tables, Writer, create};
+use control::model::{
+    self, HealthView, HopKey, Inputs, Load, NextHop, Overrides, Prefix, RouteView,
+};
+use dataplane::reason::Reason;
+
+use crate::place::{self, LAN, WAN};
+
+/// Backends of each pool: a power of two, so that the player can draw one.
+pub(crate) const BACKENDS: u32 = 64;
+/// The services' addresses.
+pub(crate) const VIP4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+/// The first backend's addresses.
+pub(crate) const BACKEND4: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 16);
+pub(crate) const BACKEND6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0, 0, 0, 0, 0, 0, 0x10);
+/// Ports of the services, which are their backends' too.
+pub(crate) const WIREGUARD_PORT: u16 = 51_820;
+pub(crate) const UDP_PORT: u16 = 4_000;
+
+/// A gateway with tables of its own, pinned in a bpffs of its own.
+pub(crate) struct Gateway {
+    pins: Pins,
+    tables: Arc<Tables>,
+    _program: Program,
+}
+
+impl Gateway {
+    /// A gateway for a number of sessions, without any. When it has them it has room for a
+    /// few more, so that handshakes are still let through.
+    pub(crate) fn new(name: &str, sessions: u64) -> anyhow::Result<Self> {
+        let sessions = sessions + sessions / 32;
+        let text = configuration(sessions);
+        let config = Config::parse(&text, "bench.toml").map_err(|e| anyhow::anyhow!("{e}"))?;
+        let bpffs = Bpffs::prepare(&place::bpffs(name))?;
+        let pins = Pins::under(&bpffs);
+        let tables = Arc::new(create(&bpffs, &pins, Sizes::for_sessions(sessions))?);
+        let mut writer = Writer::open(&pins, Arc::clone(&tables))?;
+        let mut current = writer.read()?;
+        let wanted = model::compute(&Inputs {
+            config: &config,
+            overrides: &Overrides::default(),
+            health: &HealthView::default(),
+            load: &Load::default(),
+            routes: &routes(),
+            current: &current,
+            released: &BTreeSet::new(),
+        })?;
+        let steps = model::diff(&current, &wanted);
+        model::apply(&mut current, &steps, &mut writer).context("cannot write the tables")?;
+        let program = Program::load(&pins, PacketLog::Off)?;
+        Ok(Self { pins, tables, _program: program })
+    }
+
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// How often something happened, or a packet ended so.
+    pub(crate) fn count(&self, reason: Reason) -> anyhow::Result<u64> {
+        let counts = self.tables.counts()?;
+        Ok(counts.iter().find(|count| count.reason == reason).map_or(0, |count| count.packets))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // The pins would keep the tables' memory; the mount itself ends with the process.
+        let _ = self.pins.remove();
+    }
+}
+
+pub(crate) fn backend4(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(BACKEND4) + number)
+}
+
+pub(crate) fn backend6(number: u32) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(BACKEND6) + u128::from(number))
+}
+
+/// One tenant, a pool and a service for each profile. Limits that do not bind.
+fn configuration(sessions: u64) -> String {
+    let mut text = format!(
+        "[gateway]
+interfaces = [\"wan\", \"lan\"]
+max_sessions = {sessions}
+[limits]
+unestablished_per_source = {{ rate = 100000, burst = 1000000 }}
+tentative_per_tenant = {sessions}
+[[tenant]]
+name = \"justiz\"
+max_sessions = {sessions}
+"
+    );
+    for (profile, port) in [("wireguard", WIREGUARD_PORT), ("udp", UDP_PORT)] {
+        let _ = write!(
+            text,
+            "[[service]]
+name = \"{profile}\"
+tenant = \"justiz\"
+profile = \"{profile}\"
+listen = [\"{VIP4}:{port}/udp\", \"[{VIP6}]:{port}/udp\"]
+pool = \"{profile}\"
+[[pool]]
+name = \"{profile}\"
+"
+        );
+        for number in 0..BACKENDS {
+            let _ = write!(
+                text,
+                "[[pool.backend]]
+name = \"b{number}\"
+address = \"{}\"
+address6 = \"{}\"
+",
+                backend4(number),
+                backend6(number)
+            );
+        }
+    }
+    text
+}
+
+/// Clients behind one router, backends on the link.
+fn routes() -> RouteView {
+    let mut view = RouteView { devices: [WAN, LAN].into(), ..RouteView::default() };
+    let mut hop = |interface: u32, neighbour: IpAddr, number: u8| {
+        let key = HopKey { interface, neighbour };
+        let side = interface as u8;
+        let hop = NextHop {
+            ifindex: interface,
+            mtu: 1500,
+            dst_mac: [2, 0, 0, 1, side, number],
+            src_mac: [2, 0, 0, 0, 0, side],
+            vlan: None,
+            resolved: true,
+        };
+        view.hops.insert(key, hop);
+        key
+    };
+    let default = [
+        (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv4Addr::new(198, 51, 100, 1))),
+        (
+            IpAddr::from(Ipv6Addr::UNSPECIFIED),
+            "2001:db8:ffff::1".parse().unwrap_or(IpAddr::from(VIP6)),
+        ),
+    ];
+    let mut routes = BTreeMap::new();
+    for (address, router) in default {
+        routes.insert(Prefix { address, length: 0 }, hop(WAN, router, 1));
+    }
+    let mut backends = BTreeMap::new();
+    for number in 0..BACKENDS {
+        for address in [IpAddr::from(backend4(number)), IpAddr::from(backend6(number))] {
+            backends.insert(address, hop(LAN, address, number as u8));
+        }
+    }
+    view.routes = routes;
+    view.backends = backends;
+    view
+}

@@ -1,1 +1,0 @@
-//! Benches; the suites follow.

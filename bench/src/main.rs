@@ -1,0 +1,60 @@
+//! Fernpass's benches: `cargo xtask bench`.
+//!
+//! - [`suite`]: the questions, a module each.
+//! - [`gateway`]: a gateway as the daemon sets one up, with as many sessions as are wanted.
+//! - [`player`]: packets through its program, by test runs, and what they cost.
+//! - [`measure`]: rounds in which all variants take turns, and what is made of them.
+//! - [`report`]: results for people and for programs; [`machine`]: on what they were measured.
+//! - [`place`]: namespaces of the bench's own, so that nothing outlives it.
+//! - [`memory`]: the `unsafe` of it.
+
+mod gateway;
+mod machine;
+mod measure;
+mod memory;
+mod place;
+mod player;
+mod report;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::report::Report;
+use crate::suite::Suite;
+
+/// What a packet, a session and the daemon cost, measured beside peers and floors.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", max_term_width = 100)]
+struct Args {
+    /// Which suites; all if none is named.
+    suites: Vec<Suite>,
+    /// Fewer and shorter rounds: under two minutes for each suite.
+    #[arg(long)]
+    quick: bool,
+    /// Print the results as JSON, and nothing else on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bench: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    place::enter()?;
+    let mut report = Report::new(machine::Machine::look());
+    let suites = if args.suites.is_empty() { Suite::ALL } else { args.suites.as_slice() };
+    for suite in suites {
+        suite.run(args.quick, &mut report)?;
+    }
+    report.print(args.json)
+}

@@ -1,0 +1,56 @@
+//! The `unsafe` of the benches: shared memory, plain values of maps, namespaces.
+
+use std::ffi::c_void;
+use std::os::fd::AsFd;
+use std::ptr::{NonNull, null_mut};
+
+use bench_ebpf::Play;
+use dataplane::abi::Slot;
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// New namespaces for the network and for mounts.
+pub(crate) fn unshare() -> std::io::Result<()> {
+    // SAFETY: it unshares no file descriptors and no memory, of which others could rely
+    // on being shared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }.map_err(Into::into)
+}
+
+/// The one element of the map `PLAY`. Mapped until the process ends.
+#[derive(Debug)]
+pub(crate) struct Played(NonNull<Play>);
+
+impl Played {
+    /// Maps the map, whose value is a [`Play`].
+    pub(crate) fn new(map: impl AsFd) -> std::io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, which overlaps nothing.
+        let at = unsafe {
+            mmap(null_mut::<c_void>(), size_of::<Play>(), access, MapFlags::SHARED, map, 0)
+        }?;
+        let pointer = NonNull::new(at.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        Ok(Self(pointer))
+    }
+
+    /// Sets what is played. The program that reads it runs in this thread's system calls only.
+    pub(crate) fn set(&mut self, play: Play) {
+        // SAFETY: mapped, aligned to a page, and nobody else uses it while this runs.
+        unsafe { self.0.write_volatile(play) };
+    }
+}
+
+/// A session as the value of a map.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(crate) struct PlainSlot(pub(crate) [u64; 16]);
+
+// SAFETY: integers without padding.
+unsafe impl aya::Pod for PlainSlot {}
+
+/// A slot's words, as they are at this moment.
+pub(crate) fn words(slot: &Slot) -> [u64; 16] {
+    const { assert!(size_of::<Slot>() == 128) };
+    // SAFETY: a slot is 128 bytes of integers without padding, see `dataplane::abi`; each
+    // word is read once, and nothing writes while benches copy.
+    unsafe { std::ptr::from_ref(slot).cast::<[u64; 16]>().read_volatile() }
+}

@@ -1,0 +1,299 @@
+//! Packets through the gateway's program, by test runs that repeat it, and what they cost.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, anyhow, bail};
+use aya::maps::{HashMap, Map, MapData, ProgramArray};
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use aya_obj::programs::XdpAttachType;
+use bench_ebpf::{FRAME, FRAME_WORDS, Play, Target};
+use control::loader::shape::SHAPES;
+use dataplane::table::slot;
+use etherparse::PacketBuilder;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::gateway::{BACKEND4, BACKEND6, BACKENDS, Gateway, UDP_PORT, VIP4, VIP6, WIREGUARD_PORT};
+use crate::memory::{PlainSlot, Played, words};
+use crate::place::{LAN, WAN};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_BENCH_OBJECT"));
+
+/// Bytes of `struct xdp_md` (linux/bpf.h): data, data_end, data_meta, ingress_ifindex,
+/// rx_queue_index, egress_ifindex.
+const CONTEXT: usize = 24;
+/// Factors of the ids that concentrators and clients hand out; odd.
+const IN_FACTOR: u32 = 0x9e37_79b1;
+const OUT_FACTOR: u32 = 0x85eb_ca77;
+
+/// Whether IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// A WireGuard client's data with the id that its concentrator handed out.
+    Data,
+    /// The same from an address that the session is not at.
+    Roamed,
+    /// A WireGuard client's handshake.
+    Initiation,
+    /// A datagram of a client of the `udp` service.
+    Datagram,
+    /// A datagram to the WireGuard service that is none of its messages.
+    Malformed,
+    /// A datagram to another address than a service's.
+    Foreign,
+    /// A concentrator's data.
+    DataAnswer,
+    /// A datagram of a backend of the `udp` service.
+    DatagramAnswer,
+}
+
+impl Message {
+    /// It comes from a backend.
+    const fn is_answer(self) -> bool {
+        matches!(self, Self::DataAnswer | Self::DatagramAnswer)
+    }
+
+    /// The payload, with ids left out.
+    fn payload(self) -> Vec<u8> {
+        let (kind, length) = match self {
+            Self::Initiation => (1, 148),
+            Self::Data | Self::Roamed | Self::DataAnswer => (4, 32),
+            Self::Malformed => (9, 32),
+            Self::Datagram | Self::DatagramAnswer | Self::Foreign => (0, 32),
+        };
+        let mut payload = vec![0; length];
+        payload[0] = kind;
+        payload
+    }
+}
+
+/// Which flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flows {
+    /// The first one's number.
+    pub(crate) first: u32,
+    /// How many, from the first on.
+    pub(crate) count: u32,
+    /// Drawn at random, or in order.
+    pub(crate) random: bool,
+}
+
+/// Bytes from the frame's begin at which fields are. The addresses' last four bytes.
+struct Offsets {
+    source: u32,
+    destination: u32,
+    ports: u32,
+    payload: u32,
+}
+
+const OFFSETS4: Offsets = Offsets { source: 26, destination: 30, ports: 34, payload: 42 };
+const OFFSETS6: Offsets = Offsets { source: 34, destination: 50, ports: 54, payload: 62 };
+
+/// The first client's address; a roamed one's is far from all others.
+fn client(family: Family, roamed: bool) -> IpAddr {
+    match (family, roamed) {
+        (Family::V4, false) => Ipv4Addr::new(100, 64, 0, 0).into(),
+        (Family::V4, true) => Ipv4Addr::new(60, 0, 0, 0).into(),
+        (Family::V6, false) => Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0).into(),
+        (Family::V6, true) => Ipv6Addr::new(0x2001, 0xdb8, 0xd, 0, 0, 0, 0, 0).into(),
+    }
+}
+
+fn last_word(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(v4) => u32::from(v4),
+        IpAddr::V6(v6) => u128::from(v6) as u32,
+    }
+}
+
+fn frame(message: Message, source: (IpAddr, u16), destination: (IpAddr, u16)) -> Vec<u8> {
+    let link = PacketBuilder::ethernet2([2, 0, 0, 9, 9, 9], [2, 0, 0, 0, 0, 1]);
+    let ip = match (source.0, destination.0) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => link.ipv4(from.octets(), to.octets(), 64),
+        (IpAddr::V6(from), IpAddr::V6(to)) => link.ipv6(from.octets(), to.octets(), 64),
+        _ => unreachable!("both addresses are of one family"),
+    };
+    let mut frame = Vec::new();
+    let written = ip.udp(source.1, destination.1).write(&mut frame, &message.payload());
+    written.expect("a vector takes it, and the payload is short");
+    frame.resize(FRAME, 0);
+    frame
+}
+
+/// What the player is to play.
+fn play(message: Message, family: Family, flows: Flows, target: Target) -> Play {
+    let (offsets, vip, backend) = match family {
+        Family::V4 => (OFFSETS4, IpAddr::from(VIP4), IpAddr::from(BACKEND4)),
+        Family::V6 => (OFFSETS6, IpAddr::from(VIP6), IpAddr::from(BACKEND6)),
+    };
+    let client = client(family, message == Message::Roamed || message == Message::Initiation);
+    let port = match message {
+        Message::Datagram | Message::DatagramAnswer => UDP_PORT,
+        _ => WIREGUARD_PORT,
+    };
+    let (bytes, client_at, port_at, backend_at) = if message.is_answer() {
+        let bytes = frame(message, (backend, port), (client, 0));
+        (bytes, offsets.destination, offsets.ports + 2, offsets.source)
+    } else {
+        let to = if message == Message::Foreign { backend } else { vip };
+        (frame(message, (client, 0), (to, port)), offsets.source, offsets.ports, 0)
+    };
+    let mut words = [0; FRAME_WORDS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    let mut play = Play {
+        frame: words,
+        random: 0x2545_f491_4f6c_dd1d,
+        is_random: flows.random.into(),
+        first: flows.first,
+        flows: flows.count,
+        client_at,
+        client: last_word(client),
+        port_at,
+        backend_at,
+        backend: last_word(backend),
+        backend_mask: BACKENDS - 1,
+        target: target as u32,
+        ..Play::default()
+    };
+    let ids = offsets.payload + 4;
+    match message {
+        Message::Data | Message::Roamed => (play.id_at, play.id_factor) = (ids, IN_FACTOR),
+        Message::DataAnswer => (play.id_at, play.id_factor) = (ids, OUT_FACTOR),
+        _ => {}
+    }
+    if matches!(message, Message::Data | Message::Roamed | Message::DataAnswer) {
+        play.counter_at = ids + 4;
+    }
+    play
+}
+
+/// The bench's programs, upon a gateway's tables.
+pub(crate) struct Player {
+    ebpf: Ebpf,
+    played: Played,
+    hash: HashMap<MapData, [u32; 5], PlainSlot>,
+    /// Without it the array would lose what it holds.
+    _targets: ProgramArray<MapData>,
+}
+
+impl Player {
+    /// Loads the programs; the hash has room for so many sessions.
+    pub(crate) fn new(gateway: &Gateway, sessions: u32) -> anyhow::Result<Self> {
+        let mut loader = EbpfLoader::new();
+        for (name, _) in SHAPES {
+            loader.map_pin_path(name, gateway.pins().map(name));
+        }
+        loader.map_max_entries("SESSIONS", sessions);
+        let mut ebpf = loader.load(OBJECT).context("cannot load the bench's programs")?;
+        // Before maps are taken: what is taken may close.
+        for name in ["player", "control", "floor", "hashed"] {
+            let loaded = program(&mut ebpf, name)?.load();
+            loaded.with_context(|| format!("the kernel refuses the program `{name}`"))?;
+        }
+        let mut targets: ProgramArray<MapData> = taken(&mut ebpf, "TARGETS")?;
+        let played = match ebpf.take_map("PLAY") {
+            Some(Map::Array(map)) => Played::new(map.fd().as_fd())?,
+            _ => bail!("the bench's object has no array PLAY"),
+        };
+        let hash = taken(&mut ebpf, "SESSIONS")?;
+        for (name, target) in
+            [("control", Target::Control), ("floor", Target::Floor), ("hashed", Target::Hash)]
+        {
+            targets.set(target as u32, program(&mut ebpf, name)?.fd()?, 0)?;
+        }
+        let own = Xdp::from_pin(gateway.pins().program(), XdpAttachType::Interface)?;
+        targets.set(Target::Gateway as u32, own.fd()?, 0)?;
+        Ok(Self { ebpf, played, hash, _targets: targets })
+    }
+
+    /// Copies the gateway's open sessions into the hash.
+    pub(crate) fn copy_sessions(&mut self, gateway: &Gateway) -> anyhow::Result<()> {
+        for slot in gateway.tables().slots.iter().filter(|s| slot::is_open(s.state.load())) {
+            let c = slot::client(slot).0;
+            let last = u32::from(slot.port.get()) << 16 | u32::from(slot.service.get());
+            let key = [c[0], c[1], c[2], c[3], last];
+            self.hash.insert(key, PlainSlot(words(slot)), 0).context("the hash is full")?;
+        }
+        Ok(())
+    }
+
+    /// Sets what [`Self::run`] plays.
+    pub(crate) fn set(&mut self, message: Message, family: Family, flows: Flows, target: Target) {
+        self.played.set(play(message, family, flows, target));
+    }
+
+    /// Plays so many packets; the processor time that it took, in nanoseconds, and the verdict on the last one.
+    pub(crate) fn run(&mut self, packets: u32, from: Side) -> anyhow::Result<Ran> {
+        let mut context = [0; CONTEXT];
+        for (field, value) in [(1, FRAME as u32), (3, from as u32)] {
+            context[4 * field..4 * field + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let data = [0; FRAME];
+        let options = TestRunOptions {
+            data_in: Some(&data),
+            ctx_in: Some(&context),
+            repeat: packets,
+            ..TestRunOptions::default()
+        };
+        let player = program(&mut self.ebpf, "player")?;
+        let before = clock_gettime(ClockId::ThreadCPUTime);
+        let result = player.test_run(options).context("a test run failed")?;
+        let after = clock_gettime(ClockId::ThreadCPUTime);
+        let ns =
+            (after.tv_sec - before.tv_sec) as f64 * 1e9 + (after.tv_nsec - before.tv_nsec) as f64;
+        Ok(Ran { ns, action: result.return_value })
+    }
+}
+
+/// Where packets come in.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Wan = WAN,
+    Lan = LAN,
+}
+
+impl Side {
+    pub(crate) const fn of(message: Message) -> Self {
+        if message.is_answer() { Self::Lan } else { Self::Wan }
+    }
+}
+
+/// What a run gave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ran {
+    /// Processor time, in nanoseconds.
+    pub(crate) ns: f64,
+    /// The last packet's XDP action.
+    pub(crate) action: u32,
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> anyhow::Result<&'e mut Xdp> {
+    let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("there is no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+fn taken<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<T> {
+    let map = ebpf.take_map(name).ok_or_else(|| anyhow!("there is no map {name}"))?;
+    T::try_from(map).map_err(|_| anyhow!("the map {name} has another type"))
+}

@@ -1,0 +1,209 @@
+//! Nanoseconds of the whole kernel program for one packet.
+//!
+//! Of each figure the harness's own cost is subtracted: the same packets, played to a program
+//! that returns at once. Peers in the same rounds: the floor (headers read, link-layer addresses
+//! written), and the gateway's own pipeline with a BPF hash in place of its slot table.
+
+use anyhow::bail;
+use bench_ebpf::Target;
+use dataplane::reason::Reason;
+
+use crate::gateway::Gateway;
+use crate::measure::{Effort, Spread};
+use crate::player::{Family, Flows, Message, Player, Side};
+use crate::report::{Measured, Report, progress};
+
+/// One kind of packet, to be measured.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    message: Message,
+    /// How each of its packets ends.
+    reason: Reason,
+    /// Whether the lookup of its session is what costs: measured with the hash too.
+    looks_up: bool,
+}
+
+const fn case(name: &'static str, message: Message, reason: Reason) -> Case {
+    Case { name, message, reason, looks_up: false }
+}
+
+const ESTABLISHED: [Case; 2] = [
+    Case { looks_up: true, ..case("wireguard in", Message::Data, Reason::InEstablished) },
+    Case { looks_up: true, ..case("wireguard out", Message::DataAnswer, Reason::OutEstablished) },
+];
+
+const OTHERS: [Case; 4] = [
+    case("roamed in", Message::Roamed, Reason::InById),
+    case("unestablished in", Message::Initiation, Reason::InUnestablished),
+    case("malformed", Message::Malformed, Reason::WireGuardMalformed),
+    case("not ours", Message::Foreign, Reason::NotOurs),
+];
+
+const DATAGRAMS: [Case; 2] = [
+    case("udp in", Message::Datagram, Reason::InEstablished),
+    case("udp out", Message::DatagramAnswer, Reason::OutEstablished),
+];
+
+/// A gateway full of one kind of sessions, and what is measured on it.
+struct Stage {
+    gateway: Gateway,
+    player: Player,
+    family: Family,
+    cases: Vec<(Case, u32)>,
+}
+
+/// A case's turns.
+#[derive(Default)]
+struct Turns {
+    own: Vec<f64>,
+    floor: Vec<f64>,
+    hash: Vec<f64>,
+}
+
+/// Measures.
+pub(super) fn run(quick: bool, report: &mut Report) -> anyhow::Result<()> {
+    let effort = Effort::new(quick);
+    for sessions in [60_000_u32, 1_000_000] {
+        progress(&format!("packet: {sessions} sessions, IPv4 and IPv6"));
+        let flows: &[u32] = if sessions == 60_000 { &[1, 1_000, 60_000] } else { &[1_000_000] };
+        let mut stages = Vec::new();
+        for (name, family) in [("v4", Family::V4), ("v6", Family::V6)] {
+            let mut cases: Vec<(Case, u32)> = Vec::new();
+            for count in flows {
+                cases.extend(ESTABLISHED.map(|case| (case, *count)));
+            }
+            if family == Family::V4 {
+                cases.extend(OTHERS.map(|case| (case, sessions)));
+            }
+            let name = format!("{name}-{sessions}");
+            stages.push(Stage::new(&name, sessions, family, Message::DataAnswer, cases)?);
+        }
+        if sessions == 60_000 {
+            let cases = DATAGRAMS.map(|case| (case, sessions)).to_vec();
+            stages.push(Stage::new("udp", sessions, Family::V4, Message::DatagramAnswer, cases)?);
+        }
+        measure(&mut stages, effort, report)?;
+    }
+    Ok(())
+}
+
+/// All cases of all stages in each round.
+fn measure(stages: &mut [Stage], effort: Effort, report: &mut Report) -> anyhow::Result<()> {
+    let mut plans = Vec::new();
+    for (index, stage) in stages.iter_mut().enumerate() {
+        for (case, flows) in stage.cases.clone() {
+            let packets = stage.calibrate(case, flows, effort)?;
+            plans.push((index, case, flows, packets, Turns::default()));
+        }
+    }
+    for round in 1..=effort.rounds {
+        progress(&format!("round {round} of {}", effort.rounds));
+        for (index, case, flows, packets, turns) in &mut plans {
+            let stage = &mut stages[*index];
+            let control = stage.turn(*case, *flows, *packets, Target::Control)?;
+            let mut net = |target| -> anyhow::Result<f64> {
+                let ns = stage.turn(*case, *flows, *packets, target)?;
+                Ok((ns - control) / f64::from(*packets))
+            };
+            turns.own.push(net(Target::Gateway)?);
+            turns.floor.push(net(Target::Floor)?);
+            if case.looks_up {
+                turns.hash.push(net(Target::Hash)?);
+            }
+        }
+    }
+    for (index, case, flows, _, turns) in &plans {
+        let mut row = |name: &str, figures: &[f64], against: Option<(&'static str, &[f64])>| {
+            let ratio = |(_, others): (_, &[f64])| {
+                Spread::of(others.iter().zip(figures).map(|(other, own)| other / own)).median
+            };
+            report.add(Measured {
+                suite: "packet",
+                case: name.to_owned(),
+                family: Some(stages[*index].family.name()),
+                flows: u64::from(*flows),
+                unit: "ns/packet",
+                spread: Spread::of(figures.iter().copied()),
+                against: against.map(|(name, _)| name),
+                ratio: against.map(ratio),
+            });
+        };
+        row(case.name, &turns.own, Some(("floor", &turns.floor)));
+        if case.looks_up {
+            row(case.name, &turns.own, Some(("bpf hash", &turns.hash)));
+            row(&format!("{}, bpf hash", case.name), &turns.hash, None);
+        }
+        row(&format!("{}, floor", case.name), &turns.floor, None);
+    }
+    Ok(())
+}
+
+impl Stage {
+    /// Makes a gateway, and opens its sessions by answers.
+    fn new(
+        name: &str,
+        sessions: u32,
+        family: Family,
+        answer: Message,
+        cases: Vec<(Case, u32)>,
+    ) -> anyhow::Result<Self> {
+        let gateway = Gateway::new(name, u64::from(sessions))?;
+        let mut player = Player::new(&gateway, sessions)?;
+        let all = Flows { first: 0, count: sessions, random: false };
+        // The second answer opens what the first one could not.
+        for _ in 0..2 {
+            player.set(answer, family, all, Target::Gateway);
+            player.run(sessions, Side::of(answer))?;
+        }
+        let opened = gateway.count(Reason::SessionOpened)?;
+        if opened != u64::from(sessions) {
+            bail!("{opened} of {sessions} sessions opened");
+        }
+        if answer == Message::DataAnswer {
+            // Sessions made by data alone learn their inbound ids from their clients.
+            player.set(Message::Data, family, all, Target::Gateway);
+            player.run(sessions, Side::Wan)?;
+            player.copy_sessions(&gateway)?;
+        }
+        Ok(Self { gateway, player, family, cases })
+    }
+
+    /// How many packets make a turn.
+    fn calibrate(&mut self, case: Case, flows: u32, effort: Effort) -> anyhow::Result<u32> {
+        const FEW: u32 = 20_000;
+        let ns = self.turn(case, flows, FEW, Target::Gateway)?;
+        Ok((effort.turn_ns / ns * f64::from(FEW)) as u32)
+    }
+
+    /// Plays packets to a target: processor time in nanoseconds. All of them must end as the
+    /// case says.
+    fn turn(
+        &mut self,
+        case: Case,
+        flows: u32,
+        packets: u32,
+        target: Target,
+    ) -> anyhow::Result<f64> {
+        let flows = Flows { first: 0, count: flows, random: true };
+        self.player.set(case.message, self.family, flows, target);
+        // As it is in service: what the caches can hold of these flows, they hold.
+        let warm = (flows.count / 2 * 3).max(2_000);
+        self.player.run(warm, Side::of(case.message))?;
+        let before = self.gateway.count(case.reason)?;
+        let ran = self.player.run(packets, Side::of(case.message))?;
+        let counted = self.gateway.count(case.reason)? - before;
+        let wanted = match target {
+            Target::Control | Target::Floor => 0,
+            Target::Gateway | Target::Hash => u64::from(packets),
+        };
+        if counted != wanted {
+            let (name, reason) = (case.name, case.reason.as_str());
+            bail!(
+                "{name}, {target:?}: {counted} of {packets} packets ended as {reason}; the last one's action was {}",
+                ran.action
+            );
+        }
+        Ok(ran.ns)
+    }
+}
