@@ -2,9 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
-use dataplane::abi::{
-    Address, AddressKey, Bucket, Directory, Endpoint, NextHop, Settings, Slot, Tenant,
-};
+use dataplane::abi::{Address, Bucket, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant};
 use dataplane::cell::Word;
 use dataplane::reason::Reason;
 use dataplane::table::Tables;
@@ -37,13 +35,14 @@ impl Tables for HashTables {
         hints(bucket: u32) -> Option<&Bucket>;
         budget(index: u32) -> Option<&Word>;
         tenant(index: u32) -> Option<&Tenant>;
-        directory(key: &AddressKey) -> Option<&Directory>;
+        directory_entry(index: u32) -> Option<&DirectoryEntry>;
         endpoint(index: u32) -> Option<&Endpoint>;
         ring(word: u32) -> Option<u64>;
         nexthop(index: u32) -> Option<&NextHop>;
         route(to: &Address) -> Option<u32>;
         now() -> u64;
         count(reason: Reason);
+        find_directory(hash: u64, high: u64, low: u64, port_protocol: u64) -> u64;
         find_flow(hash: u64, port_service: u64, high: u64, low: u64) -> u64;
         claim(hash: u64) -> u64;
         publish(hash: u64, index: u32, to: u8) -> u64;

@@ -1,5 +1,6 @@
 //! The loader against the real kernel: maps made, adopted, refused. Needs root.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -33,6 +34,51 @@ impl Drop for Scratch {
     }
 }
 
+/// The directory grows into its other table, and follows what cannot be changed in place.
+#[test]
+fn the_directory_grows_and_changes_and_another_daemon_reads_the_same() {
+    let scratch = Scratch::new("directory");
+    let bpffs = scratch.bpffs();
+    let pins = Pins::under(&bpffs);
+    let tables = Arc::new(create(&bpffs, &pins, SIZES).unwrap());
+    let mut writer = Writer::open(&pins, Arc::clone(&tables)).unwrap();
+    let key = |n: u32| AddressKey {
+        address: Address::v4((0x0a14_0000 | n).to_be()),
+        port: 51820u16.to_be(),
+        protocol: 17,
+        zero: 0,
+    };
+    let entry = |index| abi::Directory { kind: abi::KIND_ENDPOINT, index, ..Default::default() };
+    let mut wanted = BTreeMap::new();
+    for n in 0..3_000 {
+        writer.directory(key(n), Some(&entry(n))).unwrap();
+        wanted.insert(key(n), entry(n));
+    }
+    // Away, changed in place, and changed by another table.
+    for n in 0..100 {
+        writer.directory(key(3 * n), None).unwrap();
+        wanted.remove(&key(3 * n));
+        let other = abi::Directory { service: 7, ..entry(3 * n + 1) };
+        writer.directory(key(3 * n + 1), Some(&other)).unwrap();
+        wanted.insert(key(3 * n + 1), other);
+        let elsewhere = entry(10_000 + n);
+        writer.directory(key(3 * n + 2), Some(&elsewhere)).unwrap();
+        wanted.insert(key(3 * n + 2), elsewhere);
+    }
+    // Back, with another index.
+    writer.directory(key(0), Some(&entry(5))).unwrap();
+    wanted.insert(key(0), entry(5));
+    assert!(writer.read().unwrap().directory == wanted);
+
+    let again = Arc::new(adopt(&pins).unwrap().expect("the tables are there"));
+    let mut writer = Writer::open(&pins, Arc::clone(&again)).unwrap();
+    assert!(writer.read().unwrap().directory == wanted);
+    writer.directory(key(9_999), Some(&entry(1))).unwrap();
+    wanted.insert(key(9_999), entry(1));
+    assert!(writer.read().unwrap().directory == wanted);
+    pins.remove().unwrap();
+}
+
 const SIZES: Sizes = Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 };
 
 #[test]
@@ -47,7 +93,7 @@ fn tables_are_made_whole_adopted_as_they_are_and_taken_away() {
     assert_eq!(tables.slots.len(), 1024 + 64);
     let key = tables.settings().hash_key[0].get();
     assert_ne!(key, 0, "the hash key is random");
-    assert!(!bpffs.path().join("v1-new").exists());
+    assert!(!bpffs.path().join(format!("v{}-new", abi::ABI_VERSION)).exists());
     for (name, _) in shape::SHAPES {
         assert!(pins.map(name).exists(), "{name}");
     }

@@ -8,19 +8,18 @@ use aya_ebpf::{
     maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use dataplane::abi::{
-    self, Address, AddressKey, Bucket, Directory, Endpoint, MAX_ENDPOINTS, MAX_LISTENERS,
-    MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop, RING_WORDS, Settings,
-    Slot, Tenant,
+    self, Address, Bucket, DirectoryEntry, Endpoint, MAX_DIRECTORY, MAX_ENDPOINTS, MAX_NEXTHOPS,
+    MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop, RING_WORDS, Settings, Slot, Tenant,
 };
 use dataplane::cell::Word;
 use dataplane::reason::{self, Reason};
-use dataplane::table::{Tables, hints, ids, slot};
+use dataplane::table::{Tables, directory, hints, ids, slot};
 
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static DIRECTORY: HashMap<AddressKey, Directory> =
-    HashMap::with_max_entries(MAX_ENDPOINTS + 2 * MAX_LISTENERS, BPF_F_NO_PREALLOC);
+static DIRECTORY: Array<DirectoryEntry> =
+    Array::with_max_entries(2 * MAX_DIRECTORY, BPF_F_MMAPABLE);
 #[map]
 static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, BPF_F_MMAPABLE);
 #[map]
@@ -90,11 +89,8 @@ impl Tables for BpfTables {
         element!(TENANTS, index)
     }
     #[inline(always)]
-    fn directory(&self, key: &AddressKey) -> Option<&Directory> {
-        let pointer = DIRECTORY.get_ptr(key)?;
-        // SAFETY: a hash map's value stays readable until the program ends (RCU),
-        // and is replaced by another, never written.
-        Some(unsafe { &*pointer })
+    fn directory_entry(&self, index: u32) -> Option<&DirectoryEntry> {
+        element!(DIRECTORY, index)
     }
     #[inline(always)]
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
@@ -128,6 +124,10 @@ impl Tables for BpfTables {
             // SAFETY: the element is this processor's own, and XDP is not preempted by itself.
             unsafe { *pointer += 1 };
         }
+    }
+    #[inline(always)]
+    fn find_directory(&self, hash: u64, high: u64, low: u64, port_protocol: u64) -> u64 {
+        fernpass_find_directory(hash, high, low, port_protocol)
     }
     #[inline(always)]
     fn find_flow(&self, hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
@@ -164,6 +164,12 @@ impl Tables for BpfTables {
 }
 
 // Global functions: exported, so that the verifier checks each once, by itself.
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_find_directory(hash: u64, high: u64, low: u64, port_protocol: u64) -> u64 {
+    directory::find_apart(&BpfTables, hash, high, low, port_protocol)
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]

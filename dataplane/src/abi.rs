@@ -8,13 +8,13 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
     /// [`super::Settings`], one element. Array, mmapable.
     pub const SETTINGS: &str = "SETTINGS";
-    /// [`super::AddressKey`] to [`super::Directory`]. Hash.
+    /// [`super::DirectoryEntry`], two tables of [`super::MAX_DIRECTORY`]; see `table::directory`. Array, mmapable.
     pub const DIRECTORY: &str = "DIRECTORY";
     /// [`super::Endpoint`] by endpoint index. Array, mmapable.
     pub const ENDPOINTS: &str = "ENDPOINTS";
@@ -49,6 +49,8 @@ pub const MAX_LISTENERS: u32 = 512;
 pub const POOL_STRIDE: u32 = 128;
 /// Endpoint index = listener index * [`POOL_STRIDE`] + the backend's ordinal in its pool.
 pub const MAX_ENDPOINTS: u32 = MAX_LISTENERS * POOL_STRIDE;
+/// Most entries of one of the two tables in the directory's map, a power of two.
+pub const MAX_DIRECTORY: u32 = 1 << 17;
 /// Most tenants.
 pub const MAX_TENANTS: u32 = 1024;
 /// Most services.
@@ -138,7 +140,7 @@ pub enum Profile {
     WireGuard = 2,
 }
 
-/// Key of [`maps::DIRECTORY`]: whose address and port this is.
+/// Key in the directory: whose address and port this is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AddressKey {
@@ -161,8 +163,8 @@ pub const KIND_ENDPOINT: u8 = 2;
 /// refused by it.
 pub const KIND_VIP: u8 = 3;
 
-/// Value of [`maps::DIRECTORY`]. The kernel replaces a value as a whole, so
-/// swapping `ring` swaps the placement of a listener atomically.
+/// Value in the directory. All but the index is one word of its entry, so swapping
+/// `ring` swaps the placement of a listener atomically.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Directory {
@@ -180,6 +182,46 @@ pub struct Directory {
     pub index: u32,
     /// Zero.
     pub zero: u32,
+}
+
+impl Directory {
+    /// All but the index in one word, which is 0 for no entry alone.
+    #[inline(always)]
+    pub const fn pack(&self) -> u64 {
+        self.kind as u64
+            | (self.profile as u64) << 8
+            | (self.service as u64) << 16
+            | (self.tenant as u64) << 32
+            | (self.ring as u64) << 48
+    }
+
+    /// From a word and an index.
+    #[inline(always)]
+    pub const fn unpack(word: u64, index: u32) -> Self {
+        Self {
+            kind: word as u8,
+            profile: (word >> 8) as u8,
+            service: (word >> 16) as u16,
+            tenant: (word >> 32) as u16,
+            ring: (word >> 48) as u16,
+            index,
+            zero: 0,
+        }
+    }
+}
+
+/// Element of [`maps::DIRECTORY`]: a key and its value. Written by the daemon alone; `word` last.
+#[repr(C)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+pub struct DirectoryEntry {
+    /// The key's address.
+    pub address: [Cell<u32>; 4],
+    /// The key's port (network order) in the lower half, protocol above it.
+    pub port_protocol: Cell<u32>,
+    /// `Directory::index`.
+    pub index: Cell<u32>,
+    /// The rest of the value, packed; 0 is a free entry, kind 0 one that was emptied.
+    pub word: Word,
 }
 
 /// `Endpoint::flags`: the endpoint exists and its sessions may be forwarded. A
@@ -391,14 +433,16 @@ pub struct Settings {
     pub route_generation: Cell<u32>,
     /// Zero.
     pub zero: Cell<u32>,
-    /// In test builds of the tables: the clock, nanoseconds.
-    pub test_clock: Cell<u64>,
+    /// The directory's table in use: its first entry (upper half), its entries minus 1 (lower half).
+    pub directory: Cell<u64>,
     /// *Live.* Sessions the slot table may hold; beyond it none are opened.
     pub max_sessions: Cell<u64>,
     /// Raised and lowered like a tenant's counts: slots in use (tentative and open, all tenants).
     pub used: Word,
+    /// In test builds of the tables: the clock, nanoseconds.
+    pub test_clock: Cell<u64>,
     /// Zero.
-    pub reserved: [Cell<u64>; 5],
+    pub reserved: [Cell<u64>; 6],
 }
 
 /// Key of [`maps::NAMES`].
@@ -442,6 +486,8 @@ const _: () = {
     assert!(size_of::<Tenant>() == 128);
     assert!(size_of::<NextHop>() == 32);
     assert!(size_of::<Directory>() == 16);
+    assert!(size_of::<DirectoryEntry>() == 32);
+    assert!(size_of::<Settings>() == 128);
     assert!(size_of::<AddressKey>() == 20);
     assert!(size_of::<Bucket>() == 64);
     assert!(size_of::<RouteKey>() == 20);

@@ -13,6 +13,7 @@
 //! `unsafe` is confined to `mapped` (shared memory) and `pod` (keys and values as bytes).
 
 mod bpffs;
+mod directory;
 mod error;
 mod mapped;
 mod packet_log;

@@ -16,10 +16,6 @@ macro_rules! pod {
 }
 
 pod! {
-    /// Key of the directory.
-    PodAddressKey(abi::AddressKey);
-    /// Value of the directory.
-    PodDirectory(abi::Directory);
     /// An endpoint.
     PodEndpoint(abi::Endpoint);
     /// Key of the names.

@@ -125,10 +125,7 @@ const fn hash<K, V>(entries: u32) -> Shape {
 /// All maps and their shapes.
 pub const SHAPES: [(&str, Shape); 14] = [
     (maps::SETTINGS, array::<abi::Settings>(Some(1))),
-    (
-        maps::DIRECTORY,
-        hash::<abi::AddressKey, abi::Directory>(abi::MAX_ENDPOINTS + 2 * abi::MAX_LISTENERS),
-    ),
+    (maps::DIRECTORY, array::<abi::DirectoryEntry>(Some(2 * abi::MAX_DIRECTORY))),
     (maps::ENDPOINTS, array::<abi::Endpoint>(Some(abi::MAX_ENDPOINTS))),
     (maps::TENANTS, array::<abi::Tenant>(Some(abi::MAX_TENANTS))),
     (maps::RINGS, array::<abi::RingWord>(Some(abi::MAX_RINGS * abi::RING_WORDS))),

@@ -12,9 +12,10 @@ use dataplane::abi::{
 use dataplane::cell::Cell;
 use dataplane::reason::Reason;
 
+use super::directory::Directories;
 use super::error::Chain;
 use super::mapped::{Mapped, Shared};
-use super::pod::{PodAddressKey, PodDirectory, PodEndpoint, PodName, PodNameKey};
+use super::pod::{PodEndpoint, PodName, PodNameKey};
 use super::{LoadError, Pins, Sizes};
 use crate::model::{KnownHop, Live, NextHop, Ring, TenantLimits, Wanted};
 
@@ -39,7 +40,7 @@ pub struct Tables {
 /// The maps that are written by system call. Apart, because writing needs a
 /// unique reference, which only the daemon's reconciler has.
 pub(super) struct Written {
-    pub(super) directory: HashMap<MapData, PodAddressKey, PodDirectory>,
+    pub(super) directory: Directories,
     pub(super) endpoints: Array<MapData, PodEndpoint>,
     pub(super) routes: LpmTrie<MapData, [u32; 4], u32>,
     pub(super) devices: DevMapHash<MapData>,
@@ -132,9 +133,9 @@ impl Tables {
 }
 
 impl Written {
-    pub(super) fn open(pins: &Pins) -> Result<Self, LoadError> {
+    pub(super) fn open(pins: &Pins, tables: &Tables) -> Result<Self, LoadError> {
         Ok(Self {
-            directory: typed(pins, maps::DIRECTORY)?,
+            directory: Directories::open(pins, tables.settings())?,
             endpoints: typed(pins, maps::ENDPOINTS)?,
             routes: typed(pins, maps::ROUTES)?,
             devices: typed(pins, maps::DEVICES)?,
@@ -152,10 +153,7 @@ impl Written {
             let (key, name) = entry.map_err(failed("the names"))?;
             held.names.insert(key.0, text(&name));
         }
-        for entry in self.directory.iter() {
-            let (key, entry) = entry.map_err(failed("the directory"))?;
-            held.directory.insert(key.0, entry.0);
-        }
+        held.directory = self.directory.read(tables.settings());
         for entry in self.routes.iter() {
             let (key, nexthop) = entry.map_err(failed("the routes"))?;
             let key = RouteKey { prefix_len: key.prefix_len(), address: Address(key.data()) };

@@ -8,7 +8,7 @@ use aya::maps::lpm_trie::Key;
 use dataplane::abi::{self, AddressKey, Directory, Endpoint, NameKey, RING_WORDS, RouteKey, maps};
 
 use super::error::os_error;
-use super::pod::{PodAddressKey, PodDirectory, PodEndpoint, PodName, PodNameKey};
+use super::pod::{PodEndpoint, PodName, PodNameKey};
 use super::tables::Written as Maps;
 use super::{LoadError, Pins, Tables};
 use crate::model::{
@@ -27,7 +27,8 @@ impl Writer {
     /// # Errors
     /// A map cannot be opened.
     pub fn open(pins: &Pins, tables: Arc<Tables>) -> Result<Self, LoadError> {
-        Ok(Self { tables, maps: Maps::open(pins)? })
+        let maps = Maps::open(pins, &tables)?;
+        Ok(Self { tables, maps })
     }
 
     /// What the tables hold, in the model's terms.
@@ -148,14 +149,13 @@ impl TableWriter for Writer {
     }
 
     fn directory(&mut self, key: AddressKey, entry: Option<&Directory>) -> Written {
-        let key = PodAddressKey(key);
+        let (settings, directory) = (self.tables.settings(), &mut self.maps.directory);
         match entry {
-            Some(entry) => self
-                .maps
-                .directory
-                .insert(key, PodDirectory(*entry), 0)
-                .map_err(failed(maps::DIRECTORY)),
-            None => gone(maps::DIRECTORY, self.maps.directory.remove(&key)),
+            Some(entry) => directory.put(settings, &key, entry).map_err(failed(maps::DIRECTORY)),
+            None => {
+                directory.remove(settings, &key);
+                Ok(())
+            }
         }
     }
 

@@ -1,11 +1,11 @@
 //! The kernel program with maps of its own, and a fixture's world written into them.
 
 use crate::memory::{Array, copy, words};
-use aya::maps::{DevMapHash, HashMap, LpmTrie, Map, MapData, PerCpuArray, lpm_trie};
+use aya::maps::{DevMapHash, LpmTrie, Map, MapData, PerCpuArray, lpm_trie};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use control::loader::Sizes;
-use dataplane::abi::{self, AddressKey, Bucket, Directory, NextHop, Settings, Slot, Tenant, maps};
+use dataplane::abi::{self, Bucket, DirectoryEntry, NextHop, Settings, Slot, Tenant, maps};
 use dataplane::cell::Word;
 use dataplane::fixture::World;
 use dataplane::fixture::check::Shared;
@@ -21,24 +21,14 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_XDP
 
 /// Sizes of the maps; a world may use less.
 const SIZES: Sizes = Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 };
+/// Entries of the directory that are mapped: as many as a world has.
+const DIRECTORY: u32 = 256;
 /// Rings that are mapped.
 const RINGS: u32 = 12;
 
 /// Bytes of `struct xdp_md` (linux/bpf.h): data, data_end, data_meta, ingress_ifindex,
 /// rx_queue_index, egress_ifindex.
 const CONTEXT: usize = 24;
-
-macro_rules! pod {
-    ($name:ident, $inner:ty) => {
-        #[repr(transparent)]
-        #[derive(Clone, Copy)]
-        struct $name($inner);
-        // SAFETY: `repr(C)` integers without padding, see `dataplane::abi`.
-        unsafe impl aya::Pod for $name {}
-    };
-}
-pod!(Key, AddressKey);
-pod!(Entry, Directory);
 
 /// A loaded program.
 pub(crate) struct Gateway {
@@ -52,7 +42,7 @@ pub(crate) struct Gateway {
     nexthops: Array<NextHop>,
     endpoints: Array<Word>,
     rings: Array<Word>,
-    directory: HashMap<MapData, Key, Entry>,
+    directory: Array<DirectoryEntry>,
     routes: LpmTrie<MapData, [u32; 4], u32>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -118,7 +108,7 @@ impl Gateway {
             nexthops: array(ebpf_mut, maps::NEXTHOPS, site::HOPS)?,
             endpoints: array(ebpf_mut, maps::ENDPOINTS, 8 * 5 * abi::POOL_STRIDE)?,
             rings: array(ebpf_mut, maps::RINGS, RINGS * abi::RING_WORDS)?,
-            directory: taken(ebpf_mut, maps::DIRECTORY)?,
+            directory: array(ebpf_mut, maps::DIRECTORY, DIRECTORY)?,
             routes: taken(ebpf_mut, maps::ROUTES)?,
             counters: taken(ebpf_mut, maps::COUNTERS)?,
             ebpf,
@@ -137,10 +127,7 @@ impl Gateway {
         copy(words(&t.nexthops), words(&self.nexthops));
         copy(words(&t.endpoints), words(&self.endpoints));
         copy(words(&t.rings), words(&self.rings));
-        for (key, entry) in &t.directory {
-            let wrote = self.directory.insert(Key(*key), Entry(*entry), 0);
-            wrote.map_err(|e| failed("directory")(&e))?;
-        }
+        copy(words(&t.directory), words(&self.directory));
         for (key, hop) in &t.routes {
             let key = lpm_trie::Key::new(key.prefix_len, key.address.0);
             self.routes.insert(&key, hop, 0).map_err(|e| failed("routes")(&e))?;

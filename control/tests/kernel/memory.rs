@@ -1,6 +1,6 @@
 //! Array maps as shared memory, and tables as words. The `unsafe` of these tests is here.
 
-use dataplane::abi::{Bucket, Endpoint, NextHop, Settings, Slot, Tenant};
+use dataplane::abi::{Bucket, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant};
 use dataplane::cell::Word;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::c_void;
@@ -19,6 +19,8 @@ pub(crate) unsafe trait Words: Sync {}
 unsafe impl Words for Slot {}
 // SAFETY: as above.
 unsafe impl Words for Bucket {}
+// SAFETY: as above.
+unsafe impl Words for DirectoryEntry {}
 // SAFETY: as above.
 unsafe impl Words for Settings {}
 // SAFETY: as above.

@@ -21,7 +21,7 @@ use crate::header::{self, Ip, Obstacle, PROTO_UDP, Udp};
 use crate::packet::Packet;
 use crate::profile;
 use crate::reason::{Kind, Reason};
-use crate::table::Tables;
+use crate::table::{Tables, directory};
 
 /// What to do with the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,27 +96,22 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Result<Verdict, Reason
     };
     // One key for both questions: the stack is short.
     let mut key = key(ip.destination, udp.destination, ip.protocol);
-    let target = match t.directory(&key) {
-        Some(d) if d.kind == KIND_LISTENER => {
-            let s = t.settings().ok_or(Reason::BadTable)?;
-            let facts = facts(t, ip, udp)?;
-            let said = profile::inbound(d.profile, packet, facts.payload, facts.payload_len)?;
-            inbound::run(t, s, d, &facts, &said)?
+    let s = t.settings().ok_or(Reason::BadTable)?;
+    let d = directory::find(t, s, &key);
+    let target = if d.kind == KIND_LISTENER {
+        let facts = facts(t, ip, udp)?;
+        let said = profile::inbound(d.profile, packet, facts.payload, facts.payload_len)?;
+        inbound::run(t, s, &d, &facts, &said)?
+    } else {
+        key.address = ip.source;
+        key.port = udp.source;
+        let d = directory::find(t, s, &key);
+        if d.kind != KIND_ENDPOINT {
+            return Err(Reason::NotOurs);
         }
-        _ => {
-            key.address = ip.source;
-            key.port = udp.source;
-            match t.directory(&key) {
-                Some(d) if d.kind == KIND_ENDPOINT => {
-                    let s = t.settings().ok_or(Reason::BadTable)?;
-                    let facts = facts(t, ip, udp)?;
-                    let said =
-                        profile::outbound(d.profile, packet, facts.payload, facts.payload_len)?;
-                    outbound(t, s, d, &facts, &said)?
-                }
-                _ => return Err(Reason::NotOurs),
-            }
-        }
+        let facts = facts(t, ip, udp)?;
+        let said = profile::outbound(d.profile, packet, facts.payload, facts.payload_len)?;
+        outbound(t, s, &d, &facts, &said)?
     };
     forward::run(packet, t, &link, ip.len, &target)
 }
@@ -163,16 +158,14 @@ fn obstructed<P: Packet, T: Tables>(packet: &P, t: &T, ip: &Ip) -> Reason {
     };
     // What an extension header hides is taken for UDP: only its address can be asked for.
     let protocol = if matches!(ip.obstacle, Obstacle::Extension) { PROTO_UDP } else { ip.protocol };
-    if let Some(d) = t.directory(&key(ip.destination, 0, protocol))
-        && d.kind == KIND_VIP
-    {
+    let Some(s) = t.settings() else { return Reason::BadTable };
+    if directory::find(t, s, &key(ip.destination, 0, protocol)).kind == KIND_VIP {
         return refused;
     }
     if matches!(ip.obstacle, Obstacle::FirstFragment | Obstacle::Options)
         && ip.protocol == PROTO_UDP
         && let Some(udp) = header::udp(packet, ip.l4)
-        && let Some(d) = t.directory(&key(ip.source, udp.source, ip.protocol))
-        && d.kind == KIND_ENDPOINT
+        && directory::find(t, s, &key(ip.source, udp.source, ip.protocol)).kind == KIND_ENDPOINT
     {
         return refused;
     }

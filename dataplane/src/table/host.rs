@@ -1,8 +1,8 @@
 //! The tables in ordinary memory: for tests, fuzzers and simulation.
 
-use super::Tables;
+use super::{Tables, directory};
 use crate::abi::{
-    Address, AddressKey, BUDGET_SLOTS, Bucket, Directory, Endpoint, NextHop, RING_WORDS, RouteKey,
+    Address, BUDGET_SLOTS, Bucket, DirectoryEntry, Endpoint, NextHop, RING_WORDS, RouteKey,
     Settings, Slot, Tenant,
 };
 use crate::cell::Word;
@@ -61,10 +61,13 @@ pub struct HostTables {
     pub endpoints: Vec<Endpoint>,
     pub rings: Vec<u64>,
     pub nexthops: Vec<NextHop>,
-    pub directory: BTreeMap<AddressKey, Directory>,
+    pub directory: Vec<DirectoryEntry>,
     pub routes: BTreeMap<RouteKey, u32>,
     pub counters: Vec<Word>,
 }
+
+/// Entries of the directory.
+const DIRECTORY: u32 = 256;
 
 fn filled<T: Default>(n: u32) -> Vec<T> {
     core::iter::repeat_with(T::default).take(n as usize).collect()
@@ -79,6 +82,7 @@ impl HostTables {
         settings.id_mask.set(sizes.ids - 1);
         settings.hint_mask.set(sizes.hints - 1);
         settings.max_sessions.set(u64::from(sizes.slots));
+        settings.directory.set(directory::region(0, DIRECTORY));
         settings.hash_key[0].set(0x0123_4567_89ab_cdef);
         settings.hash_key[1].set(0xfedc_ba98_7654_3210);
         Self {
@@ -91,7 +95,7 @@ impl HostTables {
             endpoints: vec![Endpoint::default(); sizes.endpoints as usize],
             rings: vec![0; (sizes.rings * RING_WORDS) as usize],
             nexthops: filled(sizes.nexthops),
-            directory: BTreeMap::new(),
+            directory: filled(DIRECTORY),
             routes: BTreeMap::new(),
             counters: filled(COUNT),
         }
@@ -122,8 +126,8 @@ impl Tables for HostTables {
     fn tenant(&self, index: u32) -> Option<&Tenant> {
         self.tenants.get(index as usize)
     }
-    fn directory(&self, key: &AddressKey) -> Option<&Directory> {
-        self.directory.get(key)
+    fn directory_entry(&self, index: u32) -> Option<&DirectoryEntry> {
+        self.directory.get(index as usize)
     }
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         self.endpoints.get(index as usize)

@@ -1,5 +1,6 @@
 //! The tables, behind a trait: BPF maps in the kernel, ordinary memory on the host.
 //!
+//! * [`directory`]: whose address and port this is.
 //! * [`slot`]: the session table. Few writers, no locks: see there.
 //! * [`ids`]: from a session id to the slots that may hold it.
 //! * [`hints`]: from a client's address to the backend it used last.
@@ -8,6 +9,7 @@
 //! * `sweep` (host): the daemon's part of the slots' and ids' lives.
 
 pub mod budget;
+pub mod directory;
 pub mod hash;
 pub mod hints;
 #[cfg(any(test, feature = "host"))]
@@ -18,9 +20,7 @@ pub mod slot;
 #[cfg(any(test, feature = "host"))]
 pub mod sweep;
 
-use crate::abi::{
-    Address, AddressKey, Bucket, Directory, Endpoint, NextHop, Settings, Slot, Tenant,
-};
+use crate::abi::{Address, Bucket, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant};
 use crate::cell::Word;
 use crate::reason::Reason;
 
@@ -38,8 +38,8 @@ pub trait Tables {
     fn budget(&self, index: u32) -> Option<&Word>;
     /// A tenant.
     fn tenant(&self, index: u32) -> Option<&Tenant>;
-    /// Whose address and port this is.
-    fn directory(&self, key: &AddressKey) -> Option<&Directory>;
+    /// An entry of the directory.
+    fn directory_entry(&self, index: u32) -> Option<&DirectoryEntry>;
     /// An endpoint.
     fn endpoint(&self, index: u32) -> Option<&Endpoint>;
     /// Eight positions of a ring, as a native word of the bytes in memory.
@@ -67,6 +67,14 @@ pub trait Tables {
     // arguments: those take and return plain integers. Each has its body in the
     // module of its table; the kernel program calls it through a global function.
 
+    /// [`directory::find_apart`].
+    #[inline(always)]
+    fn find_directory(&self, hash: u64, high: u64, low: u64, port_protocol: u64) -> u64
+    where
+        Self: Sized,
+    {
+        directory::find_apart(self, hash, high, low, port_protocol)
+    }
     /// [`slot::find_apart`].
     #[inline(always)]
     fn find_flow(&self, hash: u64, port_service: u64, high: u64, low: u64) -> u64

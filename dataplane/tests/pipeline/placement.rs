@@ -127,7 +127,7 @@ fn a_full_hint_bucket_loses_hints_and_nothing_else() {
 fn without_a_ring_only_sessions_and_hints_lead_on() {
     let mut world = World::new();
     let ordinal = world.shake_hands(&WG, client(&WG, 1), (100, 500));
-    world.directory(&WG).ring = NO_RING;
+    world.change(&WG, |entry| entry.ring = NO_RING);
     refused(&world.inbound(&WG, client(&WG, 2), initiation(1)), Reason::NoBackend);
     forwarded(&world.inbound(&WG, client(&WG, 1), initiation(1)), Reason::InEstablished);
     assert_eq!(world.inbound(&WG, client(&WG, 9), data(500, 2)).backend(&WG), ordinal);
@@ -137,8 +137,9 @@ fn without_a_ring_only_sessions_and_hints_lead_on() {
 fn an_index_that_leads_nowhere_is_told_and_not_followed() {
     for (index, ring, tenant) in [(600, 0, 0), (0, 2000, 0), (0, 0, 5000)] {
         let mut world = World::new();
-        let entry = world.directory(&WG);
-        (entry.index, entry.ring, entry.tenant) = (index, ring, tenant);
+        world.change(&WG, |entry| {
+            (entry.index, entry.ring, entry.tenant) = (index, ring, tenant);
+        });
         refused(&world.inbound(&WG, client(&WG, 1), initiation(1)), Reason::BadTable);
     }
 }

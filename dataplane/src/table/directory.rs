@@ -1,0 +1,301 @@
+//! The directory: whose address and port this is.
+//!
+//! An open-addressing table in an array, because it is asked once or twice for every packet,
+//! and a BPF hash costs five times as much. It is small: as many entries as four times the
+//! listeners and endpoints there are, so that lookups stay in the nearest caches, those of
+//! answers too, whose destinations are in no directory.
+//!
+//! Its one writer, the daemon, adds, changes and empties entries while packets are reading: each
+//! by one store. An entry's place is never used again, because a packet may still be reading
+//! it: when places run out the daemon writes another table, for which the map has room, and
+//! swaps them by [`Settings::directory`].
+
+use super::Tables;
+use crate::abi::{Address, AddressKey, Directory, DirectoryEntry, Settings};
+
+/// Entries that a lookup looks at, at most.
+pub const LONGEST: u32 = 64;
+
+/// The hash of a key. Without a secret: what is in the directory is the operator's choice, and
+/// a lookup ends at the first free entry.
+#[inline(always)]
+pub const fn hash(key: &AddressKey) -> u64 {
+    let a = &key.address.0;
+    let high = a[0] as u64 | (a[1] as u64) << 32;
+    let low = a[2] as u64 | (a[3] as u64) << 32;
+    mixed(high, low, port_protocol(key))
+}
+
+/// Two multiplications side by side, not one after the other.
+#[inline(always)]
+const fn mixed(high: u64, low: u64, port_protocol: u32) -> u64 {
+    // The last byte of an address is the highest of its word: folded, so that it reaches all.
+    let one =
+        (high ^ (high >> 32) ^ (port_protocol as u64) << 7).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let two = (low ^ (low >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let h = one.wrapping_add(two);
+    h ^ (h >> 32)
+}
+
+/// Port and protocol as one word of an entry.
+#[inline(always)]
+pub const fn port_protocol(key: &AddressKey) -> u32 {
+    key.port as u32 | (key.protocol as u32) << 16
+}
+
+/// The index of the `n`th entry at which a key with this hash may be.
+#[inline(always)]
+const fn place(region: u64, hash: u64, n: u32) -> u32 {
+    let (base, mask) = ((region >> 32) as u32, region as u32);
+    base.wrapping_add((hash as u32).wrapping_add(n) & mask)
+}
+
+/// True if the entry, with this word, is the key's and was not emptied.
+#[inline(always)]
+fn is_key(entry: &DirectoryEntry, word: u64, a: &Address, port_protocol: u32) -> bool {
+    word as u8 != 0
+        && entry.port_protocol.get() == port_protocol
+        && entry.address[3].get() == a.0[3]
+        && entry.address[2].get() == a.0[2]
+        && entry.address[1].get() == a.0[1]
+        && entry.address[0].get() == a.0[0]
+}
+
+/// Whose address and port this is: of kind 0 if it is nobody's. The first entry is looked at
+/// here, the rest in a function apart.
+#[inline(always)]
+pub fn find<T: Tables>(t: &T, s: &Settings, key: &AddressKey) -> Directory {
+    let hash = hash(key);
+    let Some(entry) = t.directory_entry(place(s.directory.get(), hash, 0)) else {
+        return Directory::unpack(0, 0);
+    };
+    let word = entry.word.load();
+    if word == 0 || is_key(entry, word, &key.address, port_protocol(key)) {
+        return Directory::unpack(word, entry.index.get());
+    }
+    let a = key.address.0;
+    let index = t.find_directory(
+        hash,
+        u64::from(a[0]) << 32 | u64::from(a[1]),
+        u64::from(a[2]) << 32 | u64::from(a[3]),
+        port_protocol(key).into(),
+    );
+    match t.directory_entry(index as u32) {
+        Some(entry) if index != NOT_FOUND => {
+            Directory::unpack(entry.word.load(), entry.index.get())
+        }
+        _ => Directory::unpack(0, 0),
+    }
+}
+
+const NOT_FOUND: u64 = u64::MAX;
+
+/// The rest of [`find`]; see [`Tables`] for why it is apart.
+#[inline(always)]
+pub fn find_apart<T: Tables>(t: &T, hash: u64, high: u64, low: u64, port_protocol: u64) -> u64 {
+    let Some(s) = t.settings() else { return NOT_FOUND };
+    let address = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
+    let region = s.directory.get();
+    for n in 1..u64::from(LONGEST) {
+        let index = place(region, hash, n as u32);
+        let Some(entry) = t.directory_entry(index) else { return NOT_FOUND };
+        let word = entry.word.load();
+        if word == 0 {
+            return NOT_FOUND;
+        }
+        if is_key(entry, word, &address, port_protocol as u32) {
+            return u64::from(index);
+        }
+    }
+    NOT_FOUND
+}
+
+#[cfg(any(test, feature = "host"))]
+pub use writing::{Crowded, Table, region};
+
+/// The daemon's part.
+#[cfg(any(test, feature = "host"))]
+mod writing {
+    use super::{LONGEST, hash, is_key, port_protocol};
+    use crate::abi::{Address, AddressKey, Directory, DirectoryEntry};
+
+    /// The word of an entry that was emptied: of kind 0, and not free.
+    const EMPTIED: u64 = 1 << 63;
+
+    /// The value of `Settings::directory` for a table of `len` entries (a power of two) that
+    /// begins at `base`.
+    pub const fn region(base: u32, len: u32) -> u64 {
+        (base as u64) << 32 | (len - 1) as u64
+    }
+
+    /// There is no room for the key within reach.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Crowded;
+
+    /// The entries of one table; their number is a power of two.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Table<'a>(pub &'a [DirectoryEntry]);
+
+    impl<'a> Table<'a> {
+        fn run(self, key: &AddressKey) -> impl Iterator<Item = &'a DirectoryEntry> {
+            let (first, mask) = (hash(key) as u32, self.0.len() as u32 - 1);
+            let entries = self.0;
+            (0..LONGEST.min(mask + 1))
+                .map(move |n| &entries[(first.wrapping_add(n) & mask) as usize])
+        }
+
+        fn place(self, key: &AddressKey) -> Option<&'a DirectoryEntry> {
+            self.run(key).find(|e| is_key(e, e.word.load(), &key.address, port_protocol(key)))
+        }
+
+        /// Frees all entries. Nobody may be reading this table.
+        pub fn clear(self) {
+            for entry in self.0 {
+                entry.word.store(0);
+            }
+        }
+
+        /// Adds or changes the entry of a key; packets may be reading.
+        ///
+        /// # Errors
+        /// There is no room within reach.
+        pub fn put(self, key: &AddressKey, value: &Directory) -> Result<(), Crowded> {
+            let old = self.place(key);
+            if let Some(old) = old
+                && old.index.get() == value.index
+            {
+                old.word.store(value.pack());
+                return Ok(());
+            }
+            let entry = self.run(key).find(|entry| entry.word.load() == 0).ok_or(Crowded)?;
+            for (cell, word) in entry.address.iter().zip(key.address.0) {
+                cell.set(word);
+            }
+            entry.port_protocol.set(port_protocol(key));
+            entry.index.set(value.index);
+            // Last: a full barrier. It lies behind the old one, which is found until it is emptied:
+            // word and index change at once.
+            entry.word.store(value.pack());
+            if let Some(old) = old {
+                old.word.store(EMPTIED);
+            }
+            Ok(())
+        }
+
+        /// Empties the entry of a key, if it has one.
+        pub fn remove(self, key: &AddressKey) {
+            if let Some(entry) = self.place(key) {
+                entry.word.store(EMPTIED);
+            }
+        }
+
+        /// Entries that are not free.
+        pub fn used(self) -> usize {
+            self.0.iter().filter(|entry| entry.word.load() != 0).count()
+        }
+
+        /// What it holds.
+        pub fn iter(self) -> impl Iterator<Item = (AddressKey, Directory)> {
+            self.0.iter().filter_map(|entry| {
+                let value = Directory::unpack(entry.word.load(), entry.index.get());
+                let address = Address(core::array::from_fn(|n| entry.address[n].get()));
+                let port_protocol = entry.port_protocol.get();
+                let key = AddressKey {
+                    address,
+                    port: port_protocol as u16,
+                    protocol: (port_protocol >> 16) as u8,
+                    zero: 0,
+                };
+                (value.kind != 0).then_some((key, value))
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::{KIND_ENDPOINT, KIND_LISTENER};
+    use crate::table::host::{HostTables, Sizes};
+    use std::vec::Vec;
+
+    fn key(n: u32) -> AddressKey {
+        let address = Address::v4((0x0a14_0000 | n).to_be());
+        AddressKey { address, port: 51_820_u16.to_be(), protocol: 17, zero: 0 }
+    }
+
+    fn value(n: u32) -> Directory {
+        Directory {
+            kind: KIND_ENDPOINT,
+            service: 7,
+            tenant: 3,
+            ring: 9,
+            index: n,
+            ..Directory::default()
+        }
+    }
+
+    #[test]
+    fn every_key_is_found_in_a_table_that_is_half_full_and_no_other() {
+        let t = HostTables::new(Sizes::default());
+        let table = Table(&t.directory);
+        let half = t.directory.len() as u32 / 2;
+        for n in 0..half {
+            table.put(&key(n), &value(n)).expect("room");
+        }
+        assert_eq!(table.used(), half as usize);
+        for n in 0..half {
+            assert_eq!(find(&t, &t.settings, &key(n)), value(n));
+        }
+        for n in half..4 * half {
+            assert_eq!(find(&t, &t.settings, &key(n)).kind, 0);
+        }
+        let mut all: Vec<_> = table.iter().map(|(_, value)| value.index).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..half));
+    }
+
+    #[test]
+    fn entries_change_and_go_and_what_lay_behind_them_is_still_found() {
+        let t = HostTables::new(Sizes::default());
+        let table = Table(&t.directory);
+        let some = t.directory.len() as u32 / 4;
+        for n in 0..some {
+            table.put(&key(n), &value(n)).expect("room");
+        }
+        for n in (0..some).step_by(2) {
+            table.remove(&key(n));
+        }
+        let changed = |n| Directory { kind: KIND_LISTENER, ring: 1, ..value(n) };
+        for n in (1..some).step_by(2) {
+            table.put(&key(n), &changed(n)).expect("in place");
+        }
+        for n in 0..some {
+            let found = find(&t, &t.settings, &key(n));
+            if n % 2 == 0 {
+                assert_eq!(found.kind, 0, "{n}");
+            } else {
+                assert_eq!(found, changed(n));
+            }
+        }
+        // Back, and to another index: in new places, because the old ones may be being read.
+        for index in [0, 5, 0] {
+            let used = table.used();
+            table.put(&key(0), &value(index)).expect("room");
+            assert_eq!(find(&t, &t.settings, &key(0)), value(index));
+            assert_eq!(table.used(), used + 1);
+            assert_eq!(table.iter().filter(|(k, _)| *k == key(0)).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_table_without_room_says_so() {
+        let t = HostTables::new(Sizes::default());
+        let table = Table(&t.directory);
+        let full = (0..).find(|n| table.put(&key(*n), &value(*n)).is_err()).expect("an end");
+        assert!(full > t.directory.len() as u32 / 2, "{full}");
+        for n in 0..full {
+            assert_eq!(find(&t, &t.settings, &key(n)), value(n));
+        }
+    }
+}
