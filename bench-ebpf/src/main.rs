@@ -114,6 +114,7 @@ pub(crate) fn floor(ctx: XdpContext) -> u32 {
 
 /// The gateway's pipeline, with sessions in a BPF hash.
 #[xdp]
+#[inline(always)]
 pub(crate) fn hashed(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     match pipeline::run(&mut packet, &HashTables).action {

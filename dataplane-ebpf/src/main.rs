@@ -10,6 +10,7 @@ use dataplane_ebpf::maps::{self, BpfTables};
 
 /// Decides every frame that comes in on a gateway interface.
 #[xdp]
+#[inline(always)]
 pub(crate) fn fernpass(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
     let verdict = pipeline::run(&mut packet, &BpfTables);

@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -415,34 +415,41 @@ pub struct Bucket(pub [Word; 8]);
 #[repr(C)]
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 pub struct Settings {
-    /// Key of the hash over flows and ids, random for each set of tables.
-    pub hash_key: [Cell<u64>; 2],
+    /// Key of the hash over flows, random for each set of tables: odd numbers.
+    pub flow_key: [Cell<u64>; 5],
     /// Primary slots minus 1; primary slots are a power of two.
     pub slot_mask: Cell<u32>,
     /// Overflow slots minus 1 (a power of two); they follow the primary ones.
     pub overflow_mask: Cell<u32>,
+    /// The directory's table in use: its first entry (upper half), its entries minus 1 (lower half).
+    pub directory: Cell<u64>,
+    /// *Live.* Raised after every change of routes or next hops.
+    pub route_generation: Cell<u32>,
     /// Buckets of the id index minus 1.
     pub id_mask: Cell<u32>,
+
+    /// Key of the hashes over ids and addresses, random for each set of tables.
+    pub hash_key: [Cell<u64>; 2],
+    /// *Live.* Sessions the slot table may hold; beyond it none are opened.
+    pub max_sessions: Cell<u64>,
     /// Buckets of the hints minus 1.
     pub hint_mask: Cell<u32>,
     /// *Live.* Budget per source: microseconds (2^10 ns) a packet costs; 0 is no limit.
     pub budget_cost: Cell<u32>,
     /// *Live.* Budget per source: microseconds (2^10 ns) a source may be ahead.
     pub budget_burst: Cell<u32>,
-    /// *Live.* Raised after every change of routes or next hops.
-    pub route_generation: Cell<u32>,
     /// Zero.
     pub zero: Cell<u32>,
-    /// The directory's table in use: its first entry (upper half), its entries minus 1 (lower half).
-    pub directory: Cell<u64>,
-    /// *Live.* Sessions the slot table may hold; beyond it none are opened.
-    pub max_sessions: Cell<u64>,
-    /// Raised and lowered like a tenant's counts: slots in use (tentative and open, all tenants).
-    pub used: Word,
     /// In test builds of the tables: the clock, nanoseconds.
     pub test_clock: Cell<u64>,
     /// Zero.
-    pub reserved: [Cell<u64>; 6],
+    pub reserved: [Cell<u64>; 2],
+
+    /// Raised and lowered like a tenant's counts: slots in use (tentative and open, all tenants).
+    /// On a line of its own: the others are only read for packets.
+    pub used: Word,
+    /// Zero.
+    pub more_reserved: [Cell<u64>; 7],
 }
 
 /// Key of [`maps::NAMES`].
@@ -487,7 +494,7 @@ const _: () = {
     assert!(size_of::<NextHop>() == 32);
     assert!(size_of::<Directory>() == 16);
     assert!(size_of::<DirectoryEntry>() == 32);
-    assert!(size_of::<Settings>() == 128);
+    assert!(size_of::<Settings>() == 192);
     assert!(size_of::<AddressKey>() == 20);
     assert!(size_of::<Bucket>() == 64);
     assert!(size_of::<RouteKey>() == 20);

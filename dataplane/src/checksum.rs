@@ -42,10 +42,17 @@ pub fn endpoint_delta(
     (address, fold(u64::from(address) + ports))
 }
 
+/// The one's complement sum of two words.
+#[inline(always)]
+pub const fn add(a: u16, b: u16) -> u16 {
+    let sum = a as u32 + b as u32;
+    (sum + (sum >> 16)) as u16
+}
+
 /// The checksum field after a change by `delta`.
 #[inline(always)]
 pub const fn update(field: u16, delta: u16) -> u16 {
-    !fold((!field) as u64 + delta as u64)
+    !add(!field, delta)
 }
 
 /// [`update`] for UDP: 0 means *no checksum* and stays, and a computed 0 is

@@ -149,11 +149,12 @@ fn check(pins: &Pins) -> Result<(), LoadError> {
 
 /// The fields of the settings that are fixed for the life of the maps.
 fn initialise(settings: &Settings, sizes: Sizes) -> io::Result<()> {
-    let mut key = [0; 16];
-    fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
-    let key = u128::from_ne_bytes(key);
-    settings.hash_key[0].set(key as u64);
-    settings.hash_key[1].set((key >> 64) as u64);
+    let mut random = fs::File::open("/dev/urandom")?;
+    for key in settings.hash_key.iter().chain(&settings.flow_key) {
+        let mut bytes = [0; 8];
+        random.read_exact(&mut bytes)?;
+        key.set(u64::from_ne_bytes(bytes) | 1);
+    }
     settings.slot_mask.set(sizes.slots - 1);
     settings.overflow_mask.set(sizes.overflow - 1);
     settings.id_mask.set(sizes.ids - 1);

@@ -190,7 +190,7 @@ fn differing(gateway: &Gateway, t: &HostTables) -> Option<String> {
         ("ids", 8, words(&t.ids), words(shared.ids)),
         ("hints", 8, words(&t.hints), words(&gateway.hints[..t.hints.len()])),
         ("tenants", 16, words(&t.tenants), words(shared.tenants)),
-        ("settings", 16, words(from_ref(&t.settings)), words(from_ref(shared.settings))),
+        ("settings", 24, words(from_ref(&t.settings)), words(from_ref(shared.settings))),
     ];
     tables.into_iter().find_map(|(name, size, host, kernel)| {
         let at = difference(host, kernel)?;

@@ -81,13 +81,13 @@ fn translate<P: Packet>(
         } else {
             h.set_u32::<12>(a);
         }
-        let mut sum = checksum::update(h.u16::<10>(), address_delta);
+        let mut delta = address_delta;
         if hop {
             // TTL is the upper byte of its word: minus 1 is plus its complement.
-            sum = checksum::update(sum, !0x0100_u16.to_be());
+            delta = checksum::add(delta, !0x0100_u16.to_be());
             h.set_u8::<8>(h.u8::<8>().wrapping_sub(1));
         }
-        h.set_u16::<10>(sum);
+        h.set_u16::<10>(checksum::update(h.u16::<10>(), delta));
     }
     // Nothing stands between the headers: obstructed packets do not come here.
     let l4 = link.l3 + if link.v6 { IPV6 } else { IPV4 };

@@ -17,7 +17,7 @@ mod session;
 use crate::abi::{
     AddressKey, Directory, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings,
 };
-use crate::header::{self, Ip, Obstacle, PROTO_UDP, Udp};
+use crate::header::{self, Ip, Link, Obstacle, PROTO_UDP, Udp};
 use crate::packet::Packet;
 use crate::profile;
 use crate::reason::{Kind, Reason};
@@ -70,24 +70,57 @@ pub(crate) struct Facts {
 /// Decides what becomes of a packet, and changes packet and tables accordingly.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
-    let verdict = match decide(packet, t) {
-        Ok(verdict) => verdict,
-        Err(reason) => {
-            let action = match reason.kind() {
-                Kind::Passed => Action::Pass,
-                _ => Action::Drop,
-            };
-            Verdict { action, reason }
+    // Two copies of nearly everything: of an IPv4 address three words are constants.
+    let (action, interface, reason) = match header::link(packet) {
+        Ok(link) if link.v6 => {
+            let link = Link { v6: true, ..link };
+            parts(header::ipv6(packet, link.l3).and_then(|ip| decide(packet, t, &link, ip)))
         }
+        Ok(link) => {
+            let link = Link { v6: false, ..link };
+            parts(header::ipv4(packet, link.l3).and_then(|ip| decide(packet, t, &link, ip)))
+        }
+        Err(reason) => parts(Err(reason)),
     };
-    t.count(verdict.reason);
-    verdict
+    t.count(reason);
+    let action = match action {
+        DROP => Action::Drop,
+        PASS => Action::Pass,
+        TRANSMIT => Action::Transmit,
+        _ => Action::Redirect(interface),
+    };
+    Verdict { action, reason }
+}
+
+const DROP: u32 = 0;
+const PASS: u32 = 1;
+const TRANSMIT: u32 = 2;
+const REDIRECT: u32 = 3;
+
+/// A verdict's action, the interface it names or 0, and its reason. In parts, none of which is
+/// ever undefined: where copies meet, the verifier would be shown the payload that an enum
+/// does not have.
+#[inline(always)]
+fn parts(decided: Result<Verdict, Reason>) -> (u32, u32, Reason) {
+    match decided {
+        Ok(Verdict { action: Action::Redirect(interface), reason }) => {
+            (REDIRECT, interface, reason)
+        }
+        Ok(Verdict { action: Action::Transmit, reason }) => (TRANSMIT, 0, reason),
+        Ok(Verdict { action: Action::Pass, reason }) => (PASS, 0, reason),
+        Ok(Verdict { action: Action::Drop, reason }) => (DROP, 0, reason),
+        Err(reason) if reason.kind() as u32 == Kind::Passed as u32 => (PASS, 0, reason),
+        Err(reason) => (DROP, 0, reason),
+    }
 }
 
 #[inline(always)]
-fn decide<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Result<Verdict, Reason> {
-    let link = header::link(packet)?;
-    let ip = if link.v6 { header::ipv6(packet, link.l3)? } else { header::ipv4(packet, link.l3)? };
+fn decide<P: Packet, T: Tables>(
+    packet: &mut P,
+    t: &T,
+    link: &Link,
+    ip: Ip,
+) -> Result<Verdict, Reason> {
     if ip.protocol != PROTO_UDP || ip.obstacle != Obstacle::None {
         return Err(obstructed(packet, t, &ip));
     }
@@ -113,7 +146,7 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Result<Verdict, Reason
         let said = profile::outbound(d.profile, packet, facts.payload, facts.payload_len)?;
         outbound(t, s, &d, &facts, &said)?
     };
-    forward::run(packet, t, &link, ip.len, &target)
+    forward::run(packet, t, link, ip.len, &target)
 }
 
 #[inline(always)]

@@ -85,6 +85,9 @@ impl HostTables {
         settings.directory.set(directory::region(0, DIRECTORY));
         settings.hash_key[0].set(0x0123_4567_89ab_cdef);
         settings.hash_key[1].set(0xfedc_ba98_7654_3210);
+        for (n, key) in settings.flow_key.iter().enumerate() {
+            key.set(0x0123_4567_89ab_cdef_u64.rotate_left(11 * n as u32) | 1);
+        }
         Self {
             settings,
             slots: filled(sizes.slots + sizes.overflow),
