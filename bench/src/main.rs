@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::report::Report;
-use crate::suite::Suite;
+use crate::suite::{Suite, Wanted};
 
 /// What a packet, a session and the daemon cost, measured beside peers and floors.
 #[derive(Debug, Parser)]
@@ -33,6 +33,9 @@ struct Args {
     /// Fewer and shorter rounds: under two minutes for each suite.
     #[arg(long)]
     quick: bool,
+    /// Of the suite `packet` only cases in whose `name family flows` this text is.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    only: String,
     /// Print the results as JSON, and nothing else on stdout.
     #[arg(long)]
     json: bool,
@@ -53,8 +56,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
     place::enter()?;
     let mut report = Report::new(machine::Machine::look());
     let suites = if args.suites.is_empty() { Suite::ALL } else { args.suites.as_slice() };
+    let wanted = Wanted { quick: args.quick, only: &args.only };
     for suite in suites {
-        suite.run(args.quick, &mut report)?;
+        suite.run(wanted, &mut report)?;
     }
     report.print(args.json)
 }

@@ -5,6 +5,7 @@ mod packet;
 
 use clap::ValueEnum;
 
+use crate::player::Family;
 use crate::report::Report;
 
 /// A suite.
@@ -16,14 +17,30 @@ pub(crate) enum Suite {
     Open,
 }
 
+/// What of the suites is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Fewer and shorter rounds.
+    pub(crate) quick: bool,
+    /// Only cases in whose name, with the family and the number of flows, this text is.
+    pub(crate) only: &'a str,
+}
+
+impl Wanted<'_> {
+    /// Whether a case is to be measured.
+    fn has(self, case: &str, family: Family, flows: u32) -> bool {
+        format!("{case} {} {flows}", family.name()).contains(self.only)
+    }
+}
+
 impl Suite {
     pub(crate) const ALL: &'static [Self] = &[Self::Packet, Self::Open];
 
     /// Measures, and adds the results to the report.
-    pub(crate) fn run(self, quick: bool, report: &mut Report) -> anyhow::Result<()> {
+    pub(crate) fn run(self, wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()> {
         match self {
-            Self::Packet => packet::run(quick, report),
-            Self::Open => open::run(quick, report),
+            Self::Packet => packet::run(wanted, report),
+            Self::Open => open::run(wanted.quick, report),
         }
     }
 }

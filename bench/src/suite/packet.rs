@@ -12,6 +12,7 @@ use crate::gateway::Gateway;
 use crate::measure::{Effort, Spread};
 use crate::player::{Family, Flows, Message, Player, Side};
 use crate::report::{Measured, Report, progress};
+use crate::suite::Wanted;
 
 /// One kind of packet, to be measured.
 #[derive(Clone, Copy)]
@@ -62,26 +63,30 @@ struct Turns {
 }
 
 /// Measures.
-pub(super) fn run(quick: bool, report: &mut Report) -> anyhow::Result<()> {
-    let effort = Effort::new(quick);
-    for sessions in [60_000_u32, 1_000_000] {
-        progress(&format!("packet: {sessions} sessions, IPv4 and IPv6"));
-        let flows: &[u32] = if sessions == 60_000 { &[1, 1_000, 60_000] } else { &[1_000_000] };
+pub(super) fn run(wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let effort = Effort::new(wanted.quick);
+    for (sessions, counts) in [(60_000, &[1, 1_000, 60_000][..]), (1_000_000, &[1_000_000])] {
         let mut stages = Vec::new();
-        for (name, family) in [("v4", Family::V4), ("v6", Family::V6)] {
+        for (family, answer) in [
+            (Family::V4, Message::DataAnswer),
+            (Family::V6, Message::DataAnswer),
+            (Family::V4, Message::DatagramAnswer),
+        ] {
             let mut cases: Vec<(Case, u32)> = Vec::new();
-            for count in flows {
-                cases.extend(ESTABLISHED.map(|case| (case, *count)));
-            }
-            if family == Family::V4 {
+            if answer == Message::DatagramAnswer {
+                cases.extend(DATAGRAMS.map(|case| (case, sessions)));
+            } else {
+                for count in counts {
+                    cases.extend(ESTABLISHED.map(|case| (case, *count)));
+                }
                 cases.extend(OTHERS.map(|case| (case, sessions)));
             }
-            let name = format!("{name}-{sessions}");
-            stages.push(Stage::new(&name, sessions, family, Message::DataAnswer, cases)?);
-        }
-        if sessions == 60_000 {
-            let cases = DATAGRAMS.map(|case| (case, sessions)).to_vec();
-            stages.push(Stage::new("udp", sessions, Family::V4, Message::DatagramAnswer, cases)?);
+            cases.retain(|(case, flows)| wanted.has(case.name, family, *flows));
+            if !cases.is_empty() {
+                let what = format!("{answer:?}-{}-{sessions}", family.name());
+                progress(&format!("packet: {sessions} sessions, {}", family.name()));
+                stages.push(Stage::new(&what, sessions, family, answer, cases)?);
+            }
         }
         measure(&mut stages, effort, report)?;
     }
