@@ -4,8 +4,13 @@
 /// Words of the frame that are written anew before each packet: all headers, and what is read
 /// of the payload.
 pub const FRAME_WORDS: usize = 12;
-/// Bytes that a played frame must have: the longest is a handshake initiation over IPv6.
+/// Bytes of a played frame: the longest is a handshake initiation over IPv6.
 pub const FRAME: usize = 224;
+
+/// Index of the interface to the Internet.
+pub const WAN: u32 = 11;
+/// Index of the interface to the concentrators.
+pub const LAN: u32 = 12;
 
 /// Index of [`Target`] in the map of targets.
 #[repr(u32)]
@@ -64,6 +69,10 @@ pub struct Play {
     pub counter_at: u32,
     /// The [`Target`] that gets the packets.
     pub target: u32,
+    /// Where the checksum of an IPv4 header is that has the client's address.
+    pub checksum_at: u32,
+    /// Sum of the header's other words of 16 bits, host order.
+    pub sum: u32,
     /// Zero.
     pub zero: u32,
 }
@@ -78,4 +87,18 @@ pub const fn port(flow: u32) -> u16 {
 #[inline(always)]
 pub const fn id(flow: u32, factor: u32) -> u32 {
     flow.wrapping_add(1).wrapping_mul(factor)
+}
+
+/// Which frames arrive where they should, and how many. The only element of the map `ARRIVED`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrived {
+    /// Where a frame's destination address (IPv4) is to begin with `network`, host order.
+    pub mask: u32,
+    /// See `mask`.
+    pub network: u32,
+    /// Frames with such a destination.
+    pub right: u64,
+    /// All others, stray ones of the stack's among them.
+    pub others: u64,
 }

@@ -6,10 +6,11 @@
 mod hash;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
+use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, ProgramArray};
 use aya_ebpf::programs::XdpContext;
-use bench_ebpf::{FRAME, Play, TARGETS as COUNT, id, port};
+use bench_ebpf::{Arrived, FRAME_WORDS, LAN, Play, TARGETS as COUNT, id, port};
 use dataplane::header::ETHERNET;
 use dataplane::packet::{Packet, View};
 use dataplane::pipeline::{self, Action};
@@ -19,6 +20,8 @@ use hash::HashTables;
 
 #[map]
 static PLAY: Array<Play> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static ARRIVED: Array<Arrived> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static TARGETS: ProgramArray = ProgramArray::with_max_entries(COUNT, 0);
 
@@ -40,14 +43,17 @@ fn play(ctx: &XdpContext) -> Option<u32> {
     let play = unsafe { &mut *pointer };
     let flow = play.first.wrapping_add(draw(play));
     let packet = XdpPacket::new(ctx);
-    let frame = packet.view::<FRAME>(0)?;
     macro_rules! restore {
-        ($($word:literal)*) => {$(
-            frame.set_u32::<{ $word * 8 }>(play.frame[$word] as u32);
-            frame.set_u32::<{ $word * 8 + 4 }>((play.frame[$word] >> 32) as u32);
+        ($frame:ident: $($word:literal)*) => {$(
+            $frame.set_u32::<{ $word * 8 }>(play.frame[$word] as u32);
+            $frame.set_u32::<{ $word * 8 + 4 }>((play.frame[$word] >> 32) as u32);
         )*};
     }
-    restore!(0 1 2 3 4 5 6 7 8 9 10 11);
+    let frame = packet.view::<64>(0)?;
+    restore!(frame: 0 1 2 3 4 5 6 7);
+    if let Some(frame) = packet.view::<{ FRAME_WORDS * 8 }>(0) {
+        restore!(frame: 8 9 10 11);
+    }
     let word = |at: u32, value: u32| {
         if at != 0
             && let Some(view) = packet.view::<4>(at as usize)
@@ -55,13 +61,20 @@ fn play(ctx: &XdpContext) -> Option<u32> {
             view.set_u32::<0>(value);
         }
     };
-    word(play.client_at, play.client.wrapping_add(flow).to_be());
+    let client = play.client.wrapping_add(flow);
+    word(play.client_at, client.to_be());
     let backend = flow & play.backend_mask;
     word(play.backend_at, play.backend.wrapping_add(backend).to_be());
     word(play.id_at, id(flow, play.id_factor).to_le());
     word(play.counter_at, (play.played as u32).to_le());
     if play.port_at != 0 {
         packet.view::<2>(play.port_at as usize)?.set_u16::<0>(port(flow).to_be());
+    }
+    if play.checksum_at != 0 {
+        let sum = play.sum + (client >> 16) + (client & 0xffff);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        packet.view::<2>(play.checksum_at as usize)?.set_u16::<0>(!(sum as u16).to_be());
     }
     Some(play.target)
 }
@@ -92,24 +105,53 @@ pub(crate) fn control(_ctx: XdpContext) -> u32 {
 /// The least that a forwarder does: read the headers, write the link layer's addresses.
 #[xdp]
 pub(crate) fn floor(ctx: XdpContext) -> u32 {
-    let packet = XdpPacket::new(&ctx);
-    let Ok(link) = dataplane::header::link(&packet) else { return xdp_action::XDP_DROP };
+    if rewrite(&ctx).is_some() { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
+}
+
+/// The same, and out of the interface to the concentrators: as little as forwarding can cost.
+#[xdp]
+pub(crate) fn shortcut(ctx: XdpContext) -> u32 {
+    if rewrite(&ctx).is_none() {
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: a helper without pointers.
+    unsafe { bpf_redirect(LAN, 0) as u32 }
+}
+
+#[inline(always)]
+fn rewrite(ctx: &XdpContext) -> Option<()> {
+    let packet = XdpPacket::new(ctx);
+    let link = dataplane::header::link(&packet).ok()?;
     let ip = if link.v6 {
         dataplane::header::ipv6(&packet, link.l3)
     } else {
         dataplane::header::ipv4(&packet, link.l3)
     };
-    let Ok(ip) = ip else { return xdp_action::XDP_DROP };
-    let (Some(_), Some(ethernet)) =
-        (dataplane::header::udp(&packet, ip.l4), packet.view::<ETHERNET>(0))
-    else {
-        return xdp_action::XDP_DROP;
-    };
+    dataplane::header::udp(&packet, ip.ok()?.l4)?;
+    let ethernet = packet.view::<ETHERNET>(0)?;
     ethernet.set_u32::<0>(0x0200_0000_u32.to_be());
     ethernet.set_u16::<4>(1_u16.to_be());
     ethernet.set_u16::<6>(0x0200_u16.to_be());
     ethernet.set_u32::<8>(2_u32.to_be());
-    xdp_action::XDP_TX
+    Some(())
+}
+
+/// At the end of the way: counts what arrives, and drops it.
+#[xdp]
+pub(crate) fn receive(ctx: XdpContext) -> u32 {
+    if let Some(pointer) = ARRIVED.get_ptr_mut(0) {
+        // SAFETY: the element lives as long as the program; all frames of a bench come to
+        // one processor, and userspace reads when none are under way.
+        let arrived = unsafe { &mut *pointer };
+        let packet = XdpPacket::new(&ctx);
+        let to = packet.view::<34>(0).map_or(0, |frame| u32::from_be(frame.u32::<30>()));
+        if to & arrived.mask == arrived.network {
+            arrived.right += 1;
+        } else {
+            arrived.others += 1;
+        }
+    }
+    xdp_action::XDP_DROP
 }
 
 /// The gateway's pipeline, with sessions in a BPF hash.

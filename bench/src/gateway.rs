@@ -6,15 +6,17 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use control::config::Config;
+use anyhow::{Context as _, bail};
+use bench_ebpf::Target;
+use control::config::{Config, XdpMode};
 use control::loader::{Bpffs, PacketLog, Pins, Program, Sizes, Tables, Writer, create};
 use control::model::{
     self, HealthView, HopKey, Inputs, Load, NextHop, Overrides, Prefix, RouteView,
 };
 use dataplane::reason::Reason;
 
-use crate::place::{self, LAN, WAN};
+use crate::place::{self, LAN, Net, WAN};
+use crate::player::{Family, Flows, Message, Player, Side};
 
 /// Backends of each pool: a power of two, so that the player can draw one.
 pub(crate) const BACKENDS: u32 = 64;
@@ -32,13 +34,16 @@ pub(crate) const UDP_PORT: u16 = 4_000;
 pub(crate) struct Gateway {
     pins: Pins,
     tables: Arc<Tables>,
-    _program: Program,
+    /// Where its interfaces are.
+    net: Net,
+    program: Program,
 }
 
 impl Gateway {
     /// A gateway for a number of sessions, without any. When it has them it has room for a
     /// few more, so that handshakes are still let through.
     pub(crate) fn new(name: &str, sessions: u64) -> anyhow::Result<Self> {
+        let net = Net::new()?;
         let sessions = sessions + sessions / 32;
         let text = configuration(sessions);
         let config = Config::parse(&text, "bench.toml").map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -59,7 +64,47 @@ impl Gateway {
         let steps = model::diff(&current, &wanted);
         model::apply(&mut current, &steps, &mut writer).context("cannot write the tables")?;
         let program = Program::load(&pins, PacketLog::Off)?;
-        Ok(Self { pins, tables, _program: program })
+        Ok(Self { pins, tables, net, program })
+    }
+
+    /// Opens sessions for the first flows, by answers of the service's backends.
+    pub(crate) fn fill(
+        &self,
+        player: &mut Player,
+        answer: Message,
+        family: Family,
+        sessions: u32,
+    ) -> anyhow::Result<()> {
+        let all = Flows { first: 0, count: sessions, random: false };
+        let before = self.count(Reason::SessionOpened)?;
+        // The second answer opens what the first one could not.
+        for _ in 0..2 {
+            player.set(answer, family, all, Target::Gateway);
+            player.run(sessions, Side::of(answer))?;
+        }
+        let opened = self.count(Reason::SessionOpened)? - before;
+        if opened != u64::from(sessions) {
+            bail!("{opened} of {sessions} sessions opened");
+        }
+        if answer == Message::DataAnswer {
+            // Sessions made by data alone learn their inbound ids from their clients.
+            player.set(Message::Data, family, all, Target::Gateway);
+            player.run(sessions, Side::Wan)?;
+        }
+        Ok(())
+    }
+
+    /// Moves this process to where its interfaces are.
+    pub(crate) fn enter(&self) -> anyhow::Result<()> {
+        self.net.enter()
+    }
+
+    /// Attaches the program to both interfaces, natively.
+    pub(crate) fn attach(&mut self) -> anyhow::Result<()> {
+        for (name, interface) in [("wan", WAN), ("lan", LAN)] {
+            self.program.attach(name, interface, XdpMode::Native)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn pins(&self) -> &Pins {

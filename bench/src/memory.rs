@@ -4,38 +4,60 @@ use std::ffi::c_void;
 use std::os::fd::AsFd;
 use std::ptr::{NonNull, null_mut};
 
-use bench_ebpf::Play;
+use bench_ebpf::{Arrived, Play};
 use dataplane::abi::Slot;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// New namespaces for the network and for mounts.
-pub(crate) fn unshare() -> std::io::Result<()> {
+/// A new namespace for mounts.
+pub(crate) fn unshare_mounts() -> std::io::Result<()> {
     // SAFETY: it unshares no file descriptors and no memory, of which others could rely
     // on being shared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }.map_err(Into::into)
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(Into::into)
 }
 
-/// The one element of the map `PLAY`. Mapped until the process ends.
-#[derive(Debug)]
-pub(crate) struct Played(NonNull<Play>);
+/// A new namespace for the network.
+pub(crate) fn unshare_network() -> std::io::Result<()> {
+    // SAFETY: as above.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(Into::into)
+}
 
-impl Played {
-    /// Maps the map, whose value is a [`Play`].
+/// The one element of a map that the benches' programs use. Mapped until the process ends.
+#[derive(Debug)]
+pub(crate) struct Element<T>(NonNull<T>);
+
+/// Integers without padding.
+///
+/// # Safety
+/// Any bit pattern must be a value.
+pub(crate) unsafe trait Plain: Copy {}
+// SAFETY: integers.
+unsafe impl Plain for Play {}
+// SAFETY: integers.
+unsafe impl Plain for Arrived {}
+
+impl<T: Plain> Element<T> {
+    /// Maps the map, whose value is a `T`.
     pub(crate) fn new(map: impl AsFd) -> std::io::Result<Self> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, which overlaps nothing.
         let at = unsafe {
-            mmap(null_mut::<c_void>(), size_of::<Play>(), access, MapFlags::SHARED, map, 0)
+            mmap(null_mut::<c_void>(), size_of::<T>(), access, MapFlags::SHARED, map, 0)
         }?;
         let pointer = NonNull::new(at.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
         Ok(Self(pointer))
     }
 
-    /// Sets what is played. The program that reads it runs in this thread's system calls only.
-    pub(crate) fn set(&mut self, play: Play) {
+    /// Sets it. The programs that use it run in this thread's system calls only.
+    pub(crate) fn set(&mut self, value: T) {
         // SAFETY: mapped, aligned to a page, and nobody else uses it while this runs.
-        unsafe { self.0.write_volatile(play) };
+        unsafe { self.0.write_volatile(value) };
+    }
+
+    /// What it is.
+    pub(crate) fn get(&self) -> T {
+        // SAFETY: as above, and any bit pattern is a value.
+        unsafe { self.0.read_volatile() }
     }
 }
 

@@ -6,24 +6,29 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{HashMap, Map, MapData, ProgramArray};
 
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::xdp::XdpMode;
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
-use bench_ebpf::{FRAME, FRAME_WORDS, Play, Target};
+use bench_ebpf::{Arrived, FRAME, FRAME_WORDS, Play, Target};
 use control::loader::shape::SHAPES;
 use dataplane::table::slot;
 use etherparse::PacketBuilder;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::gateway::{BACKEND4, BACKEND6, BACKENDS, Gateway, UDP_PORT, VIP4, VIP6, WIREGUARD_PORT};
-use crate::memory::{PlainSlot, Played, words};
-use crate::place::{LAN, WAN};
+use crate::memory::{Element, Plain, PlainSlot, words};
+use crate::place::{LAN, WAN, WAN_PEER};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_BENCH_OBJECT"));
 
 /// Bytes of `struct xdp_md` (linux/bpf.h): data, data_end, data_meta, ingress_ifindex,
 /// rx_queue_index, egress_ifindex.
 const CONTEXT: usize = 24;
+/// Bytes of a payload, where nothing else is asked for: a keepalive of WireGuard.
+const PAYLOAD: usize = 32;
+/// Frames that are sent before what receives them runs; veth's ring holds 256.
+const BATCH: u32 = 64;
 /// Factors of the ids that concentrators and clients hand out; odd.
 const IN_FACTOR: u32 = 0x9e37_79b1;
 const OUT_FACTOR: u32 = 0x85eb_ca77;
@@ -71,13 +76,13 @@ impl Message {
         matches!(self, Self::DataAnswer | Self::DatagramAnswer)
     }
 
-    /// The payload, with ids left out.
-    fn payload(self) -> Vec<u8> {
+    /// The payload, with ids left out; of this length, if the message has no length of its own.
+    fn payload(self, length: usize) -> Vec<u8> {
         let (kind, length) = match self {
             Self::Initiation => (1, 148),
-            Self::Data | Self::Roamed | Self::DataAnswer => (4, 32),
-            Self::Malformed => (9, 32),
-            Self::Datagram | Self::DatagramAnswer | Self::Foreign => (0, 32),
+            Self::Data | Self::Roamed | Self::DataAnswer => (4, length),
+            Self::Malformed => (9, length),
+            Self::Datagram | Self::DatagramAnswer | Self::Foreign => (0, length),
         };
         let mut payload = vec![0; length];
         payload[0] = kind;
@@ -98,14 +103,17 @@ pub(crate) struct Flows {
 
 /// Bytes from the frame's begin at which fields are. The addresses' last four bytes.
 struct Offsets {
+    checksum: u32,
     source: u32,
     destination: u32,
     ports: u32,
     payload: u32,
 }
 
-const OFFSETS4: Offsets = Offsets { source: 26, destination: 30, ports: 34, payload: 42 };
-const OFFSETS6: Offsets = Offsets { source: 34, destination: 50, ports: 54, payload: 62 };
+const OFFSETS4: Offsets =
+    Offsets { checksum: 24, source: 26, destination: 30, ports: 34, payload: 42 };
+const OFFSETS6: Offsets =
+    Offsets { checksum: 0, source: 34, destination: 50, ports: 54, payload: 62 };
 
 /// The first client's address; a roamed one's is far from all others.
 fn client(family: Family, roamed: bool) -> IpAddr {
@@ -124,7 +132,13 @@ fn last_word(address: IpAddr) -> u32 {
     }
 }
 
-fn frame(message: Message, source: (IpAddr, u16), destination: (IpAddr, u16)) -> Vec<u8> {
+/// The begin of a frame with a payload of this length.
+fn frame(
+    message: Message,
+    length: usize,
+    source: (IpAddr, u16),
+    destination: (IpAddr, u16),
+) -> Vec<u8> {
     let link = PacketBuilder::ethernet2([2, 0, 0, 9, 9, 9], [2, 0, 0, 0, 0, 1]);
     let ip = match (source.0, destination.0) {
         (IpAddr::V4(from), IpAddr::V4(to)) => link.ipv4(from.octets(), to.octets(), 64),
@@ -132,14 +146,14 @@ fn frame(message: Message, source: (IpAddr, u16), destination: (IpAddr, u16)) ->
         _ => unreachable!("both addresses are of one family"),
     };
     let mut frame = Vec::new();
-    let written = ip.udp(source.1, destination.1).write(&mut frame, &message.payload());
+    let written = ip.udp(source.1, destination.1).write(&mut frame, &message.payload(length));
     written.expect("a vector takes it, and the payload is short");
     frame.resize(FRAME, 0);
     frame
 }
 
-/// What the player is to play.
-fn play(message: Message, family: Family, flows: Flows, target: Target) -> Play {
+/// What the player is to play, in frames with a payload of this length.
+fn play(message: Message, family: Family, flows: Flows, target: Target, length: usize) -> Play {
     let (offsets, vip, backend) = match family {
         Family::V4 => (OFFSETS4, IpAddr::from(VIP4), IpAddr::from(BACKEND4)),
         Family::V6 => (OFFSETS6, IpAddr::from(VIP6), IpAddr::from(BACKEND6)),
@@ -150,11 +164,11 @@ fn play(message: Message, family: Family, flows: Flows, target: Target) -> Play 
         _ => WIREGUARD_PORT,
     };
     let (bytes, client_at, port_at, backend_at) = if message.is_answer() {
-        let bytes = frame(message, (backend, port), (client, 0));
+        let bytes = frame(message, length, (backend, port), (client, 0));
         (bytes, offsets.destination, offsets.ports + 2, offsets.source)
     } else {
         let to = if message == Message::Foreign { backend } else { vip };
-        (frame(message, (client, 0), (to, port)), offsets.source, offsets.ports, 0)
+        (frame(message, length, (client, 0), (to, port)), offsets.source, offsets.ports, 0)
     };
     let mut words = [0; FRAME_WORDS];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
@@ -175,6 +189,13 @@ fn play(message: Message, family: Family, flows: Flows, target: Target) -> Play 
         target: target as u32,
         ..Play::default()
     };
+    if family == Family::V4 && !message.is_answer() {
+        // The header's other words: neither the checksum nor the client's address.
+        let words = bytes[14..34].as_chunks::<2>().0.iter().enumerate();
+        let others = words.filter(|(index, _)| !matches!(index, 5..=7));
+        play.checksum_at = offsets.checksum;
+        play.sum = others.map(|(_, word)| u32::from(u16::from_be_bytes(*word))).sum();
+    }
     let ids = offsets.payload + 4;
     match message {
         Message::Data | Message::Roamed => (play.id_at, play.id_factor) = (ids, IN_FACTOR),
@@ -190,7 +211,8 @@ fn play(message: Message, family: Family, flows: Flows, target: Target) -> Play 
 /// The bench's programs, upon a gateway's tables.
 pub(crate) struct Player {
     ebpf: Ebpf,
-    played: Played,
+    played: Element<Play>,
+    arrived: Element<Arrived>,
     hash: HashMap<MapData, [u32; 5], PlainSlot>,
     /// Without it the array would lose what it holds.
     _targets: ProgramArray<MapData>,
@@ -206,15 +228,13 @@ impl Player {
         loader.map_max_entries("SESSIONS", sessions);
         let mut ebpf = loader.load(OBJECT).context("cannot load the bench's programs")?;
         // Before maps are taken: what is taken may close.
-        for name in ["player", "control", "floor", "hashed"] {
+        for name in ["player", "control", "floor", "hashed", "shortcut", "receive"] {
             let loaded = program(&mut ebpf, name)?.load();
             loaded.with_context(|| format!("the kernel refuses the program `{name}`"))?;
         }
         let mut targets: ProgramArray<MapData> = taken(&mut ebpf, "TARGETS")?;
-        let played = match ebpf.take_map("PLAY") {
-            Some(Map::Array(map)) => Played::new(map.fd().as_fd())?,
-            _ => bail!("the bench's object has no array PLAY"),
-        };
+        let played = element(&mut ebpf, "PLAY")?;
+        let arrived = element(&mut ebpf, "ARRIVED")?;
         let hash = taken(&mut ebpf, "SESSIONS")?;
         for (name, target) in
             [("control", Target::Control), ("floor", Target::Floor), ("hashed", Target::Hash)]
@@ -223,7 +243,7 @@ impl Player {
         }
         let own = Xdp::from_pin(gateway.pins().program(), XdpAttachType::Interface)?;
         targets.set(Target::Gateway as u32, own.fd()?, 0)?;
-        Ok(Self { ebpf, played, hash, _targets: targets })
+        Ok(Self { ebpf, played, arrived, hash, _targets: targets })
     }
 
     /// Copies the gateway's open sessions into the hash.
@@ -239,15 +259,62 @@ impl Player {
 
     /// Sets what [`Self::run`] plays.
     pub(crate) fn set(&mut self, message: Message, family: Family, flows: Flows, target: Target) {
-        self.played.set(play(message, family, flows, target));
+        self.played.set(play(message, family, flows, target, PAYLOAD));
+    }
+
+    /// Attaches one of the programs to an interface of this network namespace, natively. It stays
+    /// for as long as this is.
+    pub(crate) fn attach(&mut self, name: &str, interface: u32) -> anyhow::Result<()> {
+        let attached =
+            program(&mut self.ebpf, name)?.attach_to_if_index(interface, XdpMode::Driver);
+        attached.with_context(|| format!("cannot attach `{name}` to interface {interface}"))?;
+        Ok(())
+    }
+
+    /// Says which frames are right where they arrive: those to addresses that begin as this one does.
+    /// Forgets those that were.
+    pub(crate) fn expect(&mut self, address: Ipv4Addr, length: u32) {
+        let mask = u32::MAX << (32 - length);
+        let network = u32::from(address) & mask;
+        self.arrived.set(Arrived { mask, network, right: 0, others: 0 });
+    }
+
+    /// How many right ones arrived.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived.get().right
+    }
+
+    /// Sends so many frames of this length out of the other end of the gateway's cable to the
+    /// Internet: how long it took, in nanoseconds. Nearly all of what becomes of them, up to where they
+    /// arrive, is done when it returns, on this processor.
+    pub(crate) fn send(
+        &mut self,
+        message: Message,
+        flows: Flows,
+        length: usize,
+        frames: u32,
+    ) -> anyhow::Result<f64> {
+        const HEADERS: usize = 42;
+        let play = play(message, Family::V4, flows, Target::Control, length - HEADERS);
+        self.played.set(play);
+        let data = vec![0; length];
+        let context = context(length, WAN_PEER);
+        let options = TestRunOptions {
+            data_in: Some(&data),
+            ctx_in: Some(&context),
+            repeat: frames,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        };
+        let player = program(&mut self.ebpf, "player")?;
+        let before = clock_gettime(ClockId::Monotonic);
+        player.test_run(options).context("a test run with live frames failed")?;
+        Ok(elapsed(before, clock_gettime(ClockId::Monotonic)))
     }
 
     /// Plays so many packets; the processor time that it took, in nanoseconds, and the verdict on the last one.
     pub(crate) fn run(&mut self, packets: u32, from: Side) -> anyhow::Result<Ran> {
-        let mut context = [0; CONTEXT];
-        for (field, value) in [(1, FRAME as u32), (3, from as u32)] {
-            context[4 * field..4 * field + 4].copy_from_slice(&value.to_ne_bytes());
-        }
+        let context = context(FRAME, from as u32);
         let data = [0; FRAME];
         let options = TestRunOptions {
             data_in: Some(&data),
@@ -259,9 +326,7 @@ impl Player {
         let before = clock_gettime(ClockId::ThreadCPUTime);
         let result = player.test_run(options).context("a test run failed")?;
         let after = clock_gettime(ClockId::ThreadCPUTime);
-        let ns =
-            (after.tv_sec - before.tv_sec) as f64 * 1e9 + (after.tv_nsec - before.tv_nsec) as f64;
-        Ok(Ran { ns, action: result.return_value })
+        Ok(Ran { ns: elapsed(before, after), action: result.return_value })
     }
 }
 
@@ -286,6 +351,27 @@ pub(crate) struct Ran {
     pub(crate) ns: f64,
     /// The last packet's XDP action.
     pub(crate) action: u32,
+}
+
+/// The context of a frame that came in on an interface.
+fn context(length: usize, from: u32) -> [u8; CONTEXT] {
+    let mut context = [0; CONTEXT];
+    for (field, value) in [(1, length as u32), (3, from)] {
+        context[4 * field..4 * field + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    context
+}
+
+/// Nanoseconds between two times.
+fn elapsed(before: Timespec, after: Timespec) -> f64 {
+    (after.tv_sec - before.tv_sec) as f64 * 1e9 + (after.tv_nsec - before.tv_nsec) as f64
+}
+
+fn element<T: Plain>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Element<T>> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(map)) => Ok(Element::new(map.fd().as_fd())?),
+        _ => bail!("the bench's object has no array {name}"),
+    }
 }
 
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> anyhow::Result<&'e mut Xdp> {

@@ -118,7 +118,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Bench { rest } => {
             suitable::check("test")?;
-            setup::setup(Need::BUILD)?;
+            setup::setup(Need::BENCH)?;
             process::bench(&rest)
         }
         Command::Lab { rest } => {

@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Checks,
     /// A virtual machine.
     Machine,
+    /// What the benches lay out networks with, and their peers.
+    Bench,
 }
 
 impl Need {
@@ -30,6 +32,8 @@ impl Need {
     pub(crate) const LAB: &[Self] = &[Self::Building, Self::Lab, Self::Peers];
     /// For everything but virtual machines.
     pub(crate) const USUAL: &[Self] = &[Self::Building, Self::Lab, Self::Peers, Self::Checks];
+    /// For the benches.
+    pub(crate) const BENCH: &[Self] = &[Self::Building, Self::Bench];
     /// For labs in a virtual machine.
     pub(crate) const MACHINE: &[Self] = &[Self::Building, Self::Peers, Self::Machine];
 }
@@ -61,6 +65,7 @@ const PACKAGES: &[(Need, &[(&str, &str)])] = &[
             ("tcpdump", "tcpdump"),
         ],
     ),
+    (Need::Bench, &[("iproute2", "ip"), ("ethtool", "ethtool"), ("nftables", "nft")]),
     (Need::Checks, &[("rust-web-clippy", "")]),
     (
         Need::Machine,

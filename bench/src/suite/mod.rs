@@ -1,5 +1,6 @@
 //! The questions.
 
+mod forward;
 mod open;
 mod packet;
 
@@ -13,6 +14,8 @@ use crate::report::Report;
 pub(crate) enum Suite {
     /// What the kernel program costs for a packet, in test runs.
     Packet,
+    /// Frames end to end over veth, beside the kernel's own forwarding and nftables.
+    Forward,
     /// How many sessions a second are opened, by answers.
     Open,
 }
@@ -34,12 +37,13 @@ impl Wanted<'_> {
 }
 
 impl Suite {
-    pub(crate) const ALL: &'static [Self] = &[Self::Packet, Self::Open];
+    pub(crate) const ALL: &'static [Self] = &[Self::Packet, Self::Forward, Self::Open];
 
     /// Measures, and adds the results to the report.
     pub(crate) fn run(self, wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()> {
         match self {
             Self::Packet => packet::run(wanted, report),
+            Self::Forward => forward::run(wanted, report),
             Self::Open => open::run(wanted.quick, report),
         }
     }

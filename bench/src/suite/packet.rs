@@ -155,20 +155,8 @@ impl Stage {
     ) -> anyhow::Result<Self> {
         let gateway = Gateway::new(name, u64::from(sessions))?;
         let mut player = Player::new(&gateway, sessions)?;
-        let all = Flows { first: 0, count: sessions, random: false };
-        // The second answer opens what the first one could not.
-        for _ in 0..2 {
-            player.set(answer, family, all, Target::Gateway);
-            player.run(sessions, Side::of(answer))?;
-        }
-        let opened = gateway.count(Reason::SessionOpened)?;
-        if opened != u64::from(sessions) {
-            bail!("{opened} of {sessions} sessions opened");
-        }
+        gateway.fill(&mut player, answer, family, sessions)?;
         if answer == Message::DataAnswer {
-            // Sessions made by data alone learn their inbound ids from their clients.
-            player.set(Message::Data, family, all, Target::Gateway);
-            player.run(sessions, Side::Wan)?;
             player.copy_sessions(&gateway)?;
         }
         Ok(Self { gateway, player, family, cases })
