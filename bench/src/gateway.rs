@@ -4,17 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use bench_ebpf::Target;
-use control::config::{Config, XdpMode};
+use control::config::{BackendId, Config, XdpMode};
 use control::loader::{Bpffs, PacketLog, Pins, Program, Sizes, Tables, Writer, create};
 use control::model::{
-    self, HealthView, HopKey, Inputs, Load, NextHop, Overrides, Prefix, RouteView,
+    self, AddressHealth, HopKey, Inputs, Load, NextHop, Overrides, Prefix, Registry, RouteView,
+    Status, Wanted,
 };
 use dataplane::reason::Reason;
 
+use crate::daemon::Daemon;
 use crate::place::{self, LAN, Net, WAN};
 use crate::player::{Family, Flows, Message, Player, Side};
 
@@ -32,6 +35,10 @@ pub(crate) const UDP_PORT: u16 = 4_000;
 
 /// A gateway with tables of its own, pinned in a bpffs of its own.
 pub(crate) struct Gateway {
+    text: String,
+    config: Config,
+    writer: Writer,
+    current: Wanted,
     pins: Pins,
     tables: Arc<Tables>,
     /// Where its interfaces are.
@@ -45,26 +52,53 @@ impl Gateway {
     pub(crate) fn new(name: &str, sessions: u64) -> anyhow::Result<Self> {
         let net = Net::new()?;
         let sessions = sessions + sessions / 32;
-        let text = configuration(sessions);
-        let config = Config::parse(&text, "bench.toml").map_err(|e| anyhow::anyhow!("{e}"))?;
         let bpffs = Bpffs::prepare(&place::bpffs(name))?;
+        let text = configuration(sessions, &bpffs);
+        let config = Config::parse(&text, "bench.toml").map_err(|e| anyhow::anyhow!("{e}"))?;
         let pins = Pins::under(&bpffs);
         let tables = Arc::new(create(&bpffs, &pins, Sizes::for_sessions(sessions))?);
-        let mut writer = Writer::open(&pins, Arc::clone(&tables))?;
-        let mut current = writer.read()?;
+        let writer = Writer::open(&pins, Arc::clone(&tables))?;
+        let current = writer.read()?;
+        let program = Program::load(&pins, PacketLog::Off)?;
+        let mut gateway = Self { text, config, writer, current, pins, tables, net, program };
+        gateway.reconcile(0)?;
+        Ok(gateway)
+    }
+
+    /// Brings the tables to what they should be when so many backends of the pool for WireGuard
+    /// are dead. How many writes it took.
+    pub(crate) fn reconcile(&mut self, dead: u32) -> anyhow::Result<usize> {
+        let down = AddressHealth::both(Status::Down);
+        let dead = (0..dead).map(|n| (BackendId::new("wireguard", &format!("b{n}")), down));
         let wanted = model::compute(&Inputs {
-            config: &config,
+            config: &self.config,
             overrides: &Overrides::default(),
-            health: &HealthView::default(),
+            health: &dead.collect(),
             load: &Load::default(),
             routes: &routes(),
-            current: &current,
+            current: &self.current,
             released: &BTreeSet::new(),
         })?;
-        let steps = model::diff(&current, &wanted);
-        model::apply(&mut current, &steps, &mut writer).context("cannot write the tables")?;
-        let program = Program::load(&pins, PacketLog::Off)?;
-        Ok(Self { pins, tables, net, program })
+        let steps = model::diff(&self.current, &wanted);
+        model::apply(&mut self.current, &steps, &mut self.writer)
+            .context("cannot write the tables")?;
+        Ok(steps.len())
+    }
+
+    /// Reads the tables, which another has changed.
+    pub(crate) fn look_again(&mut self) -> anyhow::Result<()> {
+        self.current = self.writer.read()?;
+        Ok(())
+    }
+
+    /// Endpoints of dead backends.
+    pub(crate) fn not_live(&self) -> BTreeSet<u32> {
+        Registry::of(&self.current).not_live()
+    }
+
+    /// Starts the daemon upon these tables. It reads routes where this process is.
+    pub(crate) fn start_daemon(&self) -> anyhow::Result<Daemon> {
+        Daemon::start(&self.text, socket(self.config.gateway.bpffs.as_path()))
     }
 
     /// Opens sessions for the first flows, by answers of the service's backends.
@@ -137,12 +171,22 @@ pub(crate) fn backend6(number: u32) -> Ipv6Addr {
     Ipv6Addr::from(u128::from(BACKEND6) + u128::from(number))
 }
 
+fn socket(bpffs: &Path) -> PathBuf {
+    bpffs.with_extension("sock")
+}
+
 /// One tenant, a pool and a service for each profile. Limits that do not bind.
-fn configuration(sessions: u64) -> String {
+fn configuration(sessions: u64, bpffs: &Bpffs) -> String {
+    let (socket, bpffs) = (socket(bpffs.path()), bpffs.path());
+    let state = bpffs.with_extension("state");
     let mut text = format!(
         "[gateway]
 interfaces = [\"wan\", \"lan\"]
 max_sessions = {sessions}
+bpffs = {bpffs:?}
+state_dir = {state:?}
+[api]
+socket = {socket:?}
 [limits]
 unestablished_per_source = {{ rate = 100000, burst = 1000000 }}
 tentative_per_tenant = {sessions}

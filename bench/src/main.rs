@@ -2,12 +2,16 @@
 //!
 //! - [`suite`]: the questions, a module each.
 //! - [`gateway`]: a gateway as the daemon sets one up, with as many sessions as are wanted.
+//! - [`daemon`]: the daemon itself, upon such a gateway's tables; [`farm`]: backends that
+//!   answer its probes.
 //! - [`player`]: packets through its program, by test runs, and what they cost.
 //! - [`measure`]: rounds in which all variants take turns, and what is made of them.
 //! - [`report`]: results for people and for programs; [`machine`]: on what they were measured.
 //! - [`place`]: namespaces of the bench's own, so that nothing outlives it.
 //! - [`memory`]: the `unsafe` of it.
 
+mod daemon;
+mod farm;
 mod gateway;
 mod machine;
 mod measure;

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -30,10 +30,21 @@ pub(crate) const LAN_PEER: u32 = LAN + 10;
 pub(crate) struct Net(OwnedFd);
 
 impl Net {
-    /// Makes one, and moves this process there.
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    /// Makes one without anything, and moves this process there.
+    pub(crate) fn empty() -> anyhow::Result<Self> {
         unshare_network().context("cannot make a network namespace")?;
         let own = File::open("/proc/thread-self/ns/net").context("cannot open a namespace")?;
+        Ok(Self(own.into()))
+    }
+
+    /// A path by which it is known, for as long as this is.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
+    /// Makes one, and moves this process there.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let own = Self::empty()?;
         // What the stack would send by itself is nobody's packet.
         sysctl("ipv6/conf/all/disable_ipv6", "1")?;
         sysctl("ipv6/conf/default/disable_ipv6", "1")?;
@@ -46,7 +57,7 @@ impl Net {
             ip(&format!("link set {name} up"))?;
             ip(&format!("link set {peer} up"))?;
         }
-        Ok(Self(own.into()))
+        Ok(own)
     }
 
     /// Moves this process there.

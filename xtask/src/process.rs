@@ -60,7 +60,8 @@ pub(crate) fn lab(arguments: &[&str]) -> anyhow::Result<()> {
 
 /// Runs the benches, which exit by themselves with what went wrong.
 pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
-    cargo(&["build", "--quiet", "--locked", "--release", "--bin", "fernpass-bench"])?;
+    let programs = ["--bin", "fernpass-bench", "--bin", "fernpass"];
+    cargo(&[&["build", "--quiet", "--locked", "--release"][..], &programs].concat())?;
     finish(Command::new(target().join("release/fernpass-bench")).args(arguments))
 }
 

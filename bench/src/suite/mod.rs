@@ -1,5 +1,6 @@
 //! The questions.
 
+mod control;
 mod forward;
 mod open;
 mod packet;
@@ -18,6 +19,8 @@ pub(crate) enum Suite {
     Forward,
     /// How many sessions a second are opened, by answers.
     Open,
+    /// What the daemon costs.
+    Control,
 }
 
 /// What of the suites is wanted.
@@ -37,13 +40,15 @@ impl Wanted<'_> {
 }
 
 impl Suite {
-    pub(crate) const ALL: &'static [Self] = &[Self::Packet, Self::Forward, Self::Open];
+    pub(crate) const ALL: &'static [Self] =
+        &[Self::Packet, Self::Forward, Self::Open, Self::Control];
 
     /// Measures, and adds the results to the report.
     pub(crate) fn run(self, wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()> {
         match self {
             Self::Packet => packet::run(wanted, report),
             Self::Forward => forward::run(wanted, report),
+            Self::Control => control::run(wanted, report),
             Self::Open => open::run(wanted.quick, report),
         }
     }

@@ -1,0 +1,86 @@
+//! The real daemon, upon a gateway's tables: what it costs is read from its process, and what it
+//! answers from its socket.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// A daemon; it is ended with this. The tables stay.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// Starts one with this configuration, and waits until it answers on its socket.
+    pub(crate) fn start(config: &str, socket: PathBuf) -> anyhow::Result<Self> {
+        let file = socket.with_extension("toml");
+        fs::write(&file, config).context("cannot write the daemon's configuration")?;
+        let program = std::env::current_exe()?.with_file_name("fernpass");
+        let log = socket.with_extension("log");
+        let child = Command::new(&program)
+            .args(["run", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log)?)
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let mut daemon = Self { child, socket };
+        let begin = Instant::now();
+        while daemon.get("/v1/status").is_err() {
+            if daemon.child.try_wait()?.is_some() || begin.elapsed() > Duration::from_secs(60) {
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                bail!("the daemon did not come up: {}", log.trim());
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(daemon)
+    }
+
+    /// What it answers to a GET.
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: fernpass\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            bail!("{path}: {}", answer.lines().next().unwrap_or("no answer"));
+        }
+        Ok(answer)
+    }
+
+    /// Processor time that it has taken, all its threads together.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        let mut total = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // Time on the processor, in nanoseconds, is the first figure (proc_pid_schedstat).
+            let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            let first = text.split_whitespace().next().context("an empty schedstat")?;
+            total += first.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(total))
+    }
+
+    /// Bytes of its memory that are its own: neither the tables nor its program file.
+    pub(crate) fn memory(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        Ok(kilobytes.context("the kernel does not tell RssAnon")?.parse::<u64>()? * 1024)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
