@@ -48,7 +48,7 @@ pub struct Play {
     pub flows: u32,
     /// The next flow, from 0, if they come in order.
     pub next: u32,
-    /// Where the last four bytes of the client's address are; flow n has `client` + n there.
+    /// Where the four bytes of the client's address are that differ; flow n has `client` + n there.
     pub client_at: u32,
     /// See `client_at`; host order.
     pub client: u32,

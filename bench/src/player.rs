@@ -101,35 +101,49 @@ pub(crate) struct Flows {
     pub(crate) random: bool,
 }
 
-/// Bytes from the frame's begin at which fields are. The addresses' last four bytes.
+/// Bytes from the frame's begin at which fields are: those of a client's address that differ from
+/// client to client (of an IPv6 address the /64's lower half: each home has its own), and a
+/// backend's last four.
 struct Offsets {
     checksum: u32,
-    source: u32,
-    destination: u32,
+    client_as_source: u32,
+    client_as_destination: u32,
+    backend_as_source: u32,
     ports: u32,
     payload: u32,
 }
 
-const OFFSETS4: Offsets =
-    Offsets { checksum: 24, source: 26, destination: 30, ports: 34, payload: 42 };
-const OFFSETS6: Offsets =
-    Offsets { checksum: 0, source: 34, destination: 50, ports: 54, payload: 62 };
+const OFFSETS4: Offsets = Offsets {
+    checksum: 24,
+    client_as_source: 26,
+    client_as_destination: 30,
+    backend_as_source: 26,
+    ports: 34,
+    payload: 42,
+};
+const OFFSETS6: Offsets = Offsets {
+    checksum: 0,
+    client_as_source: 26,
+    client_as_destination: 42,
+    backend_as_source: 34,
+    ports: 54,
+    payload: 62,
+};
 
-/// The first client's address; a roamed one's is far from all others.
-fn client(family: Family, roamed: bool) -> IpAddr {
-    match (family, roamed) {
-        (Family::V4, false) => Ipv4Addr::new(100, 64, 0, 0).into(),
-        (Family::V4, true) => Ipv4Addr::new(60, 0, 0, 0).into(),
-        (Family::V6, false) => Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0).into(),
-        (Family::V6, true) => Ipv6Addr::new(0x2001, 0xdb8, 0xd, 0, 0, 0, 0, 0).into(),
-    }
-}
-
-fn last_word(address: IpAddr) -> u32 {
-    match address {
-        IpAddr::V4(v4) => u32::from(v4),
-        IpAddr::V6(v6) => u128::from(v6) as u32,
-    }
+/// The first client's address, and those four bytes of it that count clients; a roamed one's is
+/// far from all others.
+fn client(family: Family, roamed: bool) -> (IpAddr, u32) {
+    let first = match (family, roamed) {
+        (Family::V4, false) => 0x6440_0000,
+        (Family::V4, true) => 0x3c00_0000,
+        (Family::V6, false) => 0x1000_0000,
+        (Family::V6, true) => 0x2000_0000,
+    };
+    let address = match family {
+        Family::V4 => Ipv4Addr::from(first).into(),
+        Family::V6 => Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(first) << 64).into(),
+    };
+    (address, first)
 }
 
 /// The begin of a frame with a payload of this length.
@@ -154,21 +168,24 @@ fn frame(
 
 /// What the player is to play, in frames with a payload of this length.
 fn play(message: Message, family: Family, flows: Flows, target: Target, length: usize) -> Play {
-    let (offsets, vip, backend) = match family {
-        Family::V4 => (OFFSETS4, IpAddr::from(VIP4), IpAddr::from(BACKEND4)),
-        Family::V6 => (OFFSETS6, IpAddr::from(VIP6), IpAddr::from(BACKEND6)),
+    let (offsets, vip, backend, first_backend) = match family {
+        Family::V4 => (OFFSETS4, IpAddr::from(VIP4), IpAddr::from(BACKEND4), BACKEND4.to_bits()),
+        Family::V6 => {
+            (OFFSETS6, IpAddr::from(VIP6), IpAddr::from(BACKEND6), BACKEND6.to_bits() as u32)
+        }
     };
-    let client = client(family, message == Message::Roamed || message == Message::Initiation);
+    let (client, first_client) = client(family, message == Message::Roamed || message == Message::Initiation);
     let port = match message {
         Message::Datagram | Message::DatagramAnswer => UDP_PORT,
         _ => WIREGUARD_PORT,
     };
     let (bytes, client_at, port_at, backend_at) = if message.is_answer() {
         let bytes = frame(message, length, (backend, port), (client, 0));
-        (bytes, offsets.destination, offsets.ports + 2, offsets.source)
+        (bytes, offsets.client_as_destination, offsets.ports + 2, offsets.backend_as_source)
     } else {
         let to = if message == Message::Foreign { backend } else { vip };
-        (frame(message, length, (client, 0), (to, port)), offsets.source, offsets.ports, 0)
+        let bytes = frame(message, length, (client, 0), (to, port));
+        (bytes, offsets.client_as_source, offsets.ports, 0)
     };
     let mut words = [0; FRAME_WORDS];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
@@ -181,10 +198,10 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
         first: flows.first,
         flows: flows.count,
         client_at,
-        client: last_word(client),
+        client: first_client,
         port_at,
         backend_at,
-        backend: last_word(backend),
+        backend: first_backend,
         backend_mask: BACKENDS - 1,
         target: target as u32,
         ..Play::default()
