@@ -2,7 +2,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
-use dataplane::abi::{Address, Bucket, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant};
+use dataplane::abi::{
+    Address, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant,
+};
 use dataplane::cell::Word;
 use dataplane::reason::Reason;
 use dataplane::table::Tables;
@@ -31,6 +33,7 @@ impl Tables for HashTables {
     same! {
         settings() -> Option<&Settings>;
         slot(index: u32) -> Option<&Slot>;
+        detail(index: u32) -> Option<&Detail>;
         ids(bucket: u32) -> Option<&Bucket>;
         hints(bucket: u32) -> Option<&Bucket>;
         budget(index: u32) -> Option<&Word>;

@@ -121,9 +121,12 @@ impl Gateway {
             bail!("{opened} of {sessions} sessions opened");
         }
         if answer == Message::DataAnswer {
-            // Sessions made by data alone learn their inbound ids from their clients.
-            player.set(Message::Data, family, all, Target::Gateway);
-            player.run(sessions, Side::Wan)?;
+            // Sessions made by data alone learn their inbound ids from their clients' first packets;
+            // by the second ones they are the current ids.
+            for _ in 0..2 {
+                player.set(Message::Data, family, all, Target::Gateway);
+                player.run(sessions, Side::Wan)?;
+            }
         }
         Ok(())
     }

@@ -64,15 +64,15 @@ impl<T: Plain> Element<T> {
 /// A session as the value of a map.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub(crate) struct PlainSlot(pub(crate) [u64; 16]);
+pub(crate) struct PlainSlot(pub(crate) [u64; 8]);
 
 // SAFETY: integers without padding.
 unsafe impl aya::Pod for PlainSlot {}
 
 /// A slot's words, as they are at this moment.
-pub(crate) fn words(slot: &Slot) -> [u64; 16] {
-    const { assert!(size_of::<Slot>() == 128) };
-    // SAFETY: a slot is 128 bytes of integers without padding, see `dataplane::abi`; each
+pub(crate) fn words(slot: &Slot) -> [u64; 8] {
+    const { assert!(size_of::<Slot>() == 64) };
+    // SAFETY: a slot is 64 bytes of integers without padding, see `dataplane::abi`; each
     // word is read once, and nothing writes while benches copy.
-    unsafe { std::ptr::from_ref(slot).cast::<[u64; 16]>().read_volatile() }
+    unsafe { std::ptr::from_ref(slot).cast::<[u64; 8]>().read_volatile() }
 }

@@ -174,7 +174,8 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
             (OFFSETS6, IpAddr::from(VIP6), IpAddr::from(BACKEND6), BACKEND6.to_bits() as u32)
         }
     };
-    let (client, first_client) = client(family, message == Message::Roamed || message == Message::Initiation);
+    let (client, first_client) =
+        client(family, message == Message::Roamed || message == Message::Initiation);
     let port = match message {
         Message::Datagram | Message::DatagramAnswer => UDP_PORT,
         _ => WIREGUARD_PORT,

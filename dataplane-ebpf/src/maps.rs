@@ -8,8 +8,9 @@ use aya_ebpf::{
     maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use dataplane::abi::{
-    self, Address, Bucket, DirectoryEntry, Endpoint, MAX_DIRECTORY, MAX_ENDPOINTS, MAX_NEXTHOPS,
-    MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop, RING_WORDS, Settings, Slot, Tenant,
+    self, Address, Bucket, Detail, DirectoryEntry, Endpoint, MAX_DIRECTORY, MAX_ENDPOINTS,
+    MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop, RING_WORDS, Settings,
+    Slot, Tenant,
 };
 use dataplane::cell::Word;
 use dataplane::reason::{self, Reason};
@@ -34,6 +35,8 @@ static ROUTES: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(MAX_ROUTES, BP
 static DEVICES: DevMapHash = DevMapHash::with_max_entries(256, 0);
 #[map]
 static SLOTS: Array<Slot> = Array::with_max_entries(1024 + 64, BPF_F_MMAPABLE);
+#[map]
+static DETAILS: Array<Detail> = Array::with_max_entries(1024 + 64, BPF_F_MMAPABLE);
 #[map]
 static IDS: Array<Bucket> = Array::with_max_entries(512, BPF_F_MMAPABLE);
 #[map]
@@ -84,6 +87,10 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<&Slot> {
         element!(SLOTS, index)
+    }
+    #[inline(always)]
+    fn detail(&self, index: u32) -> Option<&Detail> {
+        element!(DETAILS, index)
     }
     #[inline(always)]
     fn ids(&self, bucket: u32) -> Option<&Bucket> {

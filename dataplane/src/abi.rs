@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -30,6 +30,8 @@ pub mod maps {
     pub const DEVICES: &str = "DEVICES";
     /// [`super::Slot`], the session table: primary slots, then the overflow. Array, mmapable.
     pub const SLOTS: &str = "SLOTS";
+    /// [`super::Detail`], one for each slot. Array, mmapable.
+    pub const DETAILS: &str = "DETAILS";
     /// [`super::Bucket`], the session-id index. Array, mmapable.
     pub const IDS: &str = "IDS";
     /// [`super::Bucket`], the affinity hints. Array, mmapable.
@@ -68,7 +70,7 @@ pub const RING_WORDS: u32 = (RING_SIZE + 1) / 8;
 pub const MAX_RINGS: u32 = 1024;
 /// `Directory::ring` of a listener that has no usable backend.
 pub const NO_RING: u16 = u16::MAX;
-/// `Endpoint::nexthop`, `Slot::nexthop`: not known.
+/// `Endpoint::nexthop`: not known.
 pub const NO_NEXTHOP: u32 = u32::MAX;
 /// Budget entries ([`maps::BUDGETS`]).
 pub const BUDGET_SLOTS: u32 = 1 << 16;
@@ -342,8 +344,8 @@ pub struct RouteKey {
     pub address: Address,
 }
 
-/// One session on one flow. Element of [`maps::SLOTS`]; see `table::slot` for
-/// its life and who may write what.
+/// One session on one flow: all that its packets read and write in both directions, in one cache
+/// line. Element of [`maps::SLOTS`]; see `table::slot` for its life and who may write what.
 #[repr(C, align(64))]
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 pub struct Slot {
@@ -356,47 +358,72 @@ pub struct Slot {
     /// Service index.
     pub service: Cell<u16>,
     /// Endpoint index.
-    pub endpoint: Cell<u32>,
-    /// Packets from the client.
-    pub rx_packets: Cell<u64>,
-    /// Bytes from the client: IP packets as they came in.
-    pub rx_bytes: Cell<u64>,
-    /// Ids by which inbound packets know the session: the current one (given back by the client) ...
+    pub endpoint: Cell<u16>,
+    /// Next hop towards the client, valid while `route_generation` is the settings'.
+    pub nexthop: Cell<u16>,
+    /// `Settings::route_generation` modulo 65535, plus 1, when `nexthop` was looked up; 0 is never.
+    pub route_generation: Cell<u16>,
+    /// Zero.
+    pub zero: Cell<u16>,
+    /// Time of the last packet on the flow, in either direction, in [`ticks`].
+    pub last_seen: Cell<u32>,
+    /// Lower halves of the counts; the upper ones are the [`Detail`]'s. Packets from the client,
+    pub rx_packets: Cell<u32>,
+    /// bytes from the client: IP packets as they came in,
+    pub rx_bytes: Cell<u32>,
+    /// packets to the client,
+    pub tx_packets: Cell<u32>,
+    /// and bytes to the client.
+    pub tx_bytes: Cell<u32>,
+    /// The current one of the ids by which inbound packets know the session: given back by the
+    /// client. 0 is none.
     pub in_id: Cell<u32>,
-    /// ... and the next, handed out and not yet given back. 0 is none.
-    pub in_id_next: Cell<u32>,
-    /// Time of the last packet from the client, in [`ticks`].
-    pub last_rx: Cell<u32>,
-    /// Low 32 bits of the last inbound packet counter, where the protocol has one.
-    pub in_counter: Cell<u32>,
+    /// The current one of the ids by which answers know the session. 0 is none.
+    pub out_id: Cell<u32>,
+}
 
-    /// Packets to the client.
-    pub tx_packets: Cell<u64>,
-    /// Bytes to the client.
-    pub tx_bytes: Cell<u64>,
+/// What few packets of a session need. Element of [`maps::DETAILS`], by the index of its slot;
+/// written by whoever may write the slot.
+#[repr(C, align(64))]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+pub struct Detail {
     /// CLOCK_MONOTONIC nanoseconds when the session was opened (tentative: was made).
     pub opened: Cell<u64>,
     /// The session's identity: generation and index of its first slot. It
     /// outlives moves.
     pub identity: Cell<u64>,
-    /// Time of the last packet to the client, in [`ticks`].
-    pub last_tx: Cell<u32>,
+    /// The next inbound id: handed out and not yet given back. 0 is none.
+    pub in_id_next: Cell<u32>,
     /// The inbound id before the current one.
     pub in_id_previous: Cell<u32>,
-    /// Ids by which answers know the session: current, next, previous. 0 is none.
-    pub out_id: Cell<u32>,
-    /// See `out_id`.
+    /// The next id of answers.
     pub out_id_next: Cell<u32>,
-    /// See `out_id`.
+    /// The id of answers before the current one.
     pub out_id_previous: Cell<u32>,
-    /// Next hop towards the client, valid while `route_generation` is the settings'.
-    pub nexthop: Cell<u32>,
-    /// `Settings::route_generation` modulo 65535, plus 1, when `nexthop` was looked up; 0 is never.
-    pub route_generation: Cell<u16>,
+    /// Low 32 bits of an inbound packet counter, where the protocol has one: of the last packet whose counter
+    /// [`is_noted`].
+    pub in_counter: Cell<u32>,
+    /// The same of answers.
+    pub out_counter: Cell<u32>,
+    /// Upper halves of the slot's counts.
+    pub rx_packets_high: Cell<u32>,
+    /// See `rx_packets_high`.
+    pub rx_bytes_high: Cell<u32>,
+    /// See `rx_packets_high`.
+    pub tx_packets_high: Cell<u32>,
+    /// See `rx_packets_high`.
+    pub tx_bytes_high: Cell<u32>,
     /// How often the session moved to another flow.
     pub moves: Cell<u16>,
-    /// Low 32 bits of the last outbound packet counter.
-    pub out_counter: Cell<u32>,
+    /// Zero.
+    pub reserved: [Cell<u16>; 3],
+}
+
+/// Whether a packet counter is written down, to tell sessions with the same id apart: the first
+/// ones of a key, then each 64th. The others would cost a second cache line for each packet.
+#[inline(always)]
+pub const fn is_noted(counter: u32) -> bool {
+    counter < 64 || counter & 63 == 0
 }
 
 /// Nanoseconds to the 32-bit tick of the tables: 2^20 ns, about 1.05 ms; compare by wrapping subtraction.
@@ -425,8 +452,8 @@ pub struct Settings {
     pub directory: Cell<u64>,
     /// *Live.* Raised after every change of routes or next hops.
     pub route_generation: Cell<u32>,
-    /// Buckets of the id index minus 1.
-    pub id_mask: Cell<u32>,
+    /// Buckets of the id index.
+    pub id_buckets: Cell<u32>,
 
     /// Key of the hashes over ids and addresses, random for each set of tables.
     pub hash_key: [Cell<u64>; 2],
@@ -488,7 +515,9 @@ pub struct Name(pub [u8; 64]);
 // The model checker's atomics are larger.
 #[cfg(not(feature = "shuttle"))]
 const _: () = {
-    assert!(size_of::<Slot>() == 128);
+    assert!(size_of::<Slot>() == 64);
+    assert!(size_of::<Detail>() == 64);
+    assert!(MAX_ENDPOINTS <= 1 << 16 && MAX_NEXTHOPS <= 1 << 16);
     assert!(size_of::<Endpoint>() == 64);
     assert!(size_of::<Tenant>() == 128);
     assert!(size_of::<NextHop>() == 32);

@@ -5,7 +5,7 @@
 //! `cargo test -p fernpass-dataplane --features shuttle --test model`, which `cargo xtask
 //! test` runs, too. A failure prints a schedule that `shuttle::replay` runs again.
 
-use dataplane::abi::Slot;
+use dataplane::abi::{Detail, Slot};
 use dataplane::fixture::check::{Shared, consistency};
 use dataplane::fixture::site::WG;
 use dataplane::fixture::{Frame, World, message};
@@ -140,16 +140,17 @@ fn daemon(world: &World) -> Vec<u64> {
         let choice = thread_rng().gen_range(0..4);
         match choice {
             0 => {
-                let slot = &t.slots[thread_rng().gen_range(0..t.slots.len())];
+                let index = thread_rng().gen_range(0..t.slots.len());
+                let slot = &t.slots[index];
                 let word = slot.state.load();
-                let identity = slot.identity.get();
+                let identity = t.details[index].identity.get();
                 if slot::is_live(word) && slot::transition(slot, word, slot::RETIRED) {
                     quota::release(&t.settings, &t.tenants[0], slot::state(word));
                     ended.push(identity);
                 }
             }
             1 => {
-                sweep::ids(&t.ids, &t.slots, &t.settings);
+                sweep::ids(&t.ids, &t.slots, &t.details, &t.settings);
             }
             _ => {
                 sweep::slots(&t.slots, &t.settings);
@@ -188,21 +189,22 @@ fn model() {
         .and_then(|()| none_lost(&world, &identities, &ended))
         .and_then(|()| none_crossed(&world, &events.lock().expect("nobody panics with it")));
     if let Err(wrong) = wrong {
-        let slots = world.tables.slots.iter().map(describe).collect::<Vec<_>>().join("\n");
+        let slots = world.tables.slots.iter().zip(&world.tables.details).map(describe);
+        let slots = slots.collect::<Vec<_>>().join("\n");
         let events = events.lock().expect("nobody panics with it");
         panic!("{wrong}, after {events:?}\n{slots}");
     }
 }
 
 /// A slot, in a line.
-fn describe(slot: &Slot) -> String {
-    let inbound = [&slot.in_id, &slot.in_id_next, &slot.in_id_previous].map(|id| id.get());
-    let outbound = [&slot.out_id, &slot.out_id_next, &slot.out_id_previous].map(|id| id.get());
+fn describe((slot, detail): (&Slot, &Detail)) -> String {
+    let inbound = [&slot.in_id, &detail.in_id_next, &detail.in_id_previous].map(|id| id.get());
+    let outbound = [&slot.out_id, &detail.out_id_next, &detail.out_id_previous].map(|id| id.get());
     let client = IpAddr::from(slot::client(slot));
     format!(
         "{:x}: session {:x} of {client} on endpoint {}, in {inbound:?}, out {outbound:?}",
         slot.state.load(),
-        slot.identity.get(),
+        detail.identity.get(),
         slot.endpoint.get()
     )
 }
@@ -211,10 +213,10 @@ fn describe(slot: &Slot) -> String {
 fn none_lost(world: &World, identities: &[u64], ended: &[u64]) -> Result<(), String> {
     for (session, identity) in (0..OPEN).zip(identities) {
         let endpoint = WG.endpoint(ordinal(session));
-        let there = world.tables.slots.iter().any(|slot| {
+        let there = world.tables.slots.iter().zip(&world.tables.details).any(|(slot, detail)| {
             slot::is_open(slot.state.load())
-                && slot.identity.get() == *identity
-                && slot.endpoint.get() == endpoint
+                && detail.identity.get() == *identity
+                && u32::from(slot.endpoint.get()) == endpoint
         });
         if !there && !ended.contains(identity) {
             return Err(format!("session {session} is lost"));
@@ -238,21 +240,22 @@ fn none_crossed(world: &World, events: &[Event]) -> Result<(), String> {
         if !slot::is_live(slot.state.load()) {
             continue;
         }
+        let detail = &t.details[index];
         let inbound = ids::Scope::inbound(slot.service.get());
         let outbound = ids::Scope::outbound(slot.endpoint.get());
         for (scope, id) in [
             (inbound, &slot.in_id),
-            (inbound, &slot.in_id_next),
-            (inbound, &slot.in_id_previous),
+            (inbound, &detail.in_id_next),
+            (inbound, &detail.in_id_previous),
             (outbound, &slot.out_id),
-            (outbound, &slot.out_id_next),
-            (outbound, &slot.out_id_previous),
+            (outbound, &detail.out_id_next),
+            (outbound, &detail.out_id_previous),
         ] {
             let id = id.get();
             if id == 0 {
                 continue;
             }
-            if slot.endpoint.get() != WG.endpoint(ordinal(id % 10)) && !is_said(id) {
+            if u32::from(slot.endpoint.get()) != WG.endpoint(ordinal(id % 10)) && !is_said(id) {
                 return Err(format!("slot {index} has id {id}, another backend's"));
             }
             let place = ids::place(&t.settings, scope, id);

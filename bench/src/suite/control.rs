@@ -104,8 +104,7 @@ fn alone(gateway: &Gateway, sessions: u32, figures: &mut Figures) -> anyhow::Res
     if scan.open.values().sum::<u64>() != u64::from(sessions) || scan.ended != 0 {
         bail!("the scan did not see {sessions} sessions");
     }
-    let list =
-        figures.time("session list, in memory", || Reader::new(&gateway.tables().slots).list());
+    let list = figures.time("session list, in memory", || Reader::new(gateway.tables()).list());
     if list.len() != sessions as usize {
         bail!("{} of {sessions} sessions are listed", list.len());
     }

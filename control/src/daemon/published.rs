@@ -112,7 +112,7 @@ fn tally<K: Ord>(
     key: impl Fn(&EndpointInfo) -> K,
 ) -> Tally<K> {
     let mut tally = Tally::new();
-    for session in Reader::new(&tables.slots).list() {
+    for session in Reader::new(tables).list() {
         if let Some(info) = published.endpoints.get(&session.endpoint) {
             let (open, tentative) = tally.entry(key(info)).or_default();
             *(if session.is_open() { open } else { tentative }) += 1;
@@ -151,7 +151,7 @@ impl Published {
         let counts = tables.counts().map_err(|e| Refusal::Failed(e.to_string()))?;
         let totals = Totals::of(&counts);
         let (mut sessions, mut tentative) = (0, 0);
-        for session in Reader::new(&tables.slots).all() {
+        for session in Reader::new(tables).all() {
             *(if session.is_open() { &mut sessions } else { &mut tentative }) += 1;
         }
         let mut warnings = self.warnings.clone();
@@ -190,7 +190,7 @@ impl Published {
 
     pub(super) fn tenants(&self, tables: &Tables) -> Vec<view::Tenant> {
         let mut traffic: HashMap<u32, [u64; 4]> = HashMap::new();
-        for s in Reader::new(&tables.slots).list() {
+        for s in Reader::new(tables).list() {
             if let Some(info) = self.endpoints.get(&s.endpoint) {
                 let sums = traffic.entry(info.tenant).or_default();
                 let more = [s.rx_packets, s.rx_bytes, s.tx_packets, s.tx_bytes];
@@ -329,7 +329,7 @@ impl Published {
         };
         let now = Clock::now();
         let unknown = unknown();
-        let rows = Reader::new(&tables.slots).list().into_iter().filter_map(|session| {
+        let rows = Reader::new(tables).list().into_iter().filter_map(|session| {
             let info = self.endpoints.get(&session.endpoint).unwrap_or(&unknown);
             is_wanted(&session, info).then(|| row(&session, info, &now))
         });
@@ -394,7 +394,7 @@ pub(super) fn find_session(tables: &Tables, id: &str) -> Result<Record, Refusal>
             "`{id}` is no session id: those are up to 16 hexadecimal digits, see `fernpass session list`"
         )));
     }
-    let mut found = Reader::new(&tables.slots)
+    let mut found = Reader::new(tables)
         .list()
         .into_iter()
         .filter(|session| identity(session.identity).starts_with(&hex));

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::ptr::{NonNull, null_mut};
 use std::slice;
 
-use dataplane::abi::{Bucket, DirectoryEntry, NextHop, Settings, Slot, Tenant};
+use dataplane::abi::{Bucket, Detail, DirectoryEntry, NextHop, Settings, Slot, Tenant};
 use dataplane::cell::{Cell, Word};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -21,6 +21,8 @@ pub unsafe trait Shared: Sync {}
 
 // SAFETY: made of cells only, see `dataplane::abi`, which asserts the sizes.
 unsafe impl Shared for Slot {}
+// SAFETY: as above.
+unsafe impl Shared for Detail {}
 // SAFETY: made of cells and a word only.
 unsafe impl Shared for DirectoryEntry {}
 // SAFETY: made of words only.

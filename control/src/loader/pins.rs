@@ -157,7 +157,7 @@ fn initialise(settings: &Settings, sizes: Sizes) -> io::Result<()> {
     }
     settings.slot_mask.set(sizes.slots - 1);
     settings.overflow_mask.set(sizes.overflow - 1);
-    settings.id_mask.set(sizes.ids - 1);
+    settings.id_buckets.set(sizes.ids);
     settings.hint_mask.set(sizes.hints - 1);
     settings.max_sessions.set(sizes.sessions());
     settings.route_generation.set(1);

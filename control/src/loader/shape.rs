@@ -43,14 +43,16 @@ impl Sizes {
 
     /// Bytes of all maps that grow with the number of sessions.
     pub fn bytes(&self) -> u64 {
-        u64::from(self.slots + self.overflow) * size_of::<abi::Slot>() as u64
+        u64::from(self.slots + self.overflow)
+            * (size_of::<abi::Slot>() + size_of::<abi::Detail>()) as u64
             + u64::from(self.ids + self.hints) * size_of::<abi::Bucket>() as u64
     }
 
     /// The maps whose sizes these are.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 3] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 4] {
         [
             (maps::SLOTS, self.slots + self.overflow),
+            (maps::DETAILS, self.slots + self.overflow),
             (maps::IDS, self.ids),
             (maps::HINTS, self.hints),
         ]
@@ -123,7 +125,7 @@ const fn hash<K, V>(entries: u32) -> Shape {
 }
 
 /// All maps and their shapes.
-pub const SHAPES: [(&str, Shape); 14] = [
+pub const SHAPES: [(&str, Shape); 15] = [
     (maps::SETTINGS, array::<abi::Settings>(Some(1))),
     (maps::DIRECTORY, array::<abi::DirectoryEntry>(Some(2 * abi::MAX_DIRECTORY))),
     (maps::ENDPOINTS, array::<abi::Endpoint>(Some(abi::MAX_ENDPOINTS))),
@@ -145,6 +147,7 @@ pub const SHAPES: [(&str, Shape); 14] = [
         Shape { kind: MapType::DevMapHash, key: 4, value: 8, entries: Some(256), flags: 0 },
     ),
     (maps::SLOTS, array::<abi::Slot>(None)),
+    (maps::DETAILS, array::<abi::Detail>(None)),
     (maps::IDS, array::<abi::Bucket>(None)),
     (maps::HINTS, array::<abi::Bucket>(None)),
     (maps::BUDGETS, array::<u64>(Some(abi::BUDGET_SLOTS))),
@@ -184,8 +187,8 @@ mod tests {
     #[test]
     fn a_shape_tells_what_it_is() {
         let (_, slots) = SHAPES[8];
-        assert_eq!(slots.to_string(), "array of 4+128 bytes, flags 0x400");
+        assert_eq!(slots.to_string(), "array of 4+64 bytes, flags 0x400");
         assert!(slots.admits(&Shape { entries: Some(17), ..slots }));
-        assert!(!slots.admits(&Shape { value: 64, entries: Some(17), ..slots }));
+        assert!(!slots.admits(&Shape { value: 128, entries: Some(17), ..slots }));
     }
 }

@@ -7,7 +7,8 @@ use std::fmt::{self, Display};
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray};
 use dataplane::abi::{
-    Address, Bucket, NextHop as HopElement, RING_WORDS, RouteKey, Settings, Slot, Tenant, maps,
+    Address, Bucket, Detail, NextHop as HopElement, RING_WORDS, RouteKey, Settings, Slot, Tenant,
+    maps,
 };
 use dataplane::cell::Cell;
 use dataplane::reason::Reason;
@@ -28,6 +29,8 @@ pub struct Tables {
     pub(super) settings: Mapped<Settings>,
     /// The session table: primary slots, then the overflow.
     pub slots: Mapped<Slot>,
+    /// What few packets need of each slot's session.
+    pub details: Mapped<Detail>,
     /// The id index.
     pub ids: Mapped<Bucket>,
     /// Quotas and counts.
@@ -92,6 +95,7 @@ impl Tables {
         Ok(Self {
             settings: open(pins, maps::SETTINGS)?,
             slots: open(pins, maps::SLOTS)?,
+            details: open(pins, maps::DETAILS)?,
             ids: open(pins, maps::IDS)?,
             tenants: open(pins, maps::TENANTS)?,
             nexthops: open(pins, maps::NEXTHOPS)?,
@@ -111,7 +115,7 @@ impl Tables {
         Sizes {
             slots: s.slot_mask.get() + 1,
             overflow: s.overflow_mask.get() + 1,
-            ids: s.id_mask.get() + 1,
+            ids: s.id_buckets.get(),
             hints: s.hint_mask.get() + 1,
         }
     }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use dataplane::abi::{Bucket, Settings, Slot, Tenant};
+use dataplane::abi::{Bucket, Detail, Settings, Slot, Tenant};
 use dataplane::table::{quota, slot, sweep};
 
+use super::reader::count;
 use super::{Clock, Reader, Record};
 
 /// How long a retired slot is left alone: a packet that is being processed may still refer to it.
@@ -55,6 +56,8 @@ pub struct Memory<'a> {
     pub settings: &'a Settings,
     /// The session table.
     pub slots: &'a [Slot],
+    /// What few packets need of each slot's session.
+    pub details: &'a [Detail],
     /// The id index.
     pub ids: &'a [Bucket],
     /// The tenants.
@@ -66,6 +69,7 @@ impl<'a> From<&'a crate::loader::Tables> for Memory<'a> {
         Self {
             settings: tables.settings(),
             slots: &tables.slots,
+            details: &tables.details,
             ids: &tables.ids,
             tenants: &tables.tenants,
         }
@@ -92,7 +96,7 @@ impl Keeper {
         let memory = memory.into();
         let mut scan = Scan::default();
         let mut retired = HashMap::new();
-        let reader = Reader::new(memory.slots);
+        let reader = Reader::new(memory);
         for (index, slot) in memory.slots.iter().enumerate() {
             let (index, word) = (index as u32, slot.state.load());
             match slot::state(word) {
@@ -102,7 +106,7 @@ impl Keeper {
                         self.retired.get(&index).copied().unwrap_or((word, now.monotonic));
                     let seen = if seen_word == word { seen } else { now.monotonic };
                     if now.since(seen) < QUARANTINE || !slot::transition(slot, word, slot::DEAD) {
-                        scan.referred.insert(slot.endpoint.get());
+                        scan.referred.insert(slot.endpoint.get().into());
                         retired.insert(index, (word, seen));
                         self.stale_ids |= seen == now.monotonic;
                     }
@@ -127,7 +131,8 @@ impl Keeper {
         }
         self.retired = retired;
         if std::mem::take(&mut self.stale_ids) {
-            scan.unlearned = sweep::ids(memory.ids, memory.slots, memory.settings) as u64;
+            scan.unlearned =
+                sweep::ids(memory.ids, memory.slots, memory.details, memory.settings) as u64;
         }
         scan.freed = sweep::slots(memory.slots, memory.settings) as u64;
         scan
@@ -142,6 +147,7 @@ impl Keeper {
     ) -> bool {
         let memory = memory.into();
         let slot = &memory.slots[session.index as usize];
+        let detail = &memory.details[session.index as usize];
         if !slot::transition(slot, session.word, slot::RETIRED) {
             return false;
         }
@@ -153,10 +159,11 @@ impl Keeper {
             if session.is_open() {
                 let add = |sum: &dataplane::cell::Cell<u64>, more: u64| sum.set(sum.get() + more);
                 add(&tenant.ended, 1);
-                add(&tenant.ended_rx_packets, slot.rx_packets.get());
-                add(&tenant.ended_rx_bytes, slot.rx_bytes.get());
-                add(&tenant.ended_tx_packets, slot.tx_packets.get());
-                add(&tenant.ended_tx_bytes, slot.tx_bytes.get());
+                let s = slot;
+                add(&tenant.ended_rx_packets, count(&s.rx_packets, &detail.rx_packets_high));
+                add(&tenant.ended_rx_bytes, count(&s.rx_bytes, &detail.rx_bytes_high));
+                add(&tenant.ended_tx_packets, count(&s.tx_packets, &detail.tx_packets_high));
+                add(&tenant.ended_tx_bytes, count(&s.tx_bytes, &detail.tx_bytes_high));
             }
         }
         true

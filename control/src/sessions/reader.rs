@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use dataplane::abi::Slot;
+use dataplane::abi::{Detail, Slot};
+use dataplane::cell::Cell;
 use dataplane::table::slot;
 
-use super::Clock;
+use super::{Clock, Memory};
 
 /// A session as its slot has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +32,8 @@ pub struct Record {
     pub tx_bytes: u64,
     /// When it was opened (tentative: made), CLOCK_MONOTONIC nanoseconds.
     pub opened: u64,
-    /// Tick of the last packet from the client.
-    pub last_rx: u32,
-    /// Tick of the last packet to the client.
-    pub last_tx: u32,
+    /// Tick of the last packet, in either direction.
+    pub last_seen: u32,
     /// How often it moved.
     pub moves: u16,
 }
@@ -52,9 +51,21 @@ impl Record {
 
     /// How long no packet has come, in either direction.
     pub fn silence(&self, now: &Clock) -> Duration {
-        let last = now.since_tick(self.last_rx).min(now.since_tick(self.last_tx));
-        // A slot may not have seen a packet of one direction yet.
-        last.min(now.since(self.opened))
+        now.since_tick(self.last_seen).min(now.since(self.opened))
+    }
+}
+
+/// A count whose halves the kernel program raises one after the other: where the lower one has
+/// wrapped and the upper one not yet been raised, two readings are half the range apart.
+pub(super) fn count(low: &Cell<u32>, high: &Cell<u32>) -> u64 {
+    let read = || u64::from(high.get()) << 32 | u64::from(low.get());
+    let mut before = read();
+    loop {
+        let now = read();
+        if now.wrapping_sub(before) < 1 << 31 {
+            return now;
+        }
+        before = now;
     }
 }
 
@@ -62,18 +73,21 @@ impl Record {
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     slots: &'a [Slot],
+    details: &'a [Detail],
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of these slots.
-    pub fn new(slots: &'a [Slot]) -> Self {
-        Self { slots }
+    /// A reader of these tables' sessions.
+    pub fn new(memory: impl Into<Memory<'a>>) -> Self {
+        let memory = memory.into();
+        Self { slots: memory.slots, details: memory.details }
     }
 
     /// The session in a slot, if there is one. A slot that changes hands while it is
     /// read holds none.
     pub fn get(&self, index: u32) -> Option<Record> {
         let slot = self.slots.get(index as usize)?;
+        let detail = self.details.get(index as usize)?;
         let word = slot.state.load();
         if !slot::is_live(word) {
             return None;
@@ -82,17 +96,16 @@ impl<'a> Reader<'a> {
         let record = Record {
             index,
             word,
-            identity: slot.identity.get(),
+            identity: detail.identity.get(),
             client: SocketAddr::new(client, u16::from_be(slot.port.get())),
-            endpoint: slot.endpoint.get(),
-            rx_packets: slot.rx_packets.get(),
-            rx_bytes: slot.rx_bytes.get(),
-            tx_packets: slot.tx_packets.get(),
-            tx_bytes: slot.tx_bytes.get(),
-            opened: slot.opened.get(),
-            last_rx: slot.last_rx.get(),
-            last_tx: slot.last_tx.get(),
-            moves: slot.moves.get(),
+            endpoint: slot.endpoint.get().into(),
+            rx_packets: count(&slot.rx_packets, &detail.rx_packets_high),
+            rx_bytes: count(&slot.rx_bytes, &detail.rx_bytes_high),
+            tx_packets: count(&slot.tx_packets, &detail.tx_packets_high),
+            tx_bytes: count(&slot.tx_bytes, &detail.tx_bytes_high),
+            opened: detail.opened.get(),
+            last_seen: slot.last_seen.get(),
+            moves: detail.moves.get(),
         };
         let after = slot.state.load();
         (slot::is_live(after) && slot::generation(after) == slot::generation(word))

@@ -40,7 +40,7 @@ impl Recount {
         let memory = memory.into();
         let before = counts(memory);
         let mut there: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-        for session in Reader::new(memory.slots).all() {
+        for session in Reader::new(memory).all() {
             let index = tenant(session.endpoint)?;
             let (open, tentative) = there.entry(index).or_default();
             *(if session.is_open() { open } else { tentative }) += 1;

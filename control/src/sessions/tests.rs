@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use dataplane::abi::{Slot, ticks};
+use dataplane::abi::{Detail, Slot, ticks};
 use dataplane::table::host::{HostTables, Sizes};
 use dataplane::table::slot;
 
@@ -14,7 +14,13 @@ const START: u64 = 1000 * SECOND;
 
 impl<'a> From<&'a HostTables> for Memory<'a> {
     fn from(t: &'a HostTables) -> Self {
-        Self { settings: &t.settings, slots: &t.slots, ids: &t.ids, tenants: &t.tenants }
+        Self {
+            settings: &t.settings,
+            slots: &t.slots,
+            details: &t.details,
+            ids: &t.ids,
+            tenants: &t.tenants,
+        }
     }
 }
 
@@ -38,14 +44,15 @@ fn at(seconds: u64) -> Clock {
 /// Puts a session into a slot, and into the counts.
 fn put(t: &HostTables, index: u32, state: u8, endpoint: u32) {
     let slot: &Slot = &t.slots[index as usize];
-    slot.endpoint.set(endpoint);
+    let detail: &Detail = &t.details[index as usize];
+    slot.endpoint.set(endpoint as u16);
     slot.port.set(1000 + index as u16);
-    slot.opened.set(START);
-    slot.last_rx.set(ticks(START));
+    detail.opened.set(START);
+    slot.last_seen.set(ticks(START));
     slot.rx_packets.set(10);
     slot.tx_bytes.set(500);
     let word = 1 << 32 | u64::from(state);
-    slot.identity.set(slot::identity(index, word));
+    detail.identity.set(slot::identity(index, word));
     slot.state.store(word);
     t.settings.used.add(1);
     let tenant = &t.tenants[endpoint as usize % 2];
@@ -67,7 +74,7 @@ fn silent_sessions_end_and_others_stay() {
     put(&t, 5, slot::OPEN, 1);
     let mut keeper = Keeper::default();
     // The second is heard of again.
-    t.slots[5].last_tx.set(ticks(START + 50 * SECOND));
+    t.slots[5].last_seen.set(ticks(START + 50 * SECOND));
 
     let scan = keeper.scan(&t, &at(59), &Rules);
     assert_eq!((scan.ended, scan.open[&0], scan.open[&1]), (0, 1, 1));
@@ -132,11 +139,11 @@ fn a_session_that_moves_is_listed_once() {
     let t = HostTables::new(Sizes::default());
     put(&t, 3, slot::OPEN, 0);
     put(&t, 8, slot::OPEN, 0);
-    t.slots[8].identity.set(t.slots[3].identity.get());
-    t.slots[8].moves.set(1);
-    let list = Reader::new(&t.slots).list();
+    t.details[8].identity.set(t.details[3].identity.get());
+    t.details[8].moves.set(1);
+    let list = Reader::new(&t).list();
     assert_eq!(list.iter().map(|r| (r.index, r.moves)).collect::<Vec<_>>(), [(8, 1)]);
-    assert_eq!(Reader::new(&t.slots).find(list[0].identity).unwrap().index, 8);
+    assert_eq!(Reader::new(&t).find(list[0].identity).unwrap().index, 8);
 }
 
 #[test]

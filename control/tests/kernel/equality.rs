@@ -186,7 +186,8 @@ fn action(action: Action) -> u32 {
 fn differing(gateway: &Gateway, t: &HostTables) -> Option<String> {
     let shared = gateway.shared(t);
     let tables = [
-        ("slots", 16, words(&t.slots), words(shared.slots)),
+        ("slots", 8, words(&t.slots), words(shared.slots)),
+        ("details", 8, words(&t.details), words(shared.details)),
         ("ids", 8, words(&t.ids), words(shared.ids)),
         ("hints", 8, words(&t.hints), words(&gateway.hints[..t.hints.len()])),
         ("tenants", 16, words(&t.tenants), words(shared.tenants)),

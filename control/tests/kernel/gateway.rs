@@ -5,7 +5,7 @@ use aya::maps::{DevMapHash, LpmTrie, Map, MapData, PerCpuArray, lpm_trie};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use control::loader::Sizes;
-use dataplane::abi::{self, Bucket, DirectoryEntry, NextHop, Settings, Slot, Tenant, maps};
+use dataplane::abi::{self, Bucket, Detail, DirectoryEntry, NextHop, Settings, Slot, Tenant, maps};
 use dataplane::cell::Word;
 use dataplane::fixture::World;
 use dataplane::fixture::check::Shared;
@@ -35,6 +35,7 @@ pub(crate) struct Gateway {
     ebpf: Ebpf,
     pub(crate) settings: Array<Settings>,
     pub(crate) slots: Array<Slot>,
+    details: Array<Detail>,
     pub(crate) ids: Array<Bucket>,
     pub(crate) hints: Array<Bucket>,
     pub(crate) tenants: Array<Tenant>,
@@ -83,6 +84,7 @@ impl Gateway {
         loader.override_global("TEST_CLOCK", &1_u32, true);
         for (name, entries) in [
             (maps::SLOTS, SIZES.slots + SIZES.overflow),
+            (maps::DETAILS, SIZES.slots + SIZES.overflow),
             (maps::IDS, SIZES.ids),
             (maps::HINTS, SIZES.hints),
         ] {
@@ -101,6 +103,7 @@ impl Gateway {
         Ok(Self {
             settings: array(ebpf_mut, maps::SETTINGS, 1)?,
             slots: array(ebpf_mut, maps::SLOTS, SIZES.slots + SIZES.overflow)?,
+            details: array(ebpf_mut, maps::DETAILS, SIZES.slots + SIZES.overflow)?,
             ids: array(ebpf_mut, maps::IDS, SIZES.ids)?,
             hints: array(ebpf_mut, maps::HINTS, SIZES.hints)?,
             tenants: array(ebpf_mut, maps::TENANTS, site::TENANTS)?,
@@ -120,6 +123,7 @@ impl Gateway {
         let t = &world.tables;
         copy(words(std::slice::from_ref(&t.settings)), words(&self.settings));
         copy(words(&t.slots), words(&self.slots));
+        copy(words(&t.details), words(&self.details));
         copy(words(&t.ids), words(&self.ids));
         copy(words(&t.hints), words(&self.hints));
         copy(words(&t.tenants), words(&self.tenants));
@@ -140,6 +144,7 @@ impl Gateway {
         Shared {
             settings: &self.settings[0],
             slots: &self.slots[..t.slots.len()],
+            details: &self.details[..t.details.len()],
             ids: &self.ids[..t.ids.len()],
             tenants: &self.tenants,
             nexthops: &self.nexthops,

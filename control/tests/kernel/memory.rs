@@ -1,6 +1,6 @@
 //! Array maps as shared memory, and tables as words. The `unsafe` of these tests is here.
 
-use dataplane::abi::{Bucket, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant};
+use dataplane::abi::{Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant};
 use dataplane::cell::Word;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::c_void;
@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) unsafe trait Words: Sync {}
 // SAFETY: see `dataplane::abi`, which promises it for all types of the ABI.
 unsafe impl Words for Slot {}
+// SAFETY: as above.
+unsafe impl Words for Detail {}
 // SAFETY: as above.
 unsafe impl Words for Bucket {}
 // SAFETY: as above.

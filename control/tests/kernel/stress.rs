@@ -4,7 +4,7 @@
 
 use crate::gateway::{Gateway, run};
 use aya::programs::Xdp;
-use dataplane::abi::Slot;
+use dataplane::abi::{Detail, Slot};
 use dataplane::cell::Cell;
 use dataplane::fixture::check::{Shared, consistency};
 use dataplane::fixture::site::{WAN, WG};
@@ -172,7 +172,7 @@ fn daemon(
         for (index, slot) in t.slots.iter().enumerate() {
             let word = slot.state.load();
             if slot::is_live(word) {
-                live.push(slot);
+                live.push((slot, &t.details[index]));
             }
             if slot::state(word) != slot::RETIRED {
                 continue;
@@ -187,23 +187,23 @@ fn daemon(
             }
         }
         if live.len() >= MANY {
-            let slot = live[random.usize(..live.len())];
-            let (word, identity) = (slot.state.load(), slot.identity.get());
+            let (slot, detail) = live[random.usize(..live.len())];
+            let (word, identity) = (slot.state.load(), detail.identity.get());
             if slot::is_live(word) && slot::transition(slot, word, slot::RETIRED) {
                 quota::release(t.settings, &t.tenants[0], slot::state(word));
                 ended.insert(identity);
             }
         }
         sweep::slots(t.slots, t.settings);
-        sweep::ids(t.ids, t.slots, t.settings);
+        sweep::ids(t.ids, t.slots, t.details, t.settings);
     }
     ended
 }
 
 /// Open sessions, by identity.
 fn open(t: &Shared<'_>) -> BTreeSet<u64> {
-    let open = t.slots.iter().filter(|slot| slot::is_open(slot.state.load()));
-    open.map(|slot| slot.identity.get()).collect()
+    let open = t.slots.iter().zip(t.details).filter(|(slot, _)| slot::is_open(slot.state.load()));
+    open.map(|(_, detail)| detail.identity.get()).collect()
 }
 
 /// A session has ids of its own backend only, and, if all could be noted, they lead to it.
@@ -213,11 +213,12 @@ fn own_ids(t: &Shared<'_>, clients: bool, all_noted: bool) -> Result<(), String>
     for (index, slot) in live {
         let inbound = ids::Scope::inbound(slot.service.get());
         let outbound = ids::Scope::outbound(slot.endpoint.get());
-        for (scope, id) in in_ids(slot).map(|id| (inbound, id)).into_iter().chain(
-            [&slot.out_id, &slot.out_id_next, &slot.out_id_previous].map(|id| (outbound, id)),
+        let detail = &t.details[index];
+        for (scope, id) in in_ids(slot, detail).map(|id| (inbound, id)).into_iter().chain(
+            [&slot.out_id, &detail.out_id_next, &detail.out_id_previous].map(|id| (outbound, id)),
         ) {
             let id = Cell::get(id);
-            let is_own = slot.endpoint.get() == WG.endpoint(ordinal(id % 10));
+            let is_own = u32::from(slot.endpoint.get()) == WG.endpoint(ordinal(id % 10));
             if id != 0 && !is_own && !(clients && scope == inbound) {
                 return Err(format!("slot {index} has id {id}, another backend's"));
             }
@@ -232,8 +233,8 @@ fn own_ids(t: &Shared<'_>, clients: bool, all_noted: bool) -> Result<(), String>
     Ok(())
 }
 
-fn in_ids(slot: &Slot) -> [&Cell<u32>; 3] {
-    [&slot.in_id, &slot.in_id_next, &slot.in_id_previous]
+fn in_ids<'a>(slot: &'a Slot, detail: &'a Detail) -> [&'a Cell<u32>; 3] {
+    [&slot.in_id, &detail.in_id_next, &detail.in_id_previous]
 }
 
 /// Runs it.

@@ -5,7 +5,7 @@ use super::session::{self, count_rx};
 use super::{Facts, Target};
 use crate::abi::{
     Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_NEXTHOP, NO_RING, POOL_STRIDE, RING_SIZE,
-    RING_WORDS, Settings, Slot, ticks,
+    RING_WORDS, Settings, Slot, is_noted, ticks,
 };
 use crate::profile::Inbound;
 use crate::reason::Reason;
@@ -33,7 +33,7 @@ pub(super) fn run<T: Tables>(
     if let Some(slot) = found.slot
         && (said.id == 0 || is_own(t, slot, found.index, said.id))
     {
-        return established(t, d, facts, said, slot, found.word);
+        return established(t, d, facts, said, slot, &found);
     }
     // The id goes before the flow: behind carrier NAT an address and port are reused.
     if said.id != 0 {
@@ -43,15 +43,15 @@ pub(super) fn run<T: Tables>(
                 t.count(Reason::IdCollision);
             }
             let slot = t.slot(m.index).ok_or(Reason::BadTable)?;
-            count_rx(slot, facts.ip.len);
+            count_rx(t, slot, m.index, facts.ip.len);
             let endpoint = slot.endpoint.get();
-            hints::note(t, &flow.client, d.service, (endpoint % POOL_STRIDE) as u16);
-            return Ok(to(endpoint, Reason::InById));
+            hints::note(t, &flow.client, d.service, endpoint % POOL_STRIDE as u16);
+            return Ok(to(endpoint.into(), Reason::InById));
         }
     }
     if let Some(slot) = found.slot {
         learn_where_nothing_is_known(t, said, slot, &found);
-        return established(t, d, facts, said, slot, found.word);
+        return established(t, d, facts, said, slot, &found);
     }
     unestablished(t, s, d, facts, &flow)
 }
@@ -62,11 +62,12 @@ fn is_own<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) -> bool {
     if slot.in_id.get() == id {
         return true;
     }
-    if slot.in_id_next.get() == id {
+    let Some(detail) = t.detail(index) else { return false };
+    if detail.in_id_next.get() == id {
         session::promote_in(t, slot, index);
         return true;
     }
-    slot.in_id_previous.get() == id
+    detail.in_id_previous.get() == id
 }
 
 /// A session that was rebuilt from answers alone has no inbound id until the
@@ -82,8 +83,11 @@ fn learn_where_nothing_is_known<T: Tables>(
     if said.data
         && said.id != 0
         && slot::is_open(f.word)
-        && slot.in_id.get() | slot.in_id_next.get() | slot.in_id_previous.get() == 0
+        && slot.in_id.get() == 0
+        && let Some(detail) = t.detail(f.index)
+        && detail.in_id_next.get() | detail.in_id_previous.get() == 0
     {
+        detail.in_counter.set(said.counter);
         session::learn_in(t, slot, f.index, said.id);
     }
 }
@@ -95,26 +99,29 @@ fn established<T: Tables>(
     facts: &Facts,
     said: &Inbound,
     slot: &Slot,
-    word: u64,
+    f: &slot::Found<'_>,
 ) -> Result<Target, Reason> {
     // An idle client sends only keepalives, and its concentrator may say nothing
     // for hours: giving back the id that the handshake handed out opens the session.
-    if slot::state(word) == slot::TENTATIVE
+    if slot::state(f.word) == slot::TENTATIVE
         && said.data
         && said.id != 0
         && slot.in_id.get() == said.id
     {
         let tenant = t.tenant(u32::from(d.tenant)).ok_or(Reason::BadTable)?;
-        if !session::open(t, tenant, slot, word, facts.now) {
+        if !session::open(t, tenant, slot, (f.index, f.word), facts.now) {
             return Err(Reason::TenantQuota);
         }
     }
-    count_rx(slot, facts.ip.len);
-    slot.last_rx.set(ticks(facts.now));
-    if said.data {
-        slot.in_counter.set(said.counter);
+    count_rx(t, slot, f.index, facts.ip.len);
+    slot.last_seen.set(ticks(facts.now));
+    if said.data
+        && is_noted(said.counter)
+        && let Some(detail) = t.detail(f.index)
+    {
+        detail.in_counter.set(said.counter);
     }
-    Ok(to(slot.endpoint.get(), Reason::InEstablished))
+    Ok(to(slot.endpoint.get().into(), Reason::InEstablished))
 }
 
 /// The beginning of something, perhaps. No session state is written: the next

@@ -2,7 +2,7 @@
 
 use super::session::{self, New, count_tx};
 use super::{Facts, Target};
-use crate::abi::{Directory, NO_NEXTHOP, Settings, Slot, Tenant};
+use crate::abi::{Directory, NO_NEXTHOP, Settings, Slot, Tenant, is_noted, ticks};
 use crate::profile::{Outbound, Proof};
 use crate::reason::Reason;
 use crate::table::Tables;
@@ -22,14 +22,14 @@ pub(super) fn run<T: Tables>(
     let flow =
         Flow { client: facts.ip.destination, port: facts.udp.destination, service: d.service };
     let found = t.session(s, &flow, hash::flow(s, &flow));
-    let own = found.slot.filter(|slot| slot.endpoint.get() == d.index);
+    let own = found.slot.filter(|slot| u32::from(slot.endpoint.get()) == d.index);
     if let Some(slot) = own
         && (said.out_id == 0 || said.out_id == slot.out_id.get())
         && said.in_id == 0
         && slot::state(found.word) == slot::OPEN
     {
         // The hot path: nothing to learn.
-        return Ok(answered(t, s, d, facts, said, &flow, slot));
+        return Ok(answered(t, s, d, facts, said, &flow, (slot, found.index)));
     }
     let index = match known(t, s, d, facts, said, &flow, &found, own) {
         Ok(index) => index,
@@ -43,7 +43,7 @@ pub(super) fn run<T: Tables>(
         Err(reason) => return Err(reason),
     };
     let slot = t.slot(index).ok_or(Reason::BadTable)?;
-    Ok(answered(t, s, d, facts, said, &flow, slot))
+    Ok(answered(t, s, d, facts, said, &flow, (slot, index)))
 }
 
 #[inline(always)]
@@ -54,11 +54,15 @@ fn answered<T: Tables>(
     facts: &Facts,
     said: &Outbound,
     flow: &Flow,
-    slot: &Slot,
+    (slot, index): (&Slot, u32),
 ) -> Target {
-    count_tx(slot, facts.ip.len, facts.now);
-    if said.proof == Proof::Data {
-        slot.out_counter.set(said.counter);
+    count_tx(t, slot, index, facts.ip.len);
+    slot.last_seen.set(ticks(facts.now));
+    if said.proof == Proof::Data
+        && is_noted(said.counter)
+        && let Some(detail) = t.detail(index)
+    {
+        detail.out_counter.set(said.counter);
     }
     Target {
         endpoint: d.index,
@@ -83,13 +87,13 @@ fn known<T: Tables>(
 ) -> Result<u32, Reason> {
     let tenant = t.tenant(u32::from(d.tenant)).ok_or(Reason::BadTable)?;
     if let Some(slot) = own
-        && holds_or_learns_nothing(said, slot)
+        && holds_or_learns_nothing(t, said, slot, found.index)
     {
         return own_flow(t, tenant, facts, said, slot, found);
     }
     let mut new = New {
         flow: *flow,
-        endpoint: d.index,
+        endpoint: d.index as u16,
         in_id: said.in_id,
         out_id: said.out_id,
         out_counter: said.counter,
@@ -98,8 +102,11 @@ fn known<T: Tables>(
     };
     // Its flow is not known, or not as its own: the session may have moved here.
     if said.proof == Proof::Data && said.out_id != 0 {
-        let query =
-            Query { scope: Scope::outbound(d.index), id: said.out_id, counter: said.counter };
+        let query = Query {
+            scope: Scope::outbound(d.index as u16),
+            id: said.out_id,
+            counter: said.counter,
+        };
         if let Some(m) = ids::find(t, &query, flow) {
             if m.several {
                 t.count(Reason::IdCollision);
@@ -130,12 +137,13 @@ fn known<T: Tables>(
 /// True if the answer's id needs no lookup: it has none, the slot holds it, or
 /// it belongs to a handshake.
 #[inline(always)]
-fn holds_or_learns_nothing(said: &Outbound, slot: &Slot) -> bool {
-    said.proof != Proof::Data
-        || said.out_id == 0
-        || said.out_id == slot.out_id.get()
-        || said.out_id == slot.out_id_next.get()
-        || said.out_id == slot.out_id_previous.get()
+fn holds_or_learns_nothing<T: Tables>(t: &T, said: &Outbound, slot: &Slot, index: u32) -> bool {
+    if said.proof != Proof::Data || said.out_id == 0 || said.out_id == slot.out_id.get() {
+        return true;
+    }
+    t.detail(index).is_some_and(|detail| {
+        said.out_id == detail.out_id_next.get() || said.out_id == detail.out_id_previous.get()
+    })
 }
 
 /// An answer on a flow of its own backend: learn, and open if it proves enough.
@@ -153,13 +161,16 @@ fn own_flow<T: Tables>(
     }
     if said.out_id != 0 && said.out_id != slot.out_id.get() {
         session::learn_out(t, slot, f.index, said.out_id);
-        if said.proof == Proof::Data && said.out_id == slot.out_id_next.get() {
+        if said.proof == Proof::Data
+            && let Some(detail) = t.detail(f.index)
+            && said.out_id == detail.out_id_next.get()
+        {
             session::promote_out(t, slot, f.index);
         }
     }
     if slot::state(f.word) == slot::TENTATIVE
         && matches!(said.proof, Proof::Data | Proof::Answer)
-        && !session::open(t, tenant, slot, f.word, facts.now)
+        && !session::open(t, tenant, slot, (f.index, f.word), facts.now)
     {
         return Err(Reason::TenantQuota);
     }

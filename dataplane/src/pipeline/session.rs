@@ -1,6 +1,7 @@
 //! Operations on a session: count, learn ids, make, open, move.
 
-use crate::abi::{NO_NEXTHOP, POOL_STRIDE, Settings, Slot, Tenant, ticks};
+use crate::abi::{Detail, NO_NEXTHOP, POOL_STRIDE, Settings, Slot, Tenant, ticks};
+use crate::cell::Cell;
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
 use crate::table::ids::{self, Match, Scope};
@@ -9,17 +10,36 @@ use crate::table::{Tables, hints, quota};
 
 /// Counts a packet from the client.
 #[inline(always)]
-pub(super) fn count_rx(slot: &Slot, len: u32) {
-    slot.rx_packets.set(slot.rx_packets.get().wrapping_add(1));
-    slot.rx_bytes.set(slot.rx_bytes.get().wrapping_add(u64::from(len)));
+pub(super) fn count_rx<T: Tables>(t: &T, slot: &Slot, index: u32, len: u32) {
+    let packets = add(&slot.rx_packets, 1);
+    let bytes = add(&slot.rx_bytes, len);
+    if packets | bytes != 0
+        && let Some(detail) = t.detail(index)
+    {
+        add(&detail.rx_packets_high, packets);
+        add(&detail.rx_bytes_high, bytes);
+    }
 }
 
 /// Counts a packet to the client.
 #[inline(always)]
-pub(super) fn count_tx(slot: &Slot, len: u32, now: u64) {
-    slot.tx_packets.set(slot.tx_packets.get().wrapping_add(1));
-    slot.tx_bytes.set(slot.tx_bytes.get().wrapping_add(u64::from(len)));
-    slot.last_tx.set(ticks(now));
+pub(super) fn count_tx<T: Tables>(t: &T, slot: &Slot, index: u32, len: u32) {
+    let packets = add(&slot.tx_packets, 1);
+    let bytes = add(&slot.tx_bytes, len);
+    if packets | bytes != 0
+        && let Some(detail) = t.detail(index)
+    {
+        add(&detail.tx_packets_high, packets);
+        add(&detail.tx_bytes_high, bytes);
+    }
+}
+
+/// Adds, and returns the carry.
+#[inline(always)]
+fn add(count: &Cell<u32>, more: u32) -> u32 {
+    let sum = count.get().wrapping_add(more);
+    count.set(sum);
+    u32::from(sum < more)
 }
 
 /// The next hop towards the client: from the slot, or looked up again after a change of routes.
@@ -28,10 +48,10 @@ pub(super) fn nexthop<T: Tables>(t: &T, s: &Settings, slot: &Slot, flow: &Flow) 
     // Never 0, which a new slot has, and never the same twice running.
     let generation = (s.route_generation.get() % 0xffff) as u16 + 1;
     if slot.route_generation.get() == generation {
-        return slot.nexthop.get();
+        return slot.nexthop.get().into();
     }
     let Some(index) = t.route(&flow.client) else { return NO_NEXTHOP };
-    slot.nexthop.set(index);
+    slot.nexthop.set(index as u16);
     slot.route_generation.set(generation);
     t.count(Reason::RouteLookup);
     index
@@ -41,13 +61,15 @@ pub(super) fn nexthop<T: Tables>(t: &T, s: &Settings, slot: &Slot, flow: &Flow) 
 /// came into use goes; the current and the previous stay.
 #[inline(never)]
 pub(super) fn learn_in<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
-    if id == slot.in_id.get() || id == slot.in_id_next.get() || id == slot.in_id_previous.get() {
+    let Some(detail) = t.detail(index) else { return };
+    if id == slot.in_id.get() || id == detail.in_id_next.get() || id == detail.in_id_previous.get()
+    {
         return;
     }
     let scope = Scope::inbound(slot.service.get());
-    let old = slot.in_id_next.get();
-    slot.in_id_next.set(id);
-    forget(t, scope, slot, index, old);
+    let old = detail.in_id_next.get();
+    detail.in_id_next.set(id);
+    forget(t, scope, slot, detail, index, old);
     let learned = ids::insert(t, scope, id, index);
     t.count(if learned { Reason::IdLearned } else { Reason::IdUnlearned });
 }
@@ -56,29 +78,35 @@ pub(super) fn learn_in<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
 /// processor has seen to it.
 #[inline(never)]
 pub(super) fn promote_in<T: Tables>(t: &T, slot: &Slot, index: u32) {
-    let (current, next, old) = (slot.in_id.get(), slot.in_id_next.get(), slot.in_id_previous.get());
+    let Some(detail) = t.detail(index) else { return };
+    let (current, next, old) =
+        (slot.in_id.get(), detail.in_id_next.get(), detail.in_id_previous.get());
     if next == 0 {
         return;
     }
-    slot.in_id_previous.set(current);
+    detail.in_id_previous.set(current);
     slot.in_id.set(next);
-    slot.in_id_next.set(0);
+    detail.in_id_next.set(0);
     let scope = Scope::inbound(slot.service.get());
     // Another processor that learns an id may just be taking this one for given up.
     ids::insert(t, scope, next, index);
-    forget(t, scope, slot, index, old);
+    forget(t, scope, slot, detail, index, old);
 }
 
 /// Makes `id` the next outbound id of a slot.
 #[inline(never)]
 pub(super) fn learn_out<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
-    if id == slot.out_id.get() || id == slot.out_id_next.get() || id == slot.out_id_previous.get() {
+    let Some(detail) = t.detail(index) else { return };
+    if id == slot.out_id.get()
+        || id == detail.out_id_next.get()
+        || id == detail.out_id_previous.get()
+    {
         return;
     }
     let scope = Scope::outbound(slot.endpoint.get());
-    let old = slot.out_id_next.get();
-    slot.out_id_next.set(id);
-    forget(t, scope, slot, index, old);
+    let old = detail.out_id_next.get();
+    detail.out_id_next.set(id);
+    forget(t, scope, slot, detail, index, old);
     let learned = ids::insert(t, scope, id, index);
     t.count(if learned { Reason::IdLearned } else { Reason::IdUnlearned });
 }
@@ -87,43 +115,54 @@ pub(super) fn learn_out<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
 /// another processor has seen to it.
 #[inline(never)]
 pub(super) fn promote_out<T: Tables>(t: &T, slot: &Slot, index: u32) {
+    let Some(detail) = t.detail(index) else { return };
     let (current, next, old) =
-        (slot.out_id.get(), slot.out_id_next.get(), slot.out_id_previous.get());
+        (slot.out_id.get(), detail.out_id_next.get(), detail.out_id_previous.get());
     if next == 0 {
         return;
     }
-    slot.out_id_previous.set(current);
+    detail.out_id_previous.set(current);
     slot.out_id.set(next);
-    slot.out_id_next.set(0);
+    detail.out_id_next.set(0);
     let scope = Scope::outbound(slot.endpoint.get());
     // Another processor that learns an id may just be taking this one for given up.
     ids::insert(t, scope, next, index);
-    forget(t, scope, slot, index, old);
+    forget(t, scope, slot, detail, index, old);
 }
 
 /// Forgets that an id led to the slot, if it is no longer among the slot's.
 #[inline(always)]
-fn forget<T: Tables>(t: &T, scope: Scope, slot: &Slot, index: u32, id: u32) {
-    if id == 0 || scope.holds(slot, id) {
+fn forget<T: Tables>(t: &T, scope: Scope, slot: &Slot, detail: &Detail, index: u32, id: u32) {
+    if id == 0 || scope.holds(slot, detail, id) {
         return;
     }
     ids::remove(t, scope, id, index);
     // Another processor may have learned it meanwhile: and noted it before it was removed.
-    if scope.holds(slot, id) {
+    if scope.holds(slot, detail, id) {
         ids::insert(t, scope, id, index);
     }
 }
 
-/// Opens a tentative session: false at the tenant's quota.
+/// Opens a tentative session, in the slot that was found with its index and state word: false at
+/// the tenant's quota.
 #[inline(always)]
-pub(super) fn open<T: Tables>(t: &T, tenant: &Tenant, slot: &Slot, word: u64, now: u64) -> bool {
+pub(super) fn open<T: Tables>(
+    t: &T,
+    tenant: &Tenant,
+    slot: &Slot,
+    found: (u32, u64),
+    now: u64,
+) -> bool {
+    let (index, word) = found;
     if !quota::open(tenant) {
         tenant.refused.add(1);
         return false;
     }
     if slot::transition(slot, word, slot::OPEN) {
         tenant.tentative.add(u64::MAX);
-        slot.opened.set(now);
+        if let Some(detail) = t.detail(index) {
+            detail.opened.set(now);
+        }
         opened(t, tenant, &slot::client(slot), slot);
     } else {
         // Another processor opened it, or the daemon ended it.
@@ -136,14 +175,14 @@ pub(super) fn open<T: Tables>(t: &T, tenant: &Tenant, slot: &Slot, word: u64, no
 fn opened<T: Tables>(t: &T, tenant: &Tenant, client: &crate::abi::Address, slot: &Slot) {
     tenant.opened.add(1);
     t.count(Reason::SessionOpened);
-    let ordinal = (slot.endpoint.get() % POOL_STRIDE) as u16;
+    let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
     hints::note(t, client, slot.service.get(), ordinal);
 }
 
 /// A new session, tentative or open, that an answer makes.
 pub(super) struct New {
     pub(super) flow: Flow,
-    pub(super) endpoint: u32,
+    pub(super) endpoint: u16,
     /// 0 is none.
     pub(super) in_id: u32,
     /// 0 is none.
@@ -184,26 +223,29 @@ pub(super) fn make<T: Tables>(
         return Err(Reason::TableFull);
     };
     let slot = t.slot(claim.index).ok_or(Reason::BadTable)?;
+    let detail = t.detail(claim.index).ok_or(Reason::BadTable)?;
     write_flow(slot, &new.flow);
     slot.endpoint.set(new.endpoint);
-    slot.identity.set(slot::identity(claim.index, slot.state.load()));
-    slot.opened.set(new.now);
-    let now = ticks(new.now);
-    slot.last_rx.set(now);
-    slot.last_tx.set(now);
-    slot.in_id_next.set(new.in_id);
-    slot.out_id_next.set(new.out_id);
-    slot.out_counter.set(new.out_counter);
+    slot.last_seen.set(ticks(new.now));
+    slot.in_id.set(0);
+    slot.out_id.set(0);
     slot.rx_packets.set(0);
     slot.rx_bytes.set(0);
     slot.tx_packets.set(0);
     slot.tx_bytes.set(0);
-    slot.in_id.set(0);
-    slot.in_id_previous.set(0);
-    slot.in_counter.set(0);
-    slot.out_id.set(0);
-    slot.out_id_previous.set(0);
-    slot.moves.set(0);
+    detail.rx_packets_high.set(0);
+    detail.rx_bytes_high.set(0);
+    detail.tx_packets_high.set(0);
+    detail.tx_bytes_high.set(0);
+    detail.identity.set(slot::identity(claim.index, slot.state.load()));
+    detail.opened.set(new.now);
+    detail.in_id_next.set(new.in_id);
+    detail.in_id_previous.set(0);
+    detail.in_counter.set(0);
+    detail.out_id_next.set(new.out_id);
+    detail.out_id_previous.set(0);
+    detail.out_counter.set(new.out_counter);
+    detail.moves.set(0);
     if !publish(t, s, tenant, hash, claim, new.state) {
         return Err(Reason::OutStateless);
     }
@@ -237,7 +279,7 @@ fn write_flow(slot: &Slot, flow: &Flow) {
     }
     slot.port.set(flow.port);
     slot.service.set(flow.service);
-    slot.nexthop.set(NO_NEXTHOP);
+    slot.nexthop.set(0);
     slot.route_generation.set(0);
 }
 
@@ -310,10 +352,13 @@ pub(super) fn relocate<T: Tables>(
     let slot = t.slot(claim.index).ok_or(Reason::BadTable)?;
     copy(old, slot);
     write_flow(slot, &new.flow);
+    let before = t.detail(from.index).ok_or(Reason::BadTable)?;
+    let detail = t.detail(claim.index).ok_or(Reason::BadTable)?;
+    copy_detail(before, detail);
     if was_open {
-        slot.moves.set(old.moves.get().saturating_add(1));
+        detail.moves.set(before.moves.get().saturating_add(1));
     } else {
-        slot.opened.set(new.now);
+        detail.opened.set(new.now);
     }
     if !publish(t, s, tenant, hash, claim, slot::MOVING) {
         return Err(Reason::OutStateless);
@@ -327,10 +372,10 @@ pub(super) fn relocate<T: Tables>(
     slot::settle(slot, slot::OPEN);
     quota::release(s, tenant, slot::state(word));
     let index = claim.index;
-    carry_ids(t, slot, from.index, index);
+    carry_ids(t, slot, detail, from.index, index);
     if was_open {
         t.count(Reason::SessionMoved);
-        let ordinal = (slot.endpoint.get() % POOL_STRIDE) as u16;
+        let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
         hints::note(t, &new.flow.client, new.flow.service, ordinal);
     } else {
         opened(t, tenant, &new.flow.client, slot);
@@ -340,16 +385,16 @@ pub(super) fn relocate<T: Tables>(
 
 /// Makes the ids that a slot holds lead to it, and no longer to the slot it was moved from.
 #[inline(never)]
-fn carry_ids<T: Tables>(t: &T, slot: &Slot, from: u32, to: u32) {
+fn carry_ids<T: Tables>(t: &T, slot: &Slot, detail: &Detail, from: u32, to: u32) {
     // In the order in which a promotion shifts them: none is missed that is shifted meanwhile.
     for n in 0..6_u64 {
         let (scope, id) = match n {
-            0 => (Scope::inbound(slot.service.get()), slot.in_id_next.get()),
+            0 => (Scope::inbound(slot.service.get()), detail.in_id_next.get()),
             1 => (Scope::inbound(slot.service.get()), slot.in_id.get()),
-            2 => (Scope::inbound(slot.service.get()), slot.in_id_previous.get()),
-            3 => (Scope::outbound(slot.endpoint.get()), slot.out_id_next.get()),
+            2 => (Scope::inbound(slot.service.get()), detail.in_id_previous.get()),
+            3 => (Scope::outbound(slot.endpoint.get()), detail.out_id_next.get()),
             4 => (Scope::outbound(slot.endpoint.get()), slot.out_id.get()),
-            _ => (Scope::outbound(slot.endpoint.get()), slot.out_id_previous.get()),
+            _ => (Scope::outbound(slot.endpoint.get()), detail.out_id_previous.get()),
         };
         if id != 0 {
             ids::remove(t, scope, id, from);
@@ -366,21 +411,29 @@ fn carry_ids<T: Tables>(t: &T, slot: &Slot, from: u32, to: u32) {
 #[inline(always)]
 fn copy(from: &Slot, to: &Slot) {
     to.endpoint.set(from.endpoint.get());
+    to.last_seen.set(from.last_seen.get());
     to.rx_packets.set(from.rx_packets.get());
     to.rx_bytes.set(from.rx_bytes.get());
     to.tx_packets.set(from.tx_packets.get());
     to.tx_bytes.set(from.tx_bytes.get());
     to.in_id.set(from.in_id.get());
+    to.out_id.set(from.out_id.get());
+}
+
+/// See [`copy`].
+#[inline(always)]
+fn copy_detail(from: &Detail, to: &Detail) {
+    to.opened.set(from.opened.get());
+    to.identity.set(from.identity.get());
     to.in_id_next.set(from.in_id_next.get());
     to.in_id_previous.set(from.in_id_previous.get());
     to.in_counter.set(from.in_counter.get());
-    to.out_id.set(from.out_id.get());
     to.out_id_next.set(from.out_id_next.get());
     to.out_id_previous.set(from.out_id_previous.get());
     to.out_counter.set(from.out_counter.get());
-    to.opened.set(from.opened.get());
-    to.identity.set(from.identity.get());
-    to.last_rx.set(from.last_rx.get());
-    to.last_tx.set(from.last_tx.get());
+    to.rx_packets_high.set(from.rx_packets_high.get());
+    to.rx_bytes_high.set(from.rx_bytes_high.get());
+    to.tx_packets_high.set(from.tx_packets_high.get());
+    to.tx_bytes_high.set(from.tx_bytes_high.get());
     to.moves.set(from.moves.get());
 }

@@ -2,7 +2,7 @@
 
 use super::{Tables, directory};
 use crate::abi::{
-    Address, BUDGET_SLOTS, Bucket, DirectoryEntry, Endpoint, NextHop, RING_WORDS, RouteKey,
+    Address, BUDGET_SLOTS, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, RING_WORDS, RouteKey,
     Settings, Slot, Tenant,
 };
 use crate::cell::Word;
@@ -16,7 +16,7 @@ pub struct Sizes {
     pub slots: u32,
     /// Overflow slots, a power of two.
     pub overflow: u32,
-    /// Buckets of the id index, a power of two.
+    /// Buckets of the id index.
     pub ids: u32,
     /// Buckets of the hints, a power of two.
     pub hints: u32,
@@ -54,6 +54,7 @@ impl Default for Sizes {
 pub struct HostTables {
     pub settings: Settings,
     pub slots: Vec<Slot>,
+    pub details: Vec<Detail>,
     pub ids: Vec<Bucket>,
     pub hints: Vec<Bucket>,
     pub budgets: Vec<Word>,
@@ -79,7 +80,7 @@ impl HostTables {
         let settings = Settings::default();
         settings.slot_mask.set(sizes.slots - 1);
         settings.overflow_mask.set(sizes.overflow - 1);
-        settings.id_mask.set(sizes.ids - 1);
+        settings.id_buckets.set(sizes.ids);
         settings.hint_mask.set(sizes.hints - 1);
         settings.max_sessions.set(u64::from(sizes.slots));
         settings.directory.set(directory::region(0, DIRECTORY));
@@ -91,6 +92,7 @@ impl HostTables {
         Self {
             settings,
             slots: filled(sizes.slots + sizes.overflow),
+            details: filled(sizes.slots + sizes.overflow),
             ids: filled(sizes.ids),
             hints: filled(sizes.hints),
             budgets: filled(sizes.budgets),
@@ -116,6 +118,9 @@ impl Tables for HostTables {
     }
     fn slot(&self, index: u32) -> Option<&Slot> {
         self.slots.get(index as usize)
+    }
+    fn detail(&self, index: u32) -> Option<&Detail> {
+        self.details.get(index as usize)
     }
     fn ids(&self, bucket: u32) -> Option<&Bucket> {
         self.ids.get(bucket as usize)

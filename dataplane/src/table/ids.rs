@@ -13,7 +13,7 @@
 
 use super::hash::Flow;
 use super::{Tables, hash, slot};
-use crate::abi::{Address, Bucket, Settings, Slot};
+use crate::abi::{Address, Bucket, Detail, Settings, Slot};
 
 /// Entries in a bucket. Loop counters are of 64 bits: one of 32 may share a stack
 /// slot with a map key, and then the verifier forgets its value.
@@ -32,30 +32,30 @@ impl Scope {
 
     /// Ids that answers from this endpoint carry.
     #[inline(always)]
-    pub const fn outbound(endpoint: u32) -> Self {
-        Self(1 << 31 | endpoint)
+    pub const fn outbound(endpoint: u16) -> Self {
+        Self(1 << 31 | endpoint as u32)
     }
 
     /// True if the slot is in the scope and holds the id.
     #[inline(always)]
-    pub fn holds(self, slot: &Slot, id: u32) -> bool {
+    pub fn holds(self, slot: &Slot, detail: &Detail, id: u32) -> bool {
         if self.0 >> 31 == 0 {
             u32::from(slot.service.get()) == self.0
                 && (slot.in_id.get() == id
-                    || slot.in_id_next.get() == id
-                    || slot.in_id_previous.get() == id)
+                    || detail.in_id_next.get() == id
+                    || detail.in_id_previous.get() == id)
         } else {
-            slot.endpoint.get() == self.0 & !(1 << 31)
+            u32::from(slot.endpoint.get()) == self.0 & !(1 << 31)
                 && (slot.out_id.get() == id
-                    || slot.out_id_next.get() == id
-                    || slot.out_id_previous.get() == id)
+                    || detail.out_id_next.get() == id
+                    || detail.out_id_previous.get() == id)
         }
     }
 
-    /// The last packet counter in the scope's direction.
+    /// The last packet counter in the scope's direction, as far as it is noted.
     #[inline(always)]
-    fn counter(self, slot: &Slot) -> u32 {
-        if self.0 >> 31 == 0 { slot.in_counter.get() } else { slot.out_counter.get() }
+    fn counter(self, detail: &Detail) -> u32 {
+        if self.0 >> 31 == 0 { detail.in_counter.get() } else { detail.out_counter.get() }
     }
 }
 
@@ -82,11 +82,19 @@ impl Place {
 #[inline(always)]
 pub fn place(s: &Settings, scope: Scope, id: u32) -> Place {
     let h = hash::id(s, scope.0, id);
-    let mask = s.id_mask.get();
+    let buckets = u64::from(s.id_buckets.get());
     let tag = (h >> 32) as u32;
-    let first = h as u32 & mask;
-    // The other bucket differs in a bit that the tag chooses.
-    let second = (first ^ (tag.wrapping_mul(0x9e37_79b1) >> 7 | 1)) & mask;
+    // A hash of 32 bits as a fraction of the buckets, whose number is no power of two.
+    let first = ((h & 0xffff_ffff) * buckets >> 32) as u32;
+    let second = (u64::from((h as u32 ^ tag).wrapping_mul(0x9e37_79b1)) * buckets >> 32) as u32;
+    // Two, always: an entry that was seen twice would count as two sessions.
+    let second = if second != first {
+        second
+    } else if first == 0 {
+        1
+    } else {
+        first - 1
+    };
     Place { first, second, tag }
 }
 
@@ -177,10 +185,12 @@ pub fn rate_apart<T: Tables>(
     high: u64,
     low: u64,
 ) -> u64 {
-    let Some(candidate) = t.slot(index as u32) else { return NO_CANDIDATE };
+    let (Some(candidate), Some(detail)) = (t.slot(index as u32), t.detail(index as u32)) else {
+        return NO_CANDIDATE;
+    };
     let (scope, id, counter) = (Scope((scoped >> 32) as u32), scoped as u32, (flow >> 32) as u32);
     let word = candidate.state.load();
-    if !slot::is_live(word) || !scope.holds(candidate, id) {
+    if !slot::is_live(word) || !scope.holds(candidate, detail, id) {
         return NO_CANDIDATE;
     }
     let client = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
@@ -188,7 +198,7 @@ pub fn rate_apart<T: Tables>(
     if slot::has_flow(word) && slot::is_flow(candidate, &flow) {
         return 0;
     }
-    1 + u64::from(counter.abs_diff(scope.counter(candidate)))
+    1 + u64::from(counter.abs_diff(scope.counter(detail)))
 }
 
 /// The `n`th entry of a place; 0 is none.

@@ -20,7 +20,9 @@ pub mod slot;
 #[cfg(any(test, feature = "host"))]
 pub mod sweep;
 
-use crate::abi::{Address, Bucket, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant};
+use crate::abi::{
+    Address, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant,
+};
 use crate::cell::Word;
 use crate::reason::Reason;
 
@@ -30,6 +32,8 @@ pub trait Tables {
     fn settings(&self) -> Option<&Settings>;
     /// A slot by index.
     fn slot(&self, index: u32) -> Option<&Slot>;
+    /// A slot's details.
+    fn detail(&self, index: u32) -> Option<&Detail>;
     /// A bucket of the id index.
     fn ids(&self, bucket: u32) -> Option<&Bucket>;
     /// A bucket of the hints.

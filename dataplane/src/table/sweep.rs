@@ -4,7 +4,7 @@
 use super::hash;
 use super::ids::{self, ENTRIES, Scope};
 use super::slot::{self, PROBES};
-use crate::abi::{Bucket, Settings, Slot};
+use crate::abi::{Bucket, Detail, Settings, Slot};
 use std::collections::BTreeSet;
 
 /// Homes in the primary table of all flows that lie in the overflow; `None` while one is being written.
@@ -83,14 +83,16 @@ pub fn slots(slots: &[Slot], s: &Settings) -> usize {
 
 /// Removes the entries of the id index that lead to a slot which does not hold
 /// their id any more. Returns how many.
-pub fn ids(buckets: &[Bucket], slots: &[Slot], s: &Settings) -> usize {
+pub fn ids(buckets: &[Bucket], slots: &[Slot], details: &[Detail], s: &Settings) -> usize {
     let mut removed = 0;
     for (b, bucket) in buckets.iter().enumerate() {
         for n in 0..ENTRIES as usize {
             let entry = bucket.0[n].load();
             let Some((tag, index)) = ids::read(bucket, n) else { continue };
-            let is_held =
-                || slots.get(index as usize).is_some_and(|slot| holds(slot, s, b as u32, tag));
+            let is_held = || {
+                let there = slots.get(index as usize).zip(details.get(index as usize));
+                there.is_some_and(|(slot, detail)| holds(slot, detail, s, b as u32, tag))
+            };
             if is_held() || !bucket.0[n].replace(entry, 0) {
                 continue;
             }
@@ -105,7 +107,7 @@ pub fn ids(buckets: &[Bucket], slots: &[Slot], s: &Settings) -> usize {
     removed
 }
 
-fn holds(slot: &Slot, s: &Settings, bucket: u32, tag: u32) -> bool {
+fn holds(slot: &Slot, detail: &Detail, s: &Settings, bucket: u32, tag: u32) -> bool {
     let word = slot.state.load();
     if slot::is_in_making(word) {
         return true;
@@ -117,11 +119,11 @@ fn holds(slot: &Slot, s: &Settings, bucket: u32, tag: u32) -> bool {
         (Scope::inbound(slot.service.get()), Scope::outbound(slot.endpoint.get()));
     [
         (inbound, slot.in_id.get()),
-        (inbound, slot.in_id_next.get()),
-        (inbound, slot.in_id_previous.get()),
+        (inbound, detail.in_id_next.get()),
+        (inbound, detail.in_id_previous.get()),
         (outbound, slot.out_id.get()),
-        (outbound, slot.out_id_next.get()),
-        (outbound, slot.out_id_previous.get()),
+        (outbound, detail.out_id_next.get()),
+        (outbound, detail.out_id_previous.get()),
     ]
     .into_iter()
     .filter(|(_, id)| *id != 0)

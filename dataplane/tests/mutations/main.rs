@@ -68,9 +68,10 @@ fn counted_once(
 }
 
 /// Sessions, and the endpoints they are on.
-fn identities(world: &World) -> BTreeMap<u64, u32> {
-    let live = world.tables.slots.iter().filter(|slot| slot::is_live(slot.state.load()));
-    live.map(|slot| (slot.identity.get(), slot.endpoint.get())).collect()
+fn identities(world: &World) -> BTreeMap<u64, u16> {
+    let all = world.tables.slots.iter().zip(&world.tables.details);
+    let live = all.filter(|(slot, _)| slot::is_live(slot.state.load()));
+    live.map(|(slot, detail)| (detail.identity.get(), slot.endpoint.get())).collect()
 }
 
 #[test]

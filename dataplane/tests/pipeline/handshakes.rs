@@ -9,13 +9,14 @@ use dataplane::reason::Reason;
 /// Ids of a slot: inbound, then outbound; each current, next, previous.
 fn ids(world: &World) -> [u32; 6] {
     let (_, slot) = world.slot(&WG, client(&WG, 1)).expect("a session");
+    let detail = world.detail(&WG, client(&WG, 1));
     [
         slot.in_id.get(),
-        slot.in_id_next.get(),
-        slot.in_id_previous.get(),
+        detail.in_id_next.get(),
+        detail.in_id_previous.get(),
         slot.out_id.get(),
-        slot.out_id_next.get(),
-        slot.out_id_previous.get(),
+        detail.out_id_next.get(),
+        detail.out_id_previous.get(),
     ]
 }
 

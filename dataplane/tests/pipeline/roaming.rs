@@ -22,7 +22,7 @@ fn a_data_answer_to_a_new_address_moves_the_session() {
         assert_eq!(world.identity(&l, train), id);
         assert!(world.slot(&l, home).is_none());
         let (_, slot) = world.slot(&l, train).expect("the session");
-        assert_eq!(slot.moves.get(), 1);
+        assert_eq!(world.detail(&l, train).moves.get(), 1);
         // Counters go along: keepalive and data; response and two of data.
         assert_eq!((slot.rx_packets.get(), slot.tx_packets.get()), (2, 3));
         forwarded(&world.inbound(&l, train, data(500, 9)), Reason::InEstablished);
@@ -40,8 +40,8 @@ fn a_session_moves_as_often_as_its_client() {
     for n in 2..40 {
         world.inbound(&WG, client(&WG, n), data(500, n.into()));
         world.answer(&WG, ordinal, client(&WG, n), data(100, n.into()));
-        let (_, slot) = world.slot(&WG, client(&WG, n)).expect("the session");
-        assert_eq!((slot.identity.get(), slot.moves.get()), (id, n - 1));
+        let detail = world.detail(&WG, client(&WG, n));
+        assert_eq!((detail.identity.get(), detail.moves.get()), (id, n - 1));
         assert_eq!(world.sessions(), 1);
     }
 }
