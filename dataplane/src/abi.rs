@@ -459,8 +459,8 @@ pub struct Settings {
     pub hash_key: [Cell<u64>; 2],
     /// *Live.* Sessions the slot table may hold; beyond it none are opened.
     pub max_sessions: Cell<u64>,
-    /// Buckets of the hints minus 1.
-    pub hint_mask: Cell<u32>,
+    /// Buckets of the hints.
+    pub hint_buckets: Cell<u32>,
     /// *Live.* Budget per source: microseconds (2^10 ns) a packet costs; 0 is no limit.
     pub budget_cost: Cell<u32>,
     /// *Live.* Budget per source: microseconds (2^10 ns) a source may be ahead.

@@ -158,7 +158,7 @@ fn initialise(settings: &Settings, sizes: Sizes) -> io::Result<()> {
     settings.slot_mask.set(sizes.slots - 1);
     settings.overflow_mask.set(sizes.overflow - 1);
     settings.id_buckets.set(sizes.ids);
-    settings.hint_mask.set(sizes.hints - 1);
+    settings.hint_buckets.set(sizes.hints);
     settings.max_sessions.set(sizes.sessions());
     settings.route_generation.set(1);
     Ok(())

@@ -6,6 +6,7 @@ use std::fmt;
 use aya::maps::{MapInfo, MapType};
 use dataplane::abi::{self, maps};
 use dataplane::reason;
+use dataplane::table::ids::ENTRIES;
 
 /// Sizes of the tables that depend on the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,25 +15,28 @@ pub struct Sizes {
     pub slots: u32,
     /// Overflow slots, a power of two.
     pub overflow: u32,
-    /// Buckets of the id index, a power of two.
+    /// Buckets of the id index.
     pub ids: u32,
-    /// Buckets of the hints, a power of two.
+    /// Buckets of the hints.
     pub hints: u32,
 }
 
 impl Sizes {
     /// Sizes for a number of sessions: the table is at most half full, so that nearly
-    /// every session lies in its home slot; an id bucket (eight entries) for each session,
-    /// which has up to six ids; two hints for each.
+    /// every session lies in its first slots; six entries of the id index for each session, which
+    /// has four ids, and for moments six; room for one and a half hints for each.
     pub fn for_sessions(max_sessions: u64) -> Self {
         let pow2 =
             |n: u64, least: u32| u32::try_from(n.next_power_of_two()).unwrap_or(1 << 31).max(least);
+        let buckets = |entries: u64, least: u32| {
+            u32::try_from(entries.div_ceil(ENTRIES)).unwrap_or(1 << 30).max(least)
+        };
         let slots = pow2(2 * max_sessions, 1024);
         Self {
             slots,
-            overflow: (slots / 64).max(64),
-            ids: pow2(max_sessions, 512),
-            hints: pow2(max_sessions / 4, 128),
+            overflow: (slots / 128).max(64),
+            ids: buckets(6 * max_sessions, 512),
+            hints: buckets(max_sessions * 3 / 2, 128),
         }
     }
 
@@ -177,7 +181,7 @@ mod tests {
             assert!(sizes.slots.is_power_of_two() && sizes.overflow.is_power_of_two());
         }
         let million = Sizes::for_sessions(1 << 20);
-        assert!(million.bytes() / (1 << 20) <= 352, "{}", million.bytes() / (1 << 20));
+        assert!(million.bytes() / (1 << 20) <= 320, "{}", million.bytes() / (1 << 20));
         assert_eq!(
             Sizes::for_sessions(1),
             Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 }

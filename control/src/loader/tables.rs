@@ -116,7 +116,7 @@ impl Tables {
             slots: s.slot_mask.get() + 1,
             overflow: s.overflow_mask.get() + 1,
             ids: s.id_buckets.get(),
-            hints: s.hint_mask.get() + 1,
+            hints: s.hint_buckets.get(),
         }
     }
 

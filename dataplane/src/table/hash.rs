@@ -47,6 +47,12 @@ pub fn flow(s: &Settings, f: &Flow) -> u64 {
     mix(sum, sum >> 32)
 }
 
+/// The lower half of a hash as a fraction of so many buckets: their number need not be a power of two.
+#[inline(always)]
+pub const fn part(hash: u64, buckets: u32) -> u32 {
+    ((hash & 0xffff_ffff) * buckets as u64 >> 32) as u32
+}
+
 /// The hash of an id in its scope; see `ids::Scope`.
 #[inline(always)]
 pub fn id(s: &Settings, scope: u32, id: u32) -> u64 {

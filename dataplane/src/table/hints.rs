@@ -13,7 +13,7 @@ const MARK: u64 = 1 << 16;
 #[inline(always)]
 fn parts(s: &Settings, client: &Address, service: u16) -> (u32, u64) {
     let h = hash::hint(s, client, service);
-    (h as u32 & s.hint_mask.get(), h & !0xff_ffff)
+    (hash::part(h, s.hint_buckets.get()), h & !0xff_ffff)
 }
 
 /// The ordinal of the backend in its pool.

@@ -18,7 +18,7 @@ pub struct Sizes {
     pub overflow: u32,
     /// Buckets of the id index.
     pub ids: u32,
-    /// Buckets of the hints, a power of two.
+    /// Buckets of the hints.
     pub hints: u32,
     /// Endpoints.
     pub endpoints: u32,
@@ -81,7 +81,7 @@ impl HostTables {
         settings.slot_mask.set(sizes.slots - 1);
         settings.overflow_mask.set(sizes.overflow - 1);
         settings.id_buckets.set(sizes.ids);
-        settings.hint_mask.set(sizes.hints - 1);
+        settings.hint_buckets.set(sizes.hints);
         settings.max_sessions.set(u64::from(sizes.slots));
         settings.directory.set(directory::region(0, DIRECTORY));
         settings.hash_key[0].set(0x0123_4567_89ab_cdef);

@@ -82,11 +82,10 @@ impl Place {
 #[inline(always)]
 pub fn place(s: &Settings, scope: Scope, id: u32) -> Place {
     let h = hash::id(s, scope.0, id);
-    let buckets = u64::from(s.id_buckets.get());
+    let buckets = s.id_buckets.get();
     let tag = (h >> 32) as u32;
-    // A hash of 32 bits as a fraction of the buckets, whose number is no power of two.
-    let first = ((h & 0xffff_ffff) * buckets >> 32) as u32;
-    let second = (u64::from((h as u32 ^ tag).wrapping_mul(0x9e37_79b1)) * buckets >> 32) as u32;
+    let first = hash::part(h, buckets);
+    let second = hash::part(u64::from((h as u32 ^ tag).wrapping_mul(0x9e37_79b1)), buckets);
     // Two, always: an entry that was seen twice would count as two sessions.
     let second = if second != first {
         second
