@@ -99,7 +99,15 @@ macro_rules! access {
     };
 }
 
-impl<const N: usize> View<N> for XdpView<'_, N> {
+impl<'a, const N: usize> View<N> for XdpView<'a, N> {
+    type Part<const M: usize> = XdpView<'a, M>;
+
+    #[inline(always)]
+    fn part<const O: usize, const M: usize>(self) -> XdpView<'a, M> {
+        const { assert!(O + M <= N) }
+        XdpView(self.0 + O, PhantomData)
+    }
+
     access!(u8, set_u8, u8, "u8");
     access!(u16, set_u16, u16, "u16");
     access!(u32, set_u32, u32, "u32");

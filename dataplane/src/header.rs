@@ -17,11 +17,13 @@ pub const IPV6: usize = 40;
 pub const UDP: usize = 8;
 /// IP protocol number of UDP.
 pub const PROTO_UDP: u8 = 17;
+/// The fragment header's number as a next header (RFC 8200, 4.5).
+const IPV6_FRAGMENT: u8 = 44;
 
-const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
-const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
-const ETHERTYPE_VLAN: u16 = 0x8100_u16.to_be();
-const ETHERTYPE_QINQ: u16 = 0x88a8_u16.to_be();
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
+pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100_u16.to_be();
+pub(crate) const ETHERTYPE_QINQ: u16 = 0x88a8_u16.to_be();
 
 /// Where the IP header is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +107,16 @@ pub fn ipv4<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
     let Some(h) = packet.view::<IPV4>(l3) else {
         return Err(Reason::Ipv4Malformed);
     };
+    ipv4_in(h, l3, packet.len())
+}
+
+/// The same of a header that is there, in a frame of so many bytes.
+#[inline(always)]
+pub fn ipv4_in(h: impl View<IPV4>, l3: usize, frame: usize) -> Result<Ip, Reason> {
     let version = h.u8::<0>();
     let header = ((version & 0x0f) as usize) << 2;
     let len = u16::from_be(h.u16::<2>()) as usize;
-    if version >> 4 != 4 || header < IPV4 || len < header || l3 + len > packet.len() {
+    if version >> 4 != 4 || header < IPV4 || len < header || l3 + len > frame {
         return Err(Reason::Ipv4Malformed);
     }
     // Flags and fragment offset: 0x2000 more fragments, 0x1fff the offset.
@@ -147,23 +155,9 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
     let Some(h) = packet.view::<IPV6>(l3) else {
         return Err(Reason::Ipv6Malformed);
     };
-    let payload = u16::from_be(h.u16::<4>()) as usize;
-    // A payload length of 0 with data behind it would be a jumbogram (RFC 2675): not carried.
-    if h.u8::<0>() >> 4 != 6 || l3 + IPV6 + payload > packet.len() {
-        return Err(Reason::Ipv6Malformed);
-    }
-    let mut ip = Ip {
-        source: Address([h.u32::<8>(), h.u32::<12>(), h.u32::<16>(), h.u32::<20>()]),
-        destination: Address([h.u32::<24>(), h.u32::<28>(), h.u32::<32>(), h.u32::<36>()]),
-        protocol: h.u8::<6>(),
-        ttl: h.u8::<7>(),
-        obstacle: Obstacle::None,
-        l4: l3 + IPV6,
-        l4_len: payload as u32,
-        len: (IPV6 + payload) as u32,
-    };
-    if ip.protocol == 44 {
-        let (Some(f), true) = (packet.view::<8>(l3 + IPV6), payload >= 8) else {
+    let mut ip = ipv6_in(h, l3, packet.len())?;
+    if ip.protocol == IPV6_FRAGMENT {
+        let (Some(f), true) = (packet.view::<8>(l3 + IPV6), ip.l4_len >= 8) else {
             return Err(Reason::Ipv6Malformed);
         };
         ip.protocol = f.u8::<0>();
@@ -177,10 +171,31 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
         } else {
             Obstacle::FirstFragment
         };
-    } else if is_extension(ip.protocol) {
-        ip.obstacle = Obstacle::Extension;
     }
     Ok(ip)
+}
+
+/// The same of a header that is there, in a frame of so many bytes, without looking behind it: a
+/// fragment header counts as an extension.
+#[inline(always)]
+pub fn ipv6_in(h: impl View<IPV6>, l3: usize, frame: usize) -> Result<Ip, Reason> {
+    let payload = u16::from_be(h.u16::<4>()) as usize;
+    // A payload length of 0 with data behind it would be a jumbogram (RFC 2675): not carried.
+    if h.u8::<0>() >> 4 != 6 || l3 + IPV6 + payload > frame {
+        return Err(Reason::Ipv6Malformed);
+    }
+    let protocol = h.u8::<6>();
+    let extended = protocol == IPV6_FRAGMENT || is_extension(protocol);
+    Ok(Ip {
+        source: Address([h.u32::<8>(), h.u32::<12>(), h.u32::<16>(), h.u32::<20>()]),
+        destination: Address([h.u32::<24>(), h.u32::<28>(), h.u32::<32>(), h.u32::<36>()]),
+        protocol,
+        ttl: h.u8::<7>(),
+        obstacle: if extended { Obstacle::Extension } else { Obstacle::None },
+        l4: l3 + IPV6,
+        l4_len: payload as u32,
+        len: (IPV6 + payload) as u32,
+    })
 }
 
 /// A UDP header's ports and payload.
@@ -198,12 +213,13 @@ pub struct Udp {
 /// the packet is known to be a service's.
 #[inline(always)]
 pub fn udp<P: Packet>(packet: &P, l4: usize) -> Option<Udp> {
-    let h = packet.view::<UDP>(l4)?;
-    Some(Udp {
-        source: h.u16::<0>(),
-        destination: h.u16::<2>(),
-        length: u16::from_be(h.u16::<4>()),
-    })
+    packet.view::<UDP>(l4).map(udp_in)
+}
+
+/// The same of a header that is there.
+#[inline(always)]
+pub fn udp_in(h: impl View<UDP>) -> Udp {
+    Udp { source: h.u16::<0>(), destination: h.u16::<2>(), length: u16::from_be(h.u16::<4>()) }
 }
 
 /// Bytes of the datagram's payload.

@@ -34,6 +34,10 @@ pub trait Packet {
 
 /// `N` bytes of a packet. Values are as they lie in memory: *network order*.
 pub trait View<const N: usize>: Copy {
+    /// Some of its bytes.
+    type Part<const M: usize>: View<M>;
+    /// The `M` bytes at `O`.
+    fn part<const O: usize, const M: usize>(self) -> Self::Part<M>;
     /// The byte at `O`.
     fn u8<const O: usize>(self) -> u8;
     /// The 16 bits at `O`.
@@ -129,7 +133,12 @@ mod host {
         }
     }
 
-    impl<const N: usize> View<N> for BufferView<'_, N> {
+    impl<'a, const N: usize> View<N> for BufferView<'a, N> {
+        type Part<const M: usize> = BufferView<'a, M>;
+        fn part<const O: usize, const M: usize>(self) -> BufferView<'a, M> {
+            const { assert!(O + M <= N) }
+            BufferView(self.0[O..].first_chunk().expect("checked when it was compiled"))
+        }
         fn u8<const O: usize>(self) -> u8 {
             const { assert!(O < N) }
             self.0[O].get()

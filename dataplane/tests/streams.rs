@@ -1,10 +1,12 @@
-//! Random streams on the host: what must be true after every packet.
+//! Random streams on the host: what must be true after every packet, and that the hot path decides
+//! as the general path does.
 
 use dataplane::fixture::check::{Shared, consistency};
 use dataplane::fixture::stream::{self, Step, Stream};
 use dataplane::packet::Buffer;
 use dataplane::pipeline::{self, Action};
 use dataplane::reason::{Kind, Reason};
+use dataplane::table::host::HostTables;
 
 const STREAMS: u64 = 300;
 const STEPS: usize = 300;
@@ -55,4 +57,41 @@ fn every_packet_ends_once_and_the_tables_stay_whole() {
         };
         assert_eq!(counted, ends, "seed {seed}");
     }
+}
+
+/// All that a packet may change, counters and sessions' counts too.
+fn everything(t: &HostTables) -> String {
+    format!("{:?} {:?} {:?} {:?}", t.slots, t.details, t.counters, t.hints)
+}
+
+#[test]
+fn the_hot_path_decides_as_the_general_path_does() {
+    const STREAMS: u64 = 60;
+    let mut hot = 0;
+    for seed in 0..STREAMS {
+        let (one, two) = (stream::world(seed), stream::world(seed));
+        for (number, step) in Stream::new(seed).take(STEPS).enumerate() {
+            match step {
+                Step::Change(change) => {
+                    change.apply(&Shared::of(&one.tables));
+                    change.apply(&Shared::of(&two.tables));
+                }
+                Step::Frame { bytes, ingress, metadata } => {
+                    let packet = || Buffer::with_metadata(&bytes, ingress, metadata);
+                    let (mut a, mut b) = (packet(), packet());
+                    let verdict = pipeline::run(&mut a, &one.tables);
+                    let general = pipeline::run_general(&mut b, &two.tables);
+                    assert_eq!(verdict, general, "seed {seed}, step {number}");
+                    assert_eq!(a.bytes(), b.bytes(), "seed {seed}, step {number}");
+                    hot += u64::from(matches!(
+                        verdict.reason,
+                        Reason::InEstablished | Reason::OutEstablished
+                    ));
+                }
+            }
+            assert_eq!(one.image(), two.image(), "seed {seed}, step {number}");
+        }
+        assert_eq!(everything(&one.tables), everything(&two.tables), "seed {seed}");
+    }
+    assert!(hot > 1_000, "{hot} packets of established sessions");
 }

@@ -135,6 +135,22 @@ fn tentative_sessions_live_fifteen_seconds() {
 }
 
 #[test]
+fn counts_have_an_upper_half() {
+    let t = HostTables::new(Sizes::default());
+    put(&t, 3, slot::OPEN, 0);
+    t.details[3].rx_packets_high.set(2);
+    t.details[3].tx_bytes_high.set(1);
+    let record = Reader::new(&t).get(3).expect("a session");
+    assert_eq!((record.rx_packets, record.tx_bytes), (2 << 32 | 10, 1 << 32 | 500));
+    assert_eq!(Keeper::default().scan(&t, &at(100), &Rules).ended, 1);
+    let ended = &t.tenants[0];
+    assert_eq!(
+        (ended.ended_rx_packets.get(), ended.ended_tx_bytes.get()),
+        (2 << 32 | 10, 1 << 32 | 500)
+    );
+}
+
+#[test]
 fn a_session_that_moves_is_listed_once() {
     let t = HostTables::new(Sizes::default());
     put(&t, 3, slot::OPEN, 0);

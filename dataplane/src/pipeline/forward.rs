@@ -3,7 +3,7 @@
 use super::{Action, Target, Verdict};
 use crate::abi::{ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
 use crate::checksum;
-use crate::header::{ETHERNET, IPV4, IPV6, Link, UDP, VLAN_TAG};
+use crate::header::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4, IPV6, Link, UDP, VLAN_TAG};
 use crate::packet::{Packet, View};
 use crate::reason::Reason;
 use crate::table::Tables;
@@ -24,15 +24,22 @@ pub(super) fn run<P: Packet, T: Tables>(
         return Err(Reason::BackendDown);
     }
     let index = if inbound { endpoint.nexthop } else { target.nexthop };
-    let nexthop = t.nexthop(index).filter(|n| n.flags.get() & NEXTHOP_RESOLVED != 0);
-    let out = match nexthop {
+    let out = match resolved(t, index) {
         Some(n) if len <= u32::from(n.mtu.get()) => Ok(n),
         Some(_) => Err(Reason::StackTooBig),
         None if inbound => Err(Reason::StackInbound),
         None => Err(Reason::StackOutbound),
     };
     // The stack lowers the TTL itself.
-    translate(packet, link, endpoint, inbound, out.is_ok())?;
+    let l4 = link.l3 + if link.v6 { IPV6 } else { IPV4 };
+    let udp = packet.view::<UDP>(l4).ok_or(Reason::UdpMalformed)?;
+    if link.v6 {
+        let ip = packet.view::<IPV6>(link.l3).ok_or(Reason::Ipv6Malformed)?;
+        translate6(ip, udp, endpoint, inbound, out.is_ok());
+    } else {
+        let ip = packet.view::<IPV4>(link.l3).ok_or(Reason::Ipv4Malformed)?;
+        translate4(ip, udp, endpoint, inbound, out.is_ok());
+    }
     match out {
         Ok(n) => {
             let action = link_layer(packet, link, n)?;
@@ -42,70 +49,84 @@ pub(super) fn run<P: Packet, T: Tables>(
     }
 }
 
-/// Rewrites addresses, ports, TTL and checksums.
+/// A next hop that XDP can send to.
 #[inline(always)]
-fn translate<P: Packet>(
-    packet: &P,
-    link: &Link,
+pub(super) fn resolved<T: Tables>(t: &T, index: u32) -> Option<&NextHop> {
+    t.nexthop(index).filter(|n| n.flags.get() & NEXTHOP_RESOLVED != 0)
+}
+
+/// Rewrites addresses, ports and checksums, towards the backend or back from it, and the hop
+/// limit if XDP sends it on.
+#[inline(always)]
+pub(super) fn translate6(
+    ip: impl View<IPV6>,
+    udp: impl View<UDP>,
     e: &Endpoint,
     inbound: bool,
     hop: bool,
-) -> Result<(), Reason> {
-    let (address, port, address_delta, transport_delta) = if inbound {
-        (e.backend, e.backend_port, e.address_delta, e.transport_delta)
-    } else {
-        (e.vip, e.vip_port, !e.address_delta, !e.transport_delta)
-    };
-    if link.v6 {
-        let h = packet.view::<IPV6>(link.l3).ok_or(Reason::Ipv6Malformed)?;
-        let a = address.0;
-        if inbound {
-            h.set_u32::<24>(a[0]);
-            h.set_u32::<28>(a[1]);
-            h.set_u32::<32>(a[2]);
-            h.set_u32::<36>(a[3]);
-        } else {
-            h.set_u32::<8>(a[0]);
-            h.set_u32::<12>(a[1]);
-            h.set_u32::<16>(a[2]);
-            h.set_u32::<20>(a[3]);
-        }
-        if hop {
-            h.set_u8::<7>(h.u8::<7>().wrapping_sub(1));
-        }
-    } else {
-        let h = packet.view::<IPV4>(link.l3).ok_or(Reason::Ipv4Malformed)?;
-        let a = address.0[3];
-        if inbound {
-            h.set_u32::<16>(a);
-        } else {
-            h.set_u32::<12>(a);
-        }
-        let mut delta = address_delta;
-        if hop {
-            // TTL is the upper byte of its word: minus 1 is plus its complement.
-            delta = checksum::add(delta, !0x0100_u16.to_be());
-            h.set_u8::<8>(h.u8::<8>().wrapping_sub(1));
-        }
-        h.set_u16::<10>(checksum::update(h.u16::<10>(), delta));
-    }
-    // Nothing stands between the headers: obstructed packets do not come here.
-    let l4 = link.l3 + if link.v6 { IPV6 } else { IPV4 };
-    let u = packet.view::<UDP>(l4).ok_or(Reason::UdpMalformed)?;
+) {
+    let a = if inbound { e.backend.0 } else { e.vip.0 };
     if inbound {
-        u.set_u16::<2>(port);
+        ip.set_u32::<24>(a[0]);
+        ip.set_u32::<28>(a[1]);
+        ip.set_u32::<32>(a[2]);
+        ip.set_u32::<36>(a[3]);
     } else {
-        u.set_u16::<0>(port);
+        ip.set_u32::<8>(a[0]);
+        ip.set_u32::<12>(a[1]);
+        ip.set_u32::<16>(a[2]);
+        ip.set_u32::<20>(a[3]);
     }
-    u.set_u16::<6>(checksum::update_udp(u.u16::<6>(), transport_delta));
-    Ok(())
+    if hop {
+        ip.set_u8::<7>(ip.u8::<7>().wrapping_sub(1));
+    }
+    translate_udp(udp, e, inbound);
+}
+
+/// The same for IPv4, whose header has a checksum.
+#[inline(always)]
+pub(super) fn translate4(
+    ip: impl View<IPV4>,
+    udp: impl View<UDP>,
+    e: &Endpoint,
+    inbound: bool,
+    hop: bool,
+) {
+    let mut delta = e.address_delta;
+    if inbound {
+        ip.set_u32::<16>(e.backend.0[3]);
+    } else {
+        ip.set_u32::<12>(e.vip.0[3]);
+        delta = !delta;
+    }
+    if hop {
+        // TTL is the upper byte of its word: minus 1 is plus its complement.
+        delta = checksum::add(delta, !0x0100_u16.to_be());
+        ip.set_u8::<8>(ip.u8::<8>().wrapping_sub(1));
+    }
+    ip.set_u16::<10>(checksum::update(ip.u16::<10>(), delta));
+    translate_udp(udp, e, inbound);
+}
+
+#[inline(always)]
+fn translate_udp(udp: impl View<UDP>, e: &Endpoint, inbound: bool) {
+    let mut delta = e.transport_delta;
+    if inbound {
+        udp.set_u16::<2>(e.backend_port);
+    } else {
+        udp.set_u16::<0>(e.vip_port);
+        delta = !delta;
+    }
+    udp.set_u16::<6>(checksum::update_udp(udp.u16::<6>(), delta));
 }
 
 /// Writes the Ethernet header and tag that the next hop wants.
 #[inline(always)]
-fn link_layer<P: Packet>(packet: &mut P, link: &Link, n: &NextHop) -> Result<Action, Reason> {
-    const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
-    const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
+pub(super) fn link_layer<P: Packet>(
+    packet: &mut P,
+    link: &Link,
+    n: &NextHop,
+) -> Result<Action, Reason> {
     let kind = if link.v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
     let vlan = n.vlan_protocol.get();
     let wanted = if vlan == 0 { ETHERNET } else { ETHERNET + VLAN_TAG };

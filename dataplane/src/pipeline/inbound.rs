@@ -113,15 +113,21 @@ fn established<T: Tables>(
             return Err(Reason::TenantQuota);
         }
     }
-    count_rx(t, slot, f.index, facts.ip.len);
-    slot.last_seen.set(ticks(facts.now));
+    note(t, said, slot, f.index, facts.ip.len, facts.now);
+    Ok(to(slot.endpoint.get().into(), Reason::InEstablished))
+}
+
+/// Counts a packet of an established session.
+#[inline(always)]
+pub(super) fn note<T: Tables>(t: &T, said: &Inbound, slot: &Slot, index: u32, len: u32, now: u64) {
+    count_rx(t, slot, index, len);
+    slot.last_seen.set(ticks(now));
     if said.data
         && is_noted(said.counter)
-        && let Some(detail) = t.detail(f.index)
+        && let Some(detail) = t.detail(index)
     {
         detail.in_counter.set(said.counter);
     }
-    Ok(to(slot.endpoint.get().into(), Reason::InEstablished))
 }
 
 /// The beginning of something, perhaps. No session state is written: the next

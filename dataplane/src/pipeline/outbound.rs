@@ -56,18 +56,24 @@ fn answered<T: Tables>(
     flow: &Flow,
     (slot, index): (&Slot, u32),
 ) -> Target {
-    count_tx(t, slot, index, facts.ip.len);
-    slot.last_seen.set(ticks(facts.now));
+    note(t, said, slot, index, facts.ip.len, facts.now);
+    Target {
+        endpoint: d.index,
+        nexthop: session::nexthop(t, s, slot, flow),
+        reason: Reason::OutEstablished,
+    }
+}
+
+/// Counts an answer of a session.
+#[inline(always)]
+pub(super) fn note<T: Tables>(t: &T, said: &Outbound, slot: &Slot, index: u32, len: u32, now: u64) {
+    count_tx(t, slot, index, len);
+    slot.last_seen.set(ticks(now));
     if said.proof == Proof::Data
         && is_noted(said.counter)
         && let Some(detail) = t.detail(index)
     {
         detail.out_counter.set(said.counter);
-    }
-    Target {
-        endpoint: d.index,
-        nexthop: session::nexthop(t, s, slot, flow),
-        reason: Reason::OutEstablished,
     }
 }
 

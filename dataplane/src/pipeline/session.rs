@@ -45,16 +45,27 @@ fn add(count: &Cell<u32>, more: u32) -> u32 {
 /// The next hop towards the client: from the slot, or looked up again after a change of routes.
 #[inline(always)]
 pub(super) fn nexthop<T: Tables>(t: &T, s: &Settings, slot: &Slot, flow: &Flow) -> u32 {
-    // Never 0, which a new slot has, and never the same twice running.
-    let generation = (s.route_generation.get() % 0xffff) as u16 + 1;
-    if slot.route_generation.get() == generation {
-        return slot.nexthop.get().into();
+    if let Some(index) = known_nexthop(s, slot) {
+        return index;
     }
     let Some(index) = t.route(&flow.client) else { return NO_NEXTHOP };
     slot.nexthop.set(index as u16);
-    slot.route_generation.set(generation);
+    slot.route_generation.set(generation(s));
     t.count(Reason::RouteLookup);
     index
+}
+
+/// The next hop towards the client, if routes have not changed since it was looked up.
+#[inline(always)]
+pub(super) fn known_nexthop(s: &Settings, slot: &Slot) -> Option<u32> {
+    (slot.route_generation.get() == generation(s)).then(|| slot.nexthop.get().into())
+}
+
+/// The routes' generation as slots have it: never 0, which a new slot has, and never the same twice
+/// running.
+#[inline(always)]
+fn generation(s: &Settings) -> u16 {
+    (s.route_generation.get() % 0xffff) as u16 + 1
 }
 
 /// Makes `id` the next inbound id of a slot. The one that was next and never

@@ -8,7 +8,7 @@ pub mod udp;
 pub mod wireguard;
 
 use crate::abi::Profile;
-use crate::packet::Packet;
+use crate::packet::View;
 use crate::reason::Reason;
 
 /// What an inbound packet says.
@@ -50,32 +50,25 @@ pub struct Outbound {
     pub proof: Proof,
 }
 
+/// Bytes of a payload's beginning that profiles read.
+pub const HEAD: usize = 12;
+
 const WIREGUARD: u8 = Profile::WireGuard as u8;
 
-/// Reads an inbound payload: `len` bytes at `offset`.
+/// Reads an inbound payload of `len` bytes, whose head is `None` if it is shorter than that.
 #[inline(always)]
-pub fn inbound<P: Packet>(
-    profile: u8,
-    packet: &P,
-    offset: usize,
-    len: u32,
-) -> Result<Inbound, Reason> {
+pub fn inbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
     match profile {
-        WIREGUARD => wireguard::inbound(packet, offset, len),
+        WIREGUARD => wireguard::inbound(head, len),
         _ => Ok(udp::inbound()),
     }
 }
 
-/// Reads an answer's payload: `len` bytes at `offset`.
+/// Reads an answer's payload, likewise.
 #[inline(always)]
-pub fn outbound<P: Packet>(
-    profile: u8,
-    packet: &P,
-    offset: usize,
-    len: u32,
-) -> Result<Outbound, Reason> {
+pub fn outbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
     match profile {
-        WIREGUARD => wireguard::outbound(packet, offset, len),
+        WIREGUARD => wireguard::outbound(head, len),
         _ => Ok(udp::outbound()),
     }
 }

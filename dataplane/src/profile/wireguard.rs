@@ -14,17 +14,14 @@
 //! put their own mark there: their indices cannot be trusted, so the flow alone
 //! counts, as in the `udp` profile.
 
-use super::{Inbound, Outbound, Proof};
-use crate::packet::{Packet, View};
+use super::{HEAD, Inbound, Outbound, Proof};
+use crate::packet::View;
 use crate::reason::Reason;
 
 const INITIATION: u8 = 1;
 const RESPONSE: u8 = 2;
 const COOKIE: u8 = 3;
 const DATA: u8 = 4;
-
-/// Bytes that every message has and that hold all that is read here.
-const HEAD: usize = 12;
 
 struct Message {
     kind: u8,
@@ -36,10 +33,9 @@ struct Message {
 }
 
 #[inline(always)]
-fn read<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Message, Reason> {
-    let Some(head) = packet.view::<HEAD>(offset) else {
-        return Err(Reason::WireGuardMalformed);
-    };
+fn read(head: Option<impl View<HEAD>>, len: u32) -> Result<Message, Reason> {
+    // Every message has more bytes than that.
+    let Some(head) = head else { return Err(Reason::WireGuardMalformed) };
     let word = u32::from_le(head.u32::<0>());
     let kind = word as u8;
     let fits = match kind {
@@ -62,8 +58,8 @@ fn read<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Message, Reaso
 
 /// Everything but an initiation carries the concentrator's index.
 #[inline(always)]
-pub fn inbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Inbound, Reason> {
-    let m = read(packet, offset, len)?;
+pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
+    let m = read(head, len)?;
     if !m.plain {
         return Ok(Inbound::default());
     }
@@ -79,8 +75,8 @@ pub fn inbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Inbound
 /// names the client's, and so does data. Only data proves the client: with
 /// shared keys a replayed initiation is answered by any other concentrator.
 #[inline(always)]
-pub fn outbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Outbound, Reason> {
-    let m = read(packet, offset, len)?;
+pub fn outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
+    let m = read(head, len)?;
     if !m.plain {
         let proof = if m.kind == DATA { Proof::Data } else { Proof::Answer };
         return Ok(Outbound { proof, ..Outbound::default() });

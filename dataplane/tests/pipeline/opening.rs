@@ -143,3 +143,22 @@ fn packets_and_bytes_are_counted_in_the_session() {
     assert_eq!((slot.rx_packets.get(), slot.rx_bytes.get()), (1, 60));
     assert_eq!((slot.tx_packets.get(), slot.tx_bytes.get()), (2, 120 + 156));
 }
+
+#[test]
+fn counts_go_on_beyond_their_lower_halves() {
+    let world = World::new();
+    let at = client(&WG, 1);
+    let ordinal = world.shake_hands(&WG, at, (100, 500));
+    let (_, slot) = world.slot(&WG, at).expect("a session");
+    let detail = world.detail(&WG, at);
+    slot.rx_packets.set(u32::MAX);
+    slot.rx_bytes.set(u32::MAX - 155);
+    slot.tx_bytes.set(u32::MAX - 154);
+    // Data of 128 bytes, and 28 of headers, in either direction.
+    world.inbound(&WG, at, data(500, 1));
+    world.answer(&WG, ordinal, at, data(100, 1));
+    assert_eq!((slot.rx_packets.get(), detail.rx_packets_high.get()), (0, 1));
+    assert_eq!((slot.rx_bytes.get(), detail.rx_bytes_high.get()), (0, 1));
+    assert_eq!((slot.tx_packets.get(), detail.tx_packets_high.get()), (3, 0));
+    assert_eq!((slot.tx_bytes.get(), detail.tx_bytes_high.get()), (1, 1));
+}
