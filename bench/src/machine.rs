@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What of a machine makes a difference.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The processor's name.
     pub(crate) processor: String,
@@ -39,5 +39,15 @@ impl Machine {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             spectre_v2: spectre.trim().to_owned(),
         }
+    }
+
+    /// It in a line.
+    pub(crate) fn line(&self) -> String {
+        // What follows the first of the guards is detail.
+        let guard = self.spectre_v2.split(';').next().unwrap_or_default();
+        format!(
+            "{}, {} processors, {} MiB, Linux {}; {guard}",
+            self.processor, self.processors, self.memory_mib, self.kernel
+        )
     }
 }

@@ -7,6 +7,7 @@
 //! - [`player`]: packets through its program, by test runs, and what they cost.
 //! - [`measure`]: rounds in which all variants take turns, and what is made of them.
 //! - [`report`]: results for people and for programs; [`machine`]: on what they were measured.
+//! - [`series`], [`results`], [`plot`]: what is kept of a run, where, and drawn.
 //! - [`place`]: namespaces of the bench's own, so that nothing outlives it.
 //! - [`memory`]: the `unsafe` of it.
 
@@ -18,9 +19,13 @@ mod measure;
 mod memory;
 mod place;
 mod player;
+mod plot;
 mod report;
+mod results;
+mod series;
 mod suite;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -43,6 +48,13 @@ struct Args {
     /// Print the results as JSON, and nothing else on stdout.
     #[arg(long)]
     json: bool,
+    /// Where to keep results and plots: bench/results in the source tree for whole runs, and
+    /// bench-results in the target directory with --quick or --only, if nothing else is said.
+    #[arg(long, value_name = "DIRECTORY")]
+    results: Option<PathBuf>,
+    /// Measure nothing: draw the plots again, from the results that are there.
+    #[arg(long, conflicts_with_all = ["json", "only"])]
+    redraw: bool,
 }
 
 fn main() -> ExitCode {
@@ -57,12 +69,19 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    let suites = if args.suites.is_empty() { Suite::ALL } else { args.suites.as_slice() };
+    let full = !args.quick && args.only.is_empty();
+    let directory = args.results.clone().unwrap_or_else(|| results::directory(full));
+    let directory = std::path::absolute(directory)?;
+    if args.redraw {
+        return suites.iter().try_for_each(|suite| results::draw(*suite, &directory));
+    }
     place::enter()?;
     let mut report = Report::new(machine::Machine::look());
-    let suites = if args.suites.is_empty() { Suite::ALL } else { args.suites.as_slice() };
     let wanted = Wanted { quick: args.quick, only: &args.only };
     for suite in suites {
         suite.run(wanted, &mut report)?;
+        results::keep(&report, *suite, &directory)?;
     }
     report.print(args.json)
 }

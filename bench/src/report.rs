@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::machine::Machine;
 use crate::measure::Spread;
+use crate::series::Series;
 
 /// What was measured of one case.
 #[derive(Clone, Debug, Serialize)]
@@ -32,15 +33,40 @@ pub(crate) struct Measured {
 pub(crate) struct Report {
     machine: Machine,
     results: Vec<Measured>,
+    /// Not printed: only kept, for plots.
+    #[serde(skip)]
+    series: Vec<Series>,
+}
+
+/// One suite's part of a report, as it is kept in a file.
+#[derive(Debug, Serialize)]
+pub(crate) struct Part<'r> {
+    machine: &'r Machine,
+    results: Vec<&'r Measured>,
+    series: Vec<&'r Series>,
 }
 
 impl Report {
     pub(crate) fn new(machine: Machine) -> Self {
-        Self { machine, results: Vec::new() }
+        Self { machine, results: Vec::new(), series: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, measured: Measured) {
         self.results.push(measured);
+    }
+
+    /// Adds points for a plot.
+    pub(crate) fn record(&mut self, series: Series) {
+        self.series.push(series);
+    }
+
+    /// What is of this suite.
+    pub(crate) fn of(&self, suite: &str) -> Part<'_> {
+        Part {
+            machine: &self.machine,
+            results: self.results.iter().filter(|measured| measured.suite == suite).collect(),
+            series: self.series.iter().filter(|series| series.suite == suite).collect(),
+        }
     }
 
     /// Prints everything on standard output.
@@ -90,7 +116,23 @@ impl Report {
     }
 }
 
-/// Says on standard error how far it is.
-pub(crate) fn progress(what: &str) {
-    eprintln!("  {what}");
+/// Says on standard error how far a suite is.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    suite: &'static str,
+    done: usize,
+    steps: usize,
+}
+
+impl Progress {
+    /// Of a suite with so many steps.
+    pub(crate) const fn new(suite: &'static str, steps: usize) -> Self {
+        Self { suite, done: 0, steps }
+    }
+
+    /// The next step begins.
+    pub(crate) fn step(&mut self, what: &str) {
+        self.done += 1;
+        eprintln!("  {} {}/{}: {what}", self.suite, self.done, self.steps);
+    }
 }

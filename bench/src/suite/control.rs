@@ -13,7 +13,7 @@ use crate::farm;
 use crate::gateway::{BACKENDS, Gateway};
 use crate::measure::Spread;
 use crate::player::{Family, Message, Player};
-use crate::report::{Measured, Report, progress};
+use crate::report::{Measured, Progress, Report};
 use crate::suite::Wanted;
 
 /// Backends that die: about a tenth.
@@ -62,10 +62,11 @@ impl Figures {
 /// Measures.
 pub(super) fn run(wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()> {
     let (rounds, idle) = if wanted.quick { (3, 5) } else { (9, 30) };
+    let mut progress = Progress::new("control", 2 * rounds);
     for sessions in [60_000, 1_000_000] {
         let mut figures = Figures::default();
         for round in 1..=rounds {
-            progress(&format!("control: {sessions} sessions, round {round} of {rounds}"));
+            progress.step(&format!("{sessions} sessions, round {round} of {rounds}"));
             let idle = Duration::from_secs(if round == 1 { idle } else { 0 });
             measure(sessions, idle, &mut figures)?;
         }

@@ -14,7 +14,7 @@ use crate::gateway::{BACKEND4, BACKENDS, Gateway, UDP_PORT, VIP4, WIREGUARD_PORT
 use crate::measure::{Effort, Spread};
 use crate::place::{LAN_PEER, Net, WAN, command, ip, sysctl};
 use crate::player::{Family, Flows, Message, Player};
-use crate::report::{Measured, Report, progress};
+use crate::report::{Measured, Progress, Report};
 use crate::suite::Wanted;
 
 /// Sessions, and the most flows.
@@ -72,20 +72,30 @@ struct Lanes {
 /// Measures.
 pub(super) fn run(wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()> {
     let effort = Effort::new(wanted.quick);
-    for (message, answer, bytes) in LOADS {
+    let name = |way: Way, bytes: usize| format!("{}, {bytes} bytes", way.name());
+    let has = |bytes: usize, flows: &u32| {
+        Way::ALL.iter().any(|way| wanted.has(&name(*way, bytes), Family::V4, *flows))
+    };
+    let loads = LOADS.map(|load| {
+        let flows = [1, 1_000, SESSIONS].into_iter();
+        (load, flows.filter(|flows| has(load.2, flows)).collect::<Vec<_>>())
+    });
+    let parts: usize = loads.iter().map(|(_, flows)| flows.len()).sum();
+    let mut progress = Progress::new("forward", parts * effort.rounds);
+    for ((message, answer, bytes), all) in loads {
+        if all.is_empty() {
+            continue;
+        }
         let mut lanes = Lanes::new(answer)?;
-        for flows in [1, 1_000, SESSIONS] {
-            let name = |way: Way| format!("{}, {bytes} bytes", way.name());
-            if !Way::ALL.iter().any(|way| wanted.has(&name(*way), Family::V4, flows)) {
-                continue;
-            }
-            progress(&format!("forward: {bytes} bytes, {flows} flows"));
+        for flows in all {
             let mut turns: Vec<Vec<f64>> = vec![Vec::new(); Way::ALL.len()];
             let mut frames = Vec::new();
             for way in Way::ALL {
                 frames.push(lanes.calibrate(way, message, bytes, flows, effort)?);
             }
-            for _ in 0..effort.rounds {
+            for round in 1..=effort.rounds {
+                let all = effort.rounds;
+                progress.step(&format!("{bytes} bytes, {flows} flows, round {round} of {all}"));
                 for ((way, frames), turns) in Way::ALL.into_iter().zip(&frames).zip(&mut turns) {
                     turns.push(lanes.turn(way, message, bytes, flows, *frames)?);
                 }
@@ -94,7 +104,7 @@ pub(super) fn run(wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()>
             let mut row = |way: Way, figures: &[f64], against: Option<(Way, &[f64])>| {
                 report.add(Measured {
                     suite: "forward",
-                    case: name(way),
+                    case: name(way, bytes),
                     family: Some(Family::V4.name()),
                     flows: flows.into(),
                     unit: "packets/s",

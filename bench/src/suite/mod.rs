@@ -43,6 +43,16 @@ impl Suite {
     pub(crate) const ALL: &'static [Self] =
         &[Self::Packet, Self::Forward, Self::Open, Self::Control];
 
+    /// Its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Packet => "packet",
+            Self::Forward => "forward",
+            Self::Open => "open",
+            Self::Control => "control",
+        }
+    }
+
     /// Measures, and adds the results to the report.
     pub(crate) fn run(self, wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()> {
         match self {

@@ -7,7 +7,8 @@ use dataplane::reason::Reason;
 use crate::gateway::Gateway;
 use crate::measure::Spread;
 use crate::player::{Family, Flows, Message, Player, Side};
-use crate::report::{Measured, Report, progress};
+use crate::report::{Measured, Progress, Report};
+use crate::series::Series;
 
 /// Parts into which filling is cut, to compare the last sessions with the first.
 const PARTS: u32 = 20;
@@ -15,34 +16,58 @@ const PARTS: u32 = 20;
 /// Measures.
 pub(super) fn run(quick: bool, report: &mut Report) -> anyhow::Result<()> {
     let rounds = if quick { 3 } else { 9 };
+    let mut progress = Progress::new("open", 2 * rounds);
     for sessions in [60_000_u32, 1_000_000] {
-        let (mut costs, mut first, mut last, mut ratios) = (vec![], vec![], vec![], vec![]);
+        let mut fillings = Vec::new();
         for round in 1..=rounds {
-            progress(&format!("open: {sessions} sessions, round {round} of {rounds}"));
-            let parts = fill(sessions)?;
-            costs.push(parts.iter().sum::<f64>() / parts.len() as f64);
-            first.push(parts[0]);
-            last.push(parts[parts.len() - 1]);
-            ratios.push(parts[parts.len() - 1] / parts[0]);
+            progress.step(&format!("{sessions} sessions, round {round} of {rounds}"));
+            fillings.push(fill(sessions)?);
         }
-        let mut row = |case: &str, unit, figures: Vec<f64>, ratio: Option<f64>| {
-            report.add(Measured {
-                suite: "open",
-                case: case.to_owned(),
-                family: Some(Family::V4.name()),
-                flows: u64::from(sessions),
-                unit,
-                spread: Spread::of(figures),
-                against: ratio.map(|_| "the first"),
-                ratio,
-            });
-        };
-        let rates = costs.iter().map(|ns| 1e9 / ns).collect();
-        row("all", "sessions/s", rates, None);
-        row("first twentieth", "ns/session", first, None);
-        row("last twentieth", "ns/session", last, Some(Spread::of(ratios).median));
+        summarise(sessions, &fillings, report);
     }
     Ok(())
+}
+
+/// Adds what so many sessions cost, by round and part.
+fn summarise(sessions: u32, fillings: &[Vec<f64>], report: &mut Report) {
+    let each = |figure: fn(&[f64]) -> f64| -> Spread {
+        Spread::of(fillings.iter().map(|parts| figure(parts)))
+    };
+    let mut row = |case: &str, unit, spread, ratio: Option<f64>| {
+        report.add(Measured {
+            suite: "open",
+            case: case.to_owned(),
+            family: Some(Family::V4.name()),
+            flows: u64::from(sessions),
+            unit,
+            spread,
+            against: ratio.map(|_| "the first"),
+            ratio,
+        });
+    };
+    let ratio = each(|parts| parts[parts.len() - 1] / parts[0]).median;
+    let rate = each(|parts| 1e9 / (parts.iter().sum::<f64>() / parts.len() as f64));
+    row("all", "sessions/s", rate, None);
+    row("first twentieth", "ns/session", each(|parts| parts[0]), None);
+    row("last twentieth", "ns/session", each(|parts| parts[parts.len() - 1]), Some(ratio));
+    let spreads: Vec<Spread> = (0..PARTS as usize)
+        .map(|part| Spread::of(fillings.iter().map(|parts| parts[part])))
+        .collect();
+    let mut record = |what: &str, figure: fn(&Spread) -> f64| {
+        let points = spreads.iter().zip(1..).map(|(spread, part)| {
+            // What a part costs is known when it is done.
+            (f64::from(sessions / PARTS * part), figure(spread))
+        });
+        report.record(Series {
+            suite: "open",
+            case: format!("{sessions} sessions, {what}"),
+            unit: "ns/session",
+            points: points.collect(),
+        });
+    };
+    record("median", |spread| spread.median);
+    record("least", |spread| spread.min);
+    record("most", |spread| spread.max);
 }
 
 /// Fills a new gateway; what a session of each part cost, in nanoseconds.

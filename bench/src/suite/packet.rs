@@ -11,7 +11,7 @@ use dataplane::reason::Reason;
 use crate::gateway::Gateway;
 use crate::measure::{Effort, Spread};
 use crate::player::{Family, Flows, Message, Player, Side};
-use crate::report::{Measured, Report, progress};
+use crate::report::{Measured, Progress, Report};
 use crate::suite::Wanted;
 
 /// One kind of packet, to be measured.
@@ -62,39 +62,64 @@ struct Turns {
     hash: Vec<f64>,
 }
 
+/// What [`Stage::new`] makes one of.
+type Plan = (Family, Message, Vec<(Case, u32)>);
+
 /// Measures.
 pub(super) fn run(wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()> {
     let effort = Effort::new(wanted.quick);
-    for (sessions, counts) in [(60_000, &[1, 1_000, 60_000][..]), (1_000_000, &[1_000_000])] {
+    let acts = [(60_000, &[1, 1_000, 60_000][..]), (1_000_000, &[1_000_000])]
+        .map(|(sessions, counts)| (sessions, plans(wanted, sessions, counts)));
+    let lengths = acts.iter().map(|(_, plans)| plans.len()).filter(|stages| *stages > 0);
+    let steps = lengths.map(|stages| stages + effort.rounds).sum();
+    let mut progress = Progress::new("packet", steps);
+    for (sessions, plans) in acts {
         let mut stages = Vec::new();
-        for (family, answer) in [
-            (Family::V4, Message::DataAnswer),
-            (Family::V6, Message::DataAnswer),
-            (Family::V4, Message::DatagramAnswer),
-        ] {
-            let mut cases: Vec<(Case, u32)> = Vec::new();
-            if answer == Message::DatagramAnswer {
-                cases.extend(DATAGRAMS.map(|case| (case, sessions)));
-            } else {
-                for count in counts {
-                    cases.extend(ESTABLISHED.map(|case| (case, *count)));
-                }
-                cases.extend(OTHERS.map(|case| (case, sessions)));
-            }
-            cases.retain(|(case, flows)| wanted.has(case.name, family, *flows));
-            if !cases.is_empty() {
-                let what = format!("{answer:?}-{}-{sessions}", family.name());
-                progress(&format!("packet: {sessions} sessions, {}", family.name()));
-                stages.push(Stage::new(&what, sessions, family, answer, cases)?);
-            }
+        for (family, answer, cases) in plans {
+            progress.step(&format!("opening {sessions} sessions, {}", family.name()));
+            let what = format!("{answer:?}-{}-{sessions}", family.name());
+            stages.push(Stage::new(&what, sessions, family, answer, cases)?);
         }
-        measure(&mut stages, effort, report)?;
+        if !stages.is_empty() {
+            measure(&mut stages, sessions, effort, &mut progress, report)?;
+        }
     }
     Ok(())
 }
 
+/// What is to be measured among so many sessions; `counts` are of flows that are played.
+fn plans(wanted: Wanted<'_>, sessions: u32, counts: &[u32]) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for (family, answer) in [
+        (Family::V4, Message::DataAnswer),
+        (Family::V6, Message::DataAnswer),
+        (Family::V4, Message::DatagramAnswer),
+    ] {
+        let mut cases: Vec<(Case, u32)> = Vec::new();
+        if answer == Message::DatagramAnswer {
+            cases.extend(DATAGRAMS.map(|case| (case, sessions)));
+        } else {
+            for count in counts {
+                cases.extend(ESTABLISHED.map(|case| (case, *count)));
+            }
+            cases.extend(OTHERS.map(|case| (case, sessions)));
+        }
+        cases.retain(|(case, flows)| wanted.has(case.name, family, *flows));
+        if !cases.is_empty() {
+            plans.push((family, answer, cases));
+        }
+    }
+    plans
+}
+
 /// All cases of all stages in each round.
-fn measure(stages: &mut [Stage], effort: Effort, report: &mut Report) -> anyhow::Result<()> {
+fn measure(
+    stages: &mut [Stage],
+    sessions: u32,
+    effort: Effort,
+    progress: &mut Progress,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let mut plans = Vec::new();
     for (index, stage) in stages.iter_mut().enumerate() {
         for (case, flows) in stage.cases.clone() {
@@ -103,7 +128,7 @@ fn measure(stages: &mut [Stage], effort: Effort, report: &mut Report) -> anyhow:
         }
     }
     for round in 1..=effort.rounds {
-        progress(&format!("round {round} of {}", effort.rounds));
+        progress.step(&format!("{sessions} sessions, round {round} of {}", effort.rounds));
         for (index, case, flows, packets, turns) in &mut plans {
             let stage = &mut stages[*index];
             let control = stage.turn(*case, *flows, *packets, Target::Control)?;
@@ -180,8 +205,9 @@ impl Stage {
     ) -> anyhow::Result<f64> {
         let flows = Flows { first: 0, count: flows, random: true };
         self.player.set(case.message, self.family, flows, target);
-        // As it is in service: what the caches can hold of these flows, they hold.
-        let warm = (flows.count / 2 * 3).max(2_000);
+        // As it is in service: what the caches can hold of these flows, they hold. Of more
+        // flows than that they would forget the first again.
+        let warm = (flows.count / 2 * 3).clamp(2_000, 300_000);
         self.player.run(warm, Side::of(case.message))?;
         let before = self.gateway.count(case.reason)?;
         let ran = self.player.run(packets, Side::of(case.message))?;
