@@ -36,6 +36,7 @@ use crate::suite::{Suite, Wanted};
 /// What a packet, a session and the daemon cost, measured beside peers and floors.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", max_term_width = 100)]
+#[command(after_help = "What runs in user space alone is timed by `cargo xtask bench host`.")]
 struct Args {
     /// Which suites; all if none is named.
     suites: Vec<Suite>,

@@ -52,7 +52,8 @@ enum Command {
     },
     /// Measure what a packet, a session and the daemon cost, beside peers and floors.
     Bench {
-        /// Suites, --quick, --json; see `cargo xtask bench --help`.
+        /// Suites, --quick, --json; see `cargo xtask bench -- --help`. Or `host`: what runs in
+        /// user space, timed by criterion, with what criterion is to be told.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
@@ -115,6 +116,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             arguments.extend(rest.iter().map(String::as_str));
             process::cargo(&arguments)?;
             if rest.is_empty() { check::model() } else { Ok(()) }
+        }
+        Command::Bench { rest } if rest.first().is_some_and(|first| first == "host") => {
+            setup::setup(Need::BUILD)?;
+            process::host_benches(&rest[1..])
         }
         Command::Bench { rest } => {
             suitable::check("test")?;

@@ -65,6 +65,12 @@ pub(crate) fn bench(arguments: &[String]) -> anyhow::Result<()> {
     finish(Command::new(target().join("release/fernpass-bench")).args(arguments))
 }
 
+/// Runs the benches of what runs in user space.
+pub(crate) fn host_benches(arguments: &[String]) -> anyhow::Result<()> {
+    let bench = ["bench", "--quiet", "--locked", "-p", "fernpass-bench", "--bench", "host", "--"];
+    finish(cargo_command().args(bench).args(arguments))
+}
+
 /// Runs a program that says itself what went wrong.
 fn finish(command: &mut Command) -> anyhow::Result<()> {
     let shown = shown(command);
