@@ -1,8 +1,7 @@
-//! The lab: network namespaces and real WireGuard peers for the end-to-end
-//! tests and the demo.
+//! The lab: network namespaces and real peers for the end-to-end tests and the demo.
 //!
 //! - [`Lab`] lays out a simulated Internet, a gateway and an inside network ([`layout`]).
-//! - [`peer`] starts real WireGuard clients and concentrators, of two implementations.
+//! - [`peer`] starts real clients and servers, of every protocol.
 //! - [`gateway`] configures, starts, kills and asks the gateway under test.
 //! - [`traffic`] measures what gets through, and floods.
 //! - [`scenario`] plays what Fernpass claims, one function for each claim.

@@ -14,6 +14,9 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("boringtun-cli", "cargo install boringtun-cli --version 0.7.1 --locked"),
 ];
 
+/// Programs that only some labs start.
+const PEERS: [(&str, &str); 1] = [("openvpn", "apt install openvpn")];
+
 /// Capabilities (bit numbers of `linux/capability.h`) that even root may lack, in a container.
 const CAPABILITIES: [(&str, u32); 3] =
     [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21), ("CAP_BPF", 39)];
@@ -79,7 +82,11 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 /// [`find`], or an error that says what is missing.
 pub(crate) fn require(program: &str) -> Result<PathBuf> {
-    find(program).ok_or_else(|| LabError::Impossible(format!("{program} is not installed")))
+    find(program).ok_or_else(|| {
+        let remedy = PROGRAMS.iter().chain(&PEERS).find(|(name, _)| *name == program);
+        let remedy = remedy.map(|(_, remedy)| format!(" ({remedy})")).unwrap_or_default();
+        LabError::Impossible(format!("{program} is not installed{remedy}"))
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod check;
 mod process;
+mod services;
 mod setup;
 mod suitable;
 mod vm;

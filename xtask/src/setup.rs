@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::bail;
 
 use crate::process::{output, run};
+use crate::services;
 
 /// What something is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ const PACKAGES: &[(Need, &[(&str, &str)])] = &[
             ("wireguard-go", "wireguard-go"),
             ("wireguard-tools", "wg"),
             ("tcpdump", "tcpdump"),
+            ("openvpn", "openvpn"),
         ],
     ),
     (Need::Bench, &[("iproute2", "ip"), ("ethtool", "ethtool"), ("nftables", "nft")]),
@@ -144,7 +146,10 @@ pub(crate) fn setup(needs: &[Need]) -> anyhow::Result<()> {
         apt(&["update"])?;
         let mut arguments = vec!["install", "--no-install-recommends"];
         arguments.extend(&packages);
+        let refused = services::Refused::set()?;
         apt(&arguments)?;
+        drop(refused);
+        services::disable(&packages);
     }
     for c in crates {
         eprintln!("installing {}: a minute or two", c.program);

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{LabError, Result};
-use crate::layout::Lab;
-use crate::layout::plan::{self, Family};
+use crate::layout::plan::Family;
+use crate::layout::{Lab, Site};
 use crate::peer::Pool;
 use crate::record;
 
@@ -155,26 +155,30 @@ impl Config {
         }
     }
 
-    /// Adds a tenant with a WireGuard service on the VIP of `pool`, IPv4 and
-    /// IPv6. The tenant has the pool's name, the service is `vpn-NAME`, the pool `pool-NAME`.
+    /// Adds a tenant with a WireGuard service; see [`Self::with_site`].
     #[must_use]
-    pub fn with_tenant(mut self, pool: &Pool, max_sessions: u32) -> Self {
-        let name = pool.name();
+    pub fn with_tenant(self, pool: &Pool, max_sessions: u32) -> Self {
+        self.with_site(pool.site(), max_sessions)
+    }
+
+    /// Adds a tenant with a service on the VIP of `site`, IPv4 and IPv6. The tenant has the
+    /// site's name, the service is `vpn-NAME`, the pool `pool-NAME`.
+    #[must_use]
+    pub fn with_site(mut self, site: &Site, max_sessions: u32) -> Self {
+        let name = site.name();
         let pool_name = format!("pool-{name}");
         self.tenant.push(Tenant { name: name.to_owned(), max_sessions });
         self.service.push(Service {
             name: format!("vpn-{name}"),
             tenant: name.to_owned(),
-            profile: "wireguard",
-            listen: [Family::V4, Family::V6]
-                .map(|family| format!("{}/udp", plan::listener(pool.number(), family)))
-                .to_vec(),
+            profile: site.kind().profile,
+            listen: site.listeners(),
             pool: pool_name.clone(),
         });
-        let backend = pool.concentrators().iter().map(|c| Backend {
-            name: c.name(),
-            address: c.address(Family::V4).to_string(),
-            address6: c.address(Family::V6).to_string(),
+        let backend = site.stations().iter().map(|station| Backend {
+            name: station.name().to_owned(),
+            address: station.address(Family::V4).to_string(),
+            address6: station.address(Family::V6).to_string(),
             weight: 100,
         });
         self.pool.push(PoolSection {

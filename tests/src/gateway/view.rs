@@ -29,9 +29,9 @@ pub struct SessionView {
 }
 
 impl SessionView {
-    /// The number of its concentrator, which the lab names `wg-N`; 0 if it has another name.
+    /// The number of its concentrator, which the lab names `KIND-N`; 0 if it has another name.
     pub fn concentrator(&self) -> u8 {
-        self.backend.rsplit_once("wg-").and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
+        self.backend.rsplit_once('-').and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::host::Host;
 use super::plan::{self, LAN};
+use super::site::{Kind, Site, Station};
 use super::wire::{End, connect, namespace};
 use crate::error::{LabError, Result};
 use crate::net::Ns;
-use crate::peer::{Concentrator, Implementation, Pool};
+use crate::peer::{Implementation, Pool};
 use crate::preflight::preflight;
 use crate::process::Lifetime;
 use crate::record::{self, Record};
@@ -183,7 +184,7 @@ impl Lab {
         &self.inside
     }
 
-    /// The name of a WireGuard interface for `role`.
+    /// The name of a tunnel's interface for `role`.
     pub(crate) fn interface(&self, role: &str) -> String {
         self.record.interface(role)
     }
@@ -219,39 +220,49 @@ impl Lab {
         Host::new(n, ns, self.inet.clone())
     }
 
-    /// Starts a pool of concentrators that share one configuration, one for
+    /// Starts a pool of WireGuard concentrators that share one configuration, one for
     /// each given implementation.
     ///
     /// # Panics
     /// Beyond [`plan::MAX_CONCENTRATORS`].
     pub fn pool(&self, name: &str, implementations: &[Implementation]) -> Result<Pool> {
+        Pool::start(self, name, implementations)
+    }
+
+    /// Sets up machines inside for a pool of servers; it gets the next VIP. What runs
+    /// on them is started by whoever asks ([`crate::peer`]).
+    ///
+    /// # Panics
+    /// Beyond [`plan::MAX_CONCENTRATORS`].
+    pub fn site(&self, name: &str, kind: Kind, machines: usize) -> Result<Site> {
         let number = next(&self.pools, u8::MAX) - 1;
-        let mut pool = Pool::new(name, number);
-        for &implementation in implementations {
-            let n = next(&self.concentrators, plan::MAX_CONCENTRATORS);
-            let ns = namespace(&self.record.namespace(&format!("b{n}")), &[])?;
-            connect(
-                &End {
-                    ns: &ns,
-                    interface: "eth0",
-                    addresses: Some((plan::concentrator(n), 16, 64)),
-                    receives_xdp: false,
-                },
-                &End {
-                    ns: &self.inside,
-                    interface: &format!("b{n}"),
-                    addresses: None,
-                    receives_xdp: false,
-                },
-            )?;
-            self.inside.ip(&[format!("link set b{n} master br0")])?;
-            ns.ip(&[
-                format!("route add default via {}", LAN.v4),
-                format!("route add default via {}", LAN.v6),
-            ])?;
-            pool.add(Concentrator::start(self, &pool, n, ns, implementation)?);
-        }
-        Ok(pool)
+        let stations = (0..machines).map(|_| self.station(kind.prefix)).collect::<Result<_>>()?;
+        Ok(Site::new(name, number, kind, stations))
+    }
+
+    fn station(&self, prefix: &str) -> Result<Station> {
+        let n = next(&self.concentrators, plan::MAX_CONCENTRATORS);
+        let ns = namespace(&self.record.namespace(&format!("b{n}")), &[])?;
+        connect(
+            &End {
+                ns: &ns,
+                interface: "eth0",
+                addresses: Some((plan::concentrator(n), 16, 64)),
+                receives_xdp: false,
+            },
+            &End {
+                ns: &self.inside,
+                interface: &format!("b{n}"),
+                addresses: None,
+                receives_xdp: false,
+            },
+        )?;
+        self.inside.ip(&[format!("link set b{n} master br0")])?;
+        ns.ip(&[
+            format!("route add default via {}", LAN.v4),
+            format!("route add default via {}", LAN.v6),
+        ])?;
+        Ok(Station::new(n, prefix, ns))
     }
 }
 

@@ -13,7 +13,9 @@
 mod host;
 mod lab;
 pub mod plan;
+mod site;
 mod wire;
 
 pub use host::Host;
 pub use lab::{Lab, Options};
+pub use site::{Kind, Site, Station, Transport};

@@ -41,7 +41,7 @@ const fn pair(v4: [u8; 4], v6: [u16; 8]) -> Pair {
 pub const MAX_HOSTS: u8 = 200;
 /// Most concentrators of a lab.
 pub const MAX_CONCENTRATORS: u8 = 100;
-/// UDP port of every service and every concentrator.
+/// UDP port of every WireGuard service and concentrator.
 pub const WIREGUARD_PORT: u16 = 51820;
 
 /// The VIP of service `n`: an address of the gateway's loopback interface.
@@ -50,7 +50,7 @@ pub const fn vip(n: u8) -> Pair {
 }
 
 /// How many VIPs the gateway has.
-pub const VIPS: u8 = 4;
+pub const VIPS: u8 = 8;
 
 /// Where the service with VIP `n` listens.
 pub fn listener(n: u8, family: Family) -> SocketAddr {

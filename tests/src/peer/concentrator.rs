@@ -6,8 +6,8 @@ use super::device::{Device, Implementation};
 use super::keys::{Public, Secret};
 use super::uapi::{Change, PeerState};
 use crate::error::Result;
-use crate::layout::Lab;
 use crate::layout::plan::{self, Family};
+use crate::layout::{Kind, Lab, Site, Station, Transport};
 use crate::net::Ns;
 use crate::traffic::EchoServer;
 
@@ -15,47 +15,46 @@ use crate::traffic::EchoServer;
 /// echo server in the tunnel.
 #[derive(Debug)]
 pub struct Concentrator {
-    n: u8,
-    ns: Ns,
+    station: Station,
     device: Device,
     echo: Option<EchoServer>,
 }
 
 impl Concentrator {
-    pub(crate) fn start(
+    fn start(
         lab: &Lab,
-        pool: &Pool,
-        n: u8,
-        ns: Ns,
+        site: &Site,
+        secret: &Secret,
+        station: &Station,
         implementation: Implementation,
     ) -> Result<Self> {
+        let (n, ns) = (station.number(), station.ns());
         let role = format!("b{n}");
-        let configuration =
-            Change::default().private_key(&pool.secret).listen_port(plan::WIREGUARD_PORT);
-        let inner = plan::inner_server(pool.number);
-        let device = Device::start(lab, &ns, &role, implementation, &configuration, inner)?;
-        let echo = Some(EchoServer::start(&ns, inner.into(), n)?);
-        Ok(Self { n, ns, device, echo })
+        let configuration = Change::default().private_key(secret).listen_port(plan::WIREGUARD_PORT);
+        let inner = plan::inner_server(site.number());
+        let device = Device::start(lab, ns, &role, implementation, &configuration, inner)?;
+        let echo = Some(EchoServer::start(ns, inner.into(), n)?);
+        Ok(Self { station: station.clone(), device, echo })
     }
 
     /// Its number in the lab, from 1: by it an echo tells who answered.
     pub fn number(&self) -> u8 {
-        self.n
+        self.station.number()
     }
 
     /// What a gateway's configuration calls it: `wg-N`.
     pub fn name(&self) -> String {
-        format!("wg-{}", self.n)
+        self.station.name().to_owned()
     }
 
     /// Its address inside.
     pub fn address(&self, family: Family) -> IpAddr {
-        family.of(plan::concentrator(self.n))
+        self.station.address(family)
     }
 
     /// Its namespace.
     pub fn ns(&self) -> &Ns {
-        &self.ns
+        self.station.ns()
     }
 
     /// Its WireGuard.
@@ -75,45 +74,48 @@ impl Concentrator {
     /// Dies like a machine that lost its power: no process, no link.
     pub fn die(&mut self) -> Result<()> {
         self.echo = None;
-        self.ns.ip(&["link set eth0 down"])?;
+        self.station.unplug()?;
         self.device.kill();
         Ok(())
     }
 }
 
+/// WireGuard on one UDP port.
+const KIND: Kind =
+    Kind { prefix: "wg", profile: "wireguard", ports: &[(plan::WIREGUARD_PORT, Transport::Udp)] };
+
 /// Concentrators that hold the same configuration.
 #[derive(Debug)]
 pub struct Pool {
-    name: String,
-    number: u8,
+    site: Site,
     secret: Secret,
     concentrators: Vec<Concentrator>,
     clients: u8,
 }
 
 impl Pool {
-    pub(crate) fn new(name: &str, number: u8) -> Self {
-        Self {
-            name: name.to_owned(),
-            number,
-            secret: Secret::generate(),
-            concentrators: Vec::new(),
-            clients: 0,
-        }
+    pub(crate) fn start(lab: &Lab, name: &str, implementations: &[Implementation]) -> Result<Self> {
+        let site = lab.site(name, KIND, implementations.len())?;
+        let secret = Secret::generate();
+        let concentrators = std::iter::zip(site.stations(), implementations)
+            .map(|(station, &kind)| Concentrator::start(lab, &site, &secret, station, kind))
+            .collect::<Result<_>>()?;
+        Ok(Self { site, secret, concentrators, clients: 0 })
     }
 
-    pub(crate) fn add(&mut self, concentrator: Concentrator) {
-        self.concentrators.push(concentrator);
+    /// Its machines, and what they serve.
+    pub fn site(&self) -> &Site {
+        &self.site
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.site.name()
     }
 
     /// Its number in the lab, from 0; also that of its VIP.
     pub fn number(&self) -> u8 {
-        self.number
+        self.site.number()
     }
 
     /// The key all its concentrators have.
@@ -131,14 +133,14 @@ impl Pool {
     /// # Panics
     /// When it is not one of the pool's.
     pub fn concentrator(&mut self, n: u8) -> &mut Concentrator {
-        let found = self.concentrators.iter_mut().find(|c| c.n == n);
+        let found = self.concentrators.iter_mut().find(|c| c.number() == n);
         found.unwrap_or_else(|| panic!("concentrator {n} is not in this pool"))
     }
 
     /// Makes all concentrators know a new client; its inner address.
     pub(super) fn admit(&mut self, public: &Public) -> Result<Ipv4Addr> {
         self.clients += 1;
-        let inner = plan::inner_client(self.number, self.clients);
+        let inner = plan::inner_client(self.number(), self.clients);
         for concentrator in &self.concentrators {
             concentrator.admit(public, inner)?;
         }

@@ -1,13 +1,22 @@
-//! Real WireGuard peers: clients on the Internet's hosts and the concentrators inside.
+//! Real peers: clients on the Internet's hosts and the servers inside.
+//!
+//! Each protocol has a pool of servers that hold the same configuration, and a client
+//! that dials it. What a gateway has to be told of a pool is its [`Site`](crate::layout::Site);
+//! what clients have in common is [`Client`].
 
 mod client;
 mod concentrator;
 mod device;
 mod keys;
+mod openvpn;
+mod pki;
+mod remote;
 pub(crate) mod uapi;
 
 pub use client::WgClient;
 pub use concentrator::{Concentrator, Pool};
 pub use device::{Device, Implementation};
 pub use keys::{Public, Secret};
+pub use openvpn::{OvpnClient, OvpnPool, OvpnServer, OvpnSession};
+pub use remote::Client;
 pub use uapi::PeerState;

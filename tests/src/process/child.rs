@@ -123,15 +123,34 @@ impl Child {
     pub(crate) fn must_run(&mut self) -> Result<()> {
         match self.inner.try_wait().tried(|| "waiting for a child".to_owned())? {
             None => Ok(()),
-            Some(status) => Err(LabError::Command {
-                command: self.record.file_stem().unwrap_or_default().display().to_string(),
-                status: match status.signal() {
-                    Some(signal) => format!("signal {signal}"),
-                    None => status.to_string(),
-                },
-                stderr: tail(&self.output()),
-            }),
+            Some(status) => Err(self.failure(match status.signal() {
+                Some(signal) => format!("signal {signal}"),
+                None => status.to_string(),
+            })),
         }
+    }
+
+    fn failure(&self, status: String) -> LabError {
+        LabError::Command {
+            command: self.record.file_stem().unwrap_or_default().display().to_string(),
+            status,
+            stderr: tail(&self.output()),
+        }
+    }
+
+    /// Waits until its output contains `text`; an error with the end of the log when the
+    /// process ends before.
+    pub(crate) fn await_output(&self, what: &str, deadline: Duration, text: &str) -> Result<()> {
+        let pid = Pid::from_raw(self.inner.id().cast_signed());
+        until(what, deadline, || {
+            let ended = pid.is_none_or(zombie);
+            let output = self.output();
+            match (output.contains(text), ended) {
+                (true, _) => Ok(Some(())),
+                (false, false) => Ok(None),
+                (false, true) => Err(self.failure("it ended".to_owned())),
+            }
+        })
     }
 
     /// Sends SIGKILL and waits for the end.

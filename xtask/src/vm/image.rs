@@ -21,6 +21,7 @@ const PACKAGES: &[&str] = &[
     "libgcc-s1",
     "libzstd1",
     "linux-image-cloud-amd64",
+    "openvpn",
     "tcpdump",
     "util-linux",
     "wireguard-go",

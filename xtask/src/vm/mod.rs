@@ -28,6 +28,7 @@ const TESTS: &[(&str, &str, &str)] = &[
     ("fernpass", "loader", ""),
     ("fernpass", "control", "live"),
     ("fernpass-lab", "lab", ""),
+    ("fernpass-lab", "peers", ""),
     ("fernpass-lab", "e2e", ""),
 ];
 

@@ -1,0 +1,5 @@
+//! Every kind of peer by itself, without a gateway program: plain kernel forwarding between
+//! clients and servers. What fails here is no fault of the gateway.
+
+mod common;
+mod openvpn;
