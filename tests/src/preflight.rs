@@ -15,7 +15,8 @@ const PROGRAMS: [(&str, &str); 4] = [
 ];
 
 /// Programs that only some labs start.
-const PEERS: [(&str, &str); 1] = [("openvpn", "apt install openvpn")];
+const PEERS: [(&str, &str); 2] =
+    [("openvpn", "apt install openvpn"), ("swanctl", "apt install strongswan-swanctl")];
 
 /// Capabilities (bit numbers of `linux/capability.h`) that even root may lack, in a container.
 const CAPABILITIES: [(&str, u32); 3] =

@@ -98,6 +98,12 @@ fn hosts_reach_the_outside_server_and_the_vips() {
         let target = Target::outside(host.ns(), family.of(plan::SERVER));
         assert_eq!(Probe::open(&target).unwrap().reach(SOON).unwrap(), 77);
         ping(host.ns(), family.of(plan::vip(0)), SOON).unwrap();
+        ping(host.ns(), family.of(plan::LAN), SOON).unwrap();
+    }
+    lab.hide_inside().unwrap();
+    for family in [Family::V4, Family::V6] {
+        ping(host.ns(), family.of(plan::LAN), Duration::from_millis(200)).unwrap_err();
+        ping(host.ns(), family.of(plan::vip(0)), SOON).unwrap();
     }
 }
 

@@ -56,7 +56,7 @@ pub fn invoke(ns: &Ns, caller: Caller, args: &[&str], deadline: Duration) -> Res
 fn finish(mut command: Command, ns: &Ns, described: &str, deadline: Duration) -> Result<Said> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let tried = || format!("running `{described}`");
-    let mut child = spawn(command, Some(ns.fd()), Lifetime::Ours).tried(tried)?;
+    let mut child = spawn(command, Some(ns.fd()), Lifetime::Ours, &[]).tried(tried)?;
     let ended =
         until(&format!("the end of `{described}`"), deadline, || child.try_wait().tried(tried));
     if ended.is_err() {

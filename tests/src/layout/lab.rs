@@ -159,6 +159,13 @@ impl Lab {
         ])
     }
 
+    /// Takes away the Internet's routes to the machines inside, as it usually has none: only the
+    /// VIPs are reached. Concentrators with MOBIKE tell clients their own addresses, which clients
+    /// that roam try.
+    pub fn hide_inside(&self) -> Result<()> {
+        self.inet.ip(&["route del 10.20.0.0/16", "route del fd00:20::/64"])
+    }
+
     /// Four letters that name this lab among all on the machine.
     pub fn id(&self) -> &str {
         self.record.id()

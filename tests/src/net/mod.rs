@@ -6,5 +6,5 @@ mod raw;
 
 pub use capture::{Capture, Datagram};
 pub use ns::Ns;
-pub(crate) use ns::ip_batch;
+pub(crate) use ns::{ip_batch, run_to_end};
 pub use raw::{Obstruction, RawSender};

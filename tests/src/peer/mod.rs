@@ -7,6 +7,7 @@
 mod client;
 mod concentrator;
 mod device;
+mod ipsec;
 mod keys;
 mod openvpn;
 mod pki;
@@ -16,6 +17,7 @@ pub(crate) mod uapi;
 pub use client::WgClient;
 pub use concentrator::{Concentrator, Pool};
 pub use device::{Device, Implementation};
+pub use ipsec::{IkeClient, IkePool, IkeServer, IkeSession};
 pub use keys::{Public, Secret};
 pub use openvpn::{OvpnClient, OvpnPool, OvpnServer, OvpnSession};
 pub use remote::Client;

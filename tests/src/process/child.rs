@@ -88,7 +88,16 @@ pub(crate) struct Child {
 
 impl Child {
     /// Starts `command` with its output appended to `DIR/NAME.log`.
-    pub(crate) fn launch(mut command: Command, launch: Launch<'_>) -> Result<Self> {
+    pub(crate) fn launch(command: Command, launch: Launch<'_>) -> Result<Self> {
+        Self::launch_over(command, launch, &[])
+    }
+
+    /// The same, with a view of the file system in which each first path lies over the second.
+    pub(crate) fn launch_over(
+        mut command: Command,
+        launch: Launch<'_>,
+        binds: &[(&Path, &Path)],
+    ) -> Result<Self> {
         let log = launch.dir.join(format!("{}.log", launch.name));
         let record = launch.dir.join(format!("{}.pid", launch.name));
         let described = format!("starting {}", command.get_program().display());
@@ -99,7 +108,8 @@ impl Child {
             .tried(|| format!("opening {}", log.display()))?;
         let err = out.try_clone().tried(|| described.clone())?;
         command.stdin(Stdio::null()).stdout(out).stderr(err);
-        let inner = spawn(command, launch.ns, launch.lifetime).tried(|| described.clone())?;
+        let inner =
+            spawn(command, launch.ns, launch.lifetime, binds).tried(|| described.clone())?;
         let child = Self { inner, record, log, lifetime: launch.lifetime };
         if let Some(identity) = Pid::from_raw(child.inner.id().cast_signed()).and_then(Identity::of)
         {

@@ -2,4 +2,6 @@
 //! clients and servers. What fails here is no fault of the gateway.
 
 mod common;
+mod ipsec;
+mod killed;
 mod openvpn;
