@@ -15,8 +15,13 @@ const PROGRAMS: [(&str, &str); 4] = [
 ];
 
 /// Programs that only some labs start.
-const PEERS: [(&str, &str); 2] =
-    [("openvpn", "apt install openvpn"), ("swanctl", "apt install strongswan-swanctl")];
+const PEERS: [(&str, &str); 5] = [
+    ("openvpn", "apt install openvpn"),
+    ("swanctl", "apt install strongswan-swanctl"),
+    ("ocserv", "apt install ocserv"),
+    ("occtl", "apt install ocserv"),
+    ("openconnect", "apt install openconnect"),
+];
 
 /// Capabilities (bit numbers of `linux/capability.h`) that even root may lack, in a container.
 const CAPABILITIES: [(&str, u32); 3] =

@@ -68,6 +68,8 @@ const PACKAGES: &[(Need, &[(&str, &str)])] = &[
             ("strongswan-charon", ""),
             ("strongswan-swanctl", "swanctl"),
             ("libcharon-extra-plugins", ""),
+            ("ocserv", "ocserv"),
+            ("openconnect", "openconnect"),
         ],
     ),
     (Need::Bench, &[("iproute2", "ip"), ("ethtool", "ethtool"), ("nftables", "nft")]),

@@ -4,6 +4,7 @@
 //! that dials it. What a gateway has to be told of a pool is its [`Site`](crate::layout::Site);
 //! what clients have in common is [`Client`].
 
+mod anyconnect;
 mod client;
 mod concentrator;
 mod device;
@@ -14,6 +15,7 @@ mod pki;
 mod remote;
 pub(crate) mod uapi;
 
+pub use anyconnect::{OcClient, OcPool, OcServer, OcSession};
 pub use client::WgClient;
 pub use concentrator::{Concentrator, Pool};
 pub use device::{Device, Implementation};

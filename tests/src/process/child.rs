@@ -171,11 +171,16 @@ impl Child {
         let _ = fs::remove_file(&self.record);
     }
 
+    /// Sends a signal. One that has ended gets none.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.inner.id().cast_signed()) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// Sends SIGTERM and waits up to `deadline`.
     pub(crate) fn terminate(&mut self, deadline: Duration) -> Result<()> {
-        if let Some(pid) = Pid::from_raw(self.inner.id().cast_signed()) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
         until("the end of a terminated process", deadline, || {
             self.inner.try_wait().tried(|| "waiting for a child".to_owned())
         })?;

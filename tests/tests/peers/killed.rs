@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use lab::layout::plan::Family;
-use lab::peer::{Client, IkeClient, IkePool, OvpnClient, OvpnPool};
+use lab::peer::{Client, IkeClient, IkePool, OcClient, OcPool, OvpnClient, OvpnPool};
 use lab::wait::until;
 use lab::{Lab, Options, record};
 
@@ -33,7 +33,7 @@ fn all_peers_end_with_a_process_that_is_killed() {
     };
     let id = line.rsplit(' ').next().unwrap().to_owned();
     let pids = processes_of(&id);
-    assert!(pids.len() >= 4, "{pids:?}");
+    assert!(pids.len() >= 7, "{pids:?}");
     victim.kill().unwrap();
     victim.wait().unwrap();
     // The kernel ends them; nobody has to come and look.
@@ -53,7 +53,10 @@ fn stand_until_killed() {
     let mut ike = IkePool::start(&lab, "ike", 1).unwrap();
     let endpoint = ike.site().direct(Family::V4).ip();
     let ike_client = IkeClient::dial(&lab, &host, &mut ike, endpoint).unwrap();
-    let clients: [&dyn Client; 2] = [&ovpn_client, &ike_client];
+    let mut oc = OcPool::start(&lab, "oc", 1).unwrap();
+    let endpoint = oc.site().direct(Family::V4);
+    let oc_client = OcClient::dial(&lab, &host, &mut oc, endpoint).unwrap();
+    let clients: [&dyn Client; 3] = [&ovpn_client, &ike_client, &oc_client];
     for client in clients {
         client.reach(SOON).unwrap();
     }

@@ -22,6 +22,8 @@ const PACKAGES: &[&str] = &[
     "libgcc-s1",
     "libzstd1",
     "linux-image-cloud-amd64",
+    "ocserv",
+    "openconnect",
     "openvpn",
     "strongswan-charon",
     "strongswan-swanctl",
