@@ -60,6 +60,14 @@ impl RawSender {
         self.send_packet(source, destination, &datagram(source, destination, payload))
     }
 
+    /// Asks for a TCP connection as if `source` did.
+    ///
+    /// # Panics
+    /// When the addresses are of two families.
+    pub fn send_syn(&self, source: SocketAddr, destination: SocketAddr) -> Result<()> {
+        self.send_packet(source, destination, &syn(source, destination))
+    }
+
     /// Sends one obstructed datagram as if it came from `source`.
     ///
     /// # Panics
@@ -96,22 +104,46 @@ impl RawSender {
 /// An IP packet with a UDP datagram.
 fn datagram(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
     assert!(payload.len() <= MAX_PAYLOAD, "a forged datagram must fit one frame");
-    let udp_length = u16::try_from(8 + payload.len()).expect("checked above");
+    let length = u16::try_from(8 + payload.len()).expect("checked above");
     let mut udp = Vec::with_capacity(8 + payload.len());
     udp.extend(source.port().to_be_bytes());
     udp.extend(destination.port().to_be_bytes());
-    udp.extend(udp_length.to_be_bytes());
+    udp.extend(length.to_be_bytes());
     udp.extend([0, 0]);
     udp.extend(payload);
+    packet(source.ip(), destination.ip(), 17, udp, 6)
+}
 
+/// An IP packet with a TCP SYN and one option, the largest segment (RFC 9293).
+fn syn(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let mut tcp = Vec::with_capacity(24);
+    tcp.extend(source.port().to_be_bytes());
+    tcp.extend(destination.port().to_be_bytes());
+    tcp.extend(fastrand::u32(..).to_be_bytes());
+    tcp.extend([0, 0, 0, 0, 6 << 4, 2]);
+    tcp.extend(u16::MAX.to_be_bytes());
+    tcp.extend([0, 0, 0, 0, 2, 4]);
+    tcp.extend(1400u16.to_be_bytes());
+    packet(source.ip(), destination.ip(), 6, tcp, 16)
+}
+
+/// An IP packet with `content`, whose checksum belongs at `sum_at`.
+fn packet(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    mut content: Vec<u8>,
+    sum_at: usize,
+) -> Vec<u8> {
+    let length = u16::try_from(content.len()).expect("what is forged fits a frame").to_be_bytes();
     let mut pseudo = Vec::with_capacity(40);
-    let mut packet = Vec::with_capacity(40 + udp.len());
-    match (source.ip(), destination.ip()) {
+    let mut packet = Vec::with_capacity(40 + content.len());
+    match (source, destination) {
         (IpAddr::V4(s), IpAddr::V4(d)) => {
             pseudo.extend(s.octets());
             pseudo.extend(d.octets());
             // Length, identification and checksum are filled in by the kernel.
-            packet.extend([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0]);
+            packet.extend([0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0]);
             packet.extend(s.octets());
             packet.extend(d.octets());
         }
@@ -119,21 +151,22 @@ fn datagram(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<
             pseudo.extend(s.octets());
             pseudo.extend(d.octets());
             packet.extend([0x60, 0, 0, 0]);
-            packet.extend(udp_length.to_be_bytes());
-            packet.extend([17, 64]);
+            packet.extend(length);
+            packet.extend([protocol, 64]);
             packet.extend(s.octets());
             packet.extend(d.octets());
         }
         _ => panic!("source and destination are of two families"),
     }
-    pseudo.extend([0, 17]);
-    pseudo.extend(udp_length.to_be_bytes());
-    let sum = match checksum([pseudo.as_slice(), &udp]) {
+    pseudo.extend([0, protocol]);
+    pseudo.extend(length);
+    // A UDP checksum of 0 would say that there is none; for TCP it makes no difference.
+    let sum = match checksum([pseudo.as_slice(), &content]) {
         0 => 0xffff,
         sum => sum,
     };
-    udp[6..8].copy_from_slice(&sum.to_be_bytes());
-    packet.extend(udp);
+    content[sum_at..sum_at + 2].copy_from_slice(&sum.to_be_bytes());
+    packet.extend(content);
     packet
 }
 

@@ -12,8 +12,11 @@ mod ipsec;
 mod keys;
 mod openvpn;
 mod pki;
+mod relay;
 mod remote;
+mod tcp;
 pub(crate) mod uapi;
+mod worker;
 
 pub use anyconnect::{OcClient, OcPool, OcServer, OcSession};
 pub use client::WgClient;
@@ -23,4 +26,5 @@ pub use ipsec::{IkeClient, IkePool, IkeServer, IkeSession};
 pub use keys::{Public, Secret};
 pub use openvpn::{OvpnClient, OvpnPool, OvpnServer, OvpnSession};
 pub use remote::Client;
+pub use tcp::{RunningLoad, TcpClient, TcpLoad, TcpPool, TcpServer, TcpTally};
 pub use uapi::PeerState;

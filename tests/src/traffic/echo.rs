@@ -16,11 +16,11 @@ use crate::wait::Stop;
 /// Port of the echo servers, UDP and TCP.
 pub(super) const PORT: u16 = 7007;
 /// Shortest request: a sequence number and room for the tag.
-pub(super) const SHORTEST: usize = 16;
+pub(crate) const SHORTEST: usize = 16;
 /// Where the answer carries the server's tag.
-pub(super) const TAG: usize = 8;
+pub(crate) const TAG: usize = 8;
 /// Socket buffers, so that a busy machine does not look like loss on the way.
-pub(super) const BUFFER: usize = 8 << 20;
+pub(crate) const BUFFER: usize = 8 << 20;
 
 /// A UDP socket in `ns` with a large buffer. It is bound to an address, because
 /// answers must come from the one that was asked.

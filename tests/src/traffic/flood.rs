@@ -1,4 +1,4 @@
-//! A flood of WireGuard handshake initiations from random addresses.
+//! Floods from random addresses: WireGuard handshake initiations, TCP connection requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -34,21 +34,49 @@ pub struct Flood {
 impl Flood {
     /// Floods `to` from the namespace of the Internet; the time it took.
     pub fn run(&self, inet: &Ns, to: SocketAddr) -> Result<Duration> {
-        let sender = RawSender::new(inet)?;
-        let pace = Stop::new()?;
-        let started = Instant::now();
         let mut message = initiation();
-        for n in 0..self.count {
-            if n % BURST == 0 {
-                let due = Duration::from_secs_f64(n as f64 / f64::from(self.rate));
-                pace.wait(due.saturating_sub(started.elapsed()));
-            }
+        paced(inet, self.count, self.rate, |sender| {
             // The sender's index and the start of its key differ from packet to packet.
             fastrand::Rng::new().fill(&mut message[4..24]);
-            sender.send(random_source(to), to, &message)?;
-        }
-        Ok(started.elapsed())
+            sender.send(random_source(to), to, &message)
+        })
     }
+}
+
+/// A flood of TCP SYN packets. Who answers them gets no answer.
+#[derive(Clone, Copy, Debug)]
+pub struct SynFlood {
+    /// How many packets.
+    pub count: u64,
+    /// Most packets a second.
+    pub rate: u32,
+}
+
+impl SynFlood {
+    /// Floods `to` from the namespace of the Internet; the time it took.
+    pub fn run(&self, inet: &Ns, to: SocketAddr) -> Result<Duration> {
+        paced(inet, self.count, self.rate, |sender| sender.send_syn(random_source(to), to))
+    }
+}
+
+/// Sends so many packets, no more of them a second than `rate`; the time it took.
+fn paced(
+    inet: &Ns,
+    count: u64,
+    rate: u32,
+    mut send: impl FnMut(&RawSender) -> Result<()>,
+) -> Result<Duration> {
+    let sender = RawSender::new(inet)?;
+    let pace = Stop::new()?;
+    let started = Instant::now();
+    for n in 0..count {
+        if n % BURST == 0 {
+            let due = Duration::from_secs_f64(n as f64 / f64::from(rate));
+            pace.wait(due.saturating_sub(started.elapsed()));
+        }
+        send(&sender)?;
+    }
+    Ok(started.elapsed())
 }
 
 /// An address somewhere in the world, of the family of `to`; none the lab uses.

@@ -6,8 +6,9 @@ mod icmp;
 mod sequence;
 mod target;
 
+pub(crate) use echo::{BUFFER, SHORTEST, TAG};
 pub use echo::{EchoServer, TcpEchoServer, tcp_round_trip};
-pub use flood::{Flood, initiation};
+pub use flood::{Flood, SynFlood, initiation};
 pub use icmp::ping;
 pub use sequence::{Sequence, Tally};
 pub use target::{Probe, Target};

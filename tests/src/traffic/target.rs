@@ -37,6 +37,11 @@ impl Target {
         Self { ns: ns.clone(), through: None, server: SocketAddr::new(server, PORT) }
     }
 
+    /// A local port whose datagrams are carried to a server.
+    pub(crate) fn relayed(ns: &Ns, relay: SocketAddr) -> Self {
+        Self { ns: ns.clone(), through: None, server: relay }
+    }
+
     /// A connected, non-blocking socket.
     pub(super) fn open(&self) -> Result<UdpSocket> {
         let open = || {

@@ -6,3 +6,4 @@ mod common;
 mod ipsec;
 mod killed;
 mod openvpn;
+mod tcp;
