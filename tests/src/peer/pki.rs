@@ -25,11 +25,13 @@ pub(super) enum Subject<'a> {
     Client(&'a str),
 }
 
-/// A certificate and its key, PEM.
+/// A certificate and its key, PEM and DER.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) certificate: String,
+    pub(super) certificate_der: Vec<u8>,
     pub(super) key: String,
+    pub(super) key_der: Vec<u8>,
 }
 
 impl Authority {
@@ -46,6 +48,11 @@ impl Authority {
     /// Its own certificate, PEM.
     pub(super) fn certificate(&self) -> String {
         self.issuer.pem()
+    }
+
+    /// Its own certificate, DER.
+    pub(super) fn certificate_der(&self) -> Vec<u8> {
+        self.issuer.der().to_vec()
     }
 
     /// Signs a certificate for a new key.
@@ -67,7 +74,12 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyAgreement];
         let key = key()?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(unmade)?;
-        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(Identity {
+            certificate: certificate.pem(),
+            certificate_der: certificate.der().to_vec(),
+            key: key.serialize_pem(),
+            key_der: key.serialize_der(),
+        })
     }
 }
 

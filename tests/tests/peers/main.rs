@@ -6,4 +6,5 @@ mod common;
 mod ipsec;
 mod killed;
 mod openvpn;
+mod quic;
 mod tcp;
