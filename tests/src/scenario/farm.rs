@@ -69,6 +69,16 @@ impl Member {
         &self.client
     }
 
+    /// Its WireGuard, to make it do something.
+    pub fn client_mut(&mut self) -> &mut WgClient {
+        &mut self.client
+    }
+
+    /// What it dials the gateway with.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
     /// The pool it dials, as an index into [`Farm::pools`].
     pub fn pool(&self) -> usize {
         self.pool
@@ -257,6 +267,11 @@ impl Farm {
     /// The gateway.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The gateway, and a client that is to do something.
+    pub fn gateway_and_member(&mut self, index: usize) -> (&Gateway, &mut Member) {
+        (&self.gateway, &mut self.members[index])
     }
 
     /// The gateway, to kill or to start it.

@@ -37,7 +37,7 @@ pub use quota::{Quota, quota};
 pub use rebuild::{Rebuild, rebuild};
 pub use restart::{Restart, restart};
 pub use reuse::{Reuse, address_reused};
-pub use roam::{Roam, roam};
+pub use roam::{Roam, roam, roam_client};
 pub use shared::{Shared, two_behind_one_address};
 
 use std::time::Duration;
