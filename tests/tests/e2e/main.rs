@@ -7,6 +7,7 @@ mod configuration;
 mod operations;
 mod own_traffic;
 mod paths;
+mod plain_udp;
 mod program;
 mod protection;
 mod roaming;
