@@ -93,6 +93,8 @@ fn measure(sessions: u32, idle: Duration, figures: &mut Figures) -> anyhow::Resu
     gateway.fill(&mut player, Message::DataAnswer, Family::V4, sessions)?;
     drop(player);
     alone(&gateway, sessions, figures)?;
+    // Until the end: with its end of the cable the gateway's would go, and nobody says when.
+    let _farm = farm::lay_out(&gateway)?;
     daemon(&gateway, sessions, idle, figures)?;
     dead(&mut gateway, sessions, figures)
 }
@@ -129,7 +131,6 @@ fn daemon(
     idle: Duration,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    let _farm = farm::lay_out(gateway)?;
     let daemon =
         figures.time("daemon: start until it answers, adoption", || gateway.start_daemon())?;
     let list = || -> anyhow::Result<()> {
