@@ -50,7 +50,7 @@ pub fn flow(s: &Settings, f: &Flow) -> u64 {
 /// The lower half of a hash as a fraction of so many buckets: their number need not be a power of two.
 #[inline(always)]
 pub const fn part(hash: u64, buckets: u32) -> u32 {
-    ((hash & 0xffff_ffff) * buckets as u64 >> 32) as u32
+    (((hash & 0xffff_ffff) * buckets as u64) >> 32) as u32
 }
 
 /// The hash of an id in its scope; see `ids::Scope`.
