@@ -24,10 +24,14 @@ pub enum Target {
     Gateway = 2,
     /// The gateway's pipeline with a BPF hash in place of the slot table.
     Hash = 3,
+    /// The gateway's pipeline with one session for all flows, which is not looked up.
+    Given = 4,
+    /// The floor, and one cache line of the session table.
+    Line = 5,
 }
 
 /// How many there are.
-pub const TARGETS: u32 = 4;
+pub const TARGETS: u32 = 6;
 
 /// Which packets are played: the frame, and where it differs from flow to flow. The only
 /// element of the map `PLAY`. Offsets are in bytes from the frame's begin; 0 writes nothing.
@@ -73,8 +77,8 @@ pub struct Play {
     pub checksum_at: u32,
     /// Sum of the header's other words of 16 bits, host order.
     pub sum: u32,
-    /// Zero.
-    pub zero: u32,
+    /// The slot of the session for [`Target::Given`].
+    pub given: u32,
 }
 
 /// The client's port of a flow, host order; never 0.

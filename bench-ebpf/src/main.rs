@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 
-mod hash;
+mod variants;
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, xdp_action};
 use aya_ebpf::helpers::generated::bpf_redirect;
@@ -14,9 +14,10 @@ use bench_ebpf::{Arrived, FRAME_WORDS, LAN, Play, TARGETS as COUNT, id, port};
 use dataplane::header::ETHERNET;
 use dataplane::packet::{Packet, View};
 use dataplane::pipeline::{self, Action};
+use dataplane::table::Tables;
 use dataplane_ebpf::context::XdpPacket;
-use dataplane_ebpf::maps::redirect;
-use hash::HashTables;
+use dataplane_ebpf::maps::{BpfTables, redirect};
+use variants::{GivenTables, HashTables};
 
 #[map]
 static PLAY: Array<Play> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -108,7 +109,31 @@ pub(crate) fn floor(ctx: XdpContext) -> u32 {
     if rewrite(&ctx).is_some() { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
 }
 
-/// The same, and out of the interface to the concentrators: as little as forwarding can cost.
+/// The floor, and one cache line of the session table, another for each flow: read and written as
+/// a session's counts are. What no lookup can do without.
+#[xdp]
+pub(crate) fn line(ctx: XdpContext) -> u32 {
+    if rewrite(&ctx).is_some() && touch(&ctx).is_some() {
+        xdp_action::XDP_TX
+    } else {
+        xdp_action::XDP_DROP
+    }
+}
+
+#[inline(always)]
+fn touch(ctx: &XdpContext) -> Option<()> {
+    let packet = XdpPacket::new(ctx);
+    // The words in which a client's address is, as a source or as a destination, of either family.
+    let v = packet.view::<46>(0)?;
+    let flow = u64::from(v.u32::<26>() ^ v.u32::<30>() ^ v.u32::<42>());
+    let hash = flow.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let slot = BpfTables.slot(hash as u32 & BpfTables.settings()?.slot_mask.get())?;
+    // As it was: the table is the gateway's.
+    slot.zero.set(slot.zero.get());
+    Some(())
+}
+
+/// The same as the floor, and out of the interface to the concentrators: as little as forwarding can cost.
 #[xdp]
 pub(crate) fn shortcut(ctx: XdpContext) -> u32 {
     if rewrite(&ctx).is_none() {
@@ -158,8 +183,20 @@ pub(crate) fn receive(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub(crate) fn hashed(ctx: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(&ctx);
-    match pipeline::run(&mut packet, &HashTables).action {
+    pipeline(&ctx, &HashTables)
+}
+
+/// The gateway's pipeline, with a session that it need not look up.
+#[xdp]
+#[inline(always)]
+pub(crate) fn given(ctx: XdpContext) -> u32 {
+    pipeline(&ctx, &GivenTables)
+}
+
+#[inline(always)]
+fn pipeline(ctx: &XdpContext, tables: &impl Tables) -> u32 {
+    let mut packet = XdpPacket::new(ctx);
+    match pipeline::run(&mut packet, tables).action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Pass => xdp_action::XDP_PASS,
         Action::Transmit => xdp_action::XDP_TX,

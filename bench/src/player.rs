@@ -232,6 +232,7 @@ pub(crate) struct Player {
     played: Element<Play>,
     arrived: Element<Arrived>,
     hash: HashMap<MapData, [u32; 5], PlainSlot>,
+    given: u32,
     /// Without it the array would lose what it holds.
     _targets: ProgramArray<MapData>,
 }
@@ -246,27 +247,35 @@ impl Player {
         loader.map_max_entries("SESSIONS", sessions);
         let mut ebpf = loader.load(OBJECT).context("cannot load the bench's programs")?;
         // Before maps are taken: what is taken may close.
-        for name in ["player", "control", "floor", "hashed", "shortcut", "receive"] {
+        let targets = [
+            ("control", Target::Control),
+            ("floor", Target::Floor),
+            ("hashed", Target::Hash),
+            ("given", Target::Given),
+            ("line", Target::Line),
+        ];
+        let others = ["player", "shortcut", "receive"];
+        for name in targets.iter().map(|(name, _)| *name).chain(others) {
             let loaded = program(&mut ebpf, name)?.load();
             loaded.with_context(|| format!("the kernel refuses the program `{name}`"))?;
         }
-        let mut targets: ProgramArray<MapData> = taken(&mut ebpf, "TARGETS")?;
+        let mut programs: ProgramArray<MapData> = taken(&mut ebpf, "TARGETS")?;
         let played = element(&mut ebpf, "PLAY")?;
         let arrived = element(&mut ebpf, "ARRIVED")?;
         let hash = taken(&mut ebpf, "SESSIONS")?;
-        for (name, target) in
-            [("control", Target::Control), ("floor", Target::Floor), ("hashed", Target::Hash)]
-        {
-            targets.set(target as u32, program(&mut ebpf, name)?.fd()?, 0)?;
+        for (name, target) in targets {
+            programs.set(target as u32, program(&mut ebpf, name)?.fd()?, 0)?;
         }
         let own = Xdp::from_pin(gateway.pins().program(), XdpAttachType::Interface)?;
-        targets.set(Target::Gateway as u32, own.fd()?, 0)?;
-        Ok(Self { ebpf, played, arrived, hash, _targets: targets })
+        programs.set(Target::Gateway as u32, own.fd()?, 0)?;
+        Ok(Self { ebpf, played, arrived, hash, given: 0, _targets: programs })
     }
 
-    /// Copies the gateway's open sessions into the hash.
+    /// Copies the gateway's open sessions into the hash. One of them is given where none is looked up.
     pub(crate) fn copy_sessions(&mut self, gateway: &Gateway) -> anyhow::Result<()> {
-        for slot in gateway.tables().slots.iter().filter(|s| slot::is_open(s.state.load())) {
+        let slots = gateway.tables().slots.iter().zip(0..);
+        for (slot, index) in slots.filter(|(slot, _)| slot::is_open(slot.state.load())) {
+            self.given = index;
             let c = slot::client(slot).0;
             let last = u32::from(slot.port.get()) << 16 | u32::from(slot.service.get());
             let key = [c[0], c[1], c[2], c[3], last];
@@ -277,7 +286,8 @@ impl Player {
 
     /// Sets what [`Self::run`] plays.
     pub(crate) fn set(&mut self, message: Message, family: Family, flows: Flows, target: Target) {
-        self.played.set(play(message, family, flows, target, PAYLOAD));
+        let play = play(message, family, flows, target, PAYLOAD);
+        self.played.set(Play { given: self.given, ..play });
     }
 
     /// Attaches one of the programs to an interface of this network namespace, natively. It stays

@@ -12,7 +12,7 @@ const OWN: Look = Look::of(FERN);
 const OWN6: Look = Look { hollow: true, ..Look::of(FERN_LIGHT) };
 const HASH: Look = Look::of(AMBER);
 const HASH6: Look = Look { hollow: true, ..Look::of(AMBER_LIGHT) };
-const FLOOR: Look = Look { bare: true, ..Look::of(GREY) };
+const LINE: Look = Look::of(GREY);
 const KATRAN_LOOK: Look = Look { dashed: true, ..Look::of(VIOLET) };
 const FIREZONE_LOOK: Look = Look { dashed: true, ..Look::of(BLUE) };
 
@@ -33,7 +33,7 @@ pub(super) fn draw(stored: &Stored, path: &Path) -> anyhow::Result<bool> {
         note: &format!(
             "Whole kernel program, 64-byte frames, median of rounds, harness subtracted. Dashed: Katran and Firezone, \
              IPv4, {}.",
-            NOTE.trim_start_matches("dashed: ")
+            NOTE
         ),
     };
     sheet::draw(path, 560, heading, &stored.machine, |area| {
@@ -45,7 +45,7 @@ pub(super) fn draw(stored: &Stored, path: &Path) -> anyhow::Result<bool> {
                 ("IPv6", OWN6),
                 ("the same pipeline with a BPF hash, IPv4", HASH),
                 ("IPv6", HASH6),
-                ("floor", FLOOR),
+                ("one cache line touched", LINE),
                 (KATRAN.name, KATRAN_LOOK),
                 (FIREZONE.name, FIREZONE_LOOK),
             ],
@@ -76,9 +76,9 @@ fn lines(stored: &Stored, case: &str, references: &[(Reference, Look)]) -> Vec<L
     for (reference, look) in references {
         lines.push(line(reference.costs.to_vec(), *look));
     }
-    let (hash, floor) = (format!("{case}, bpf hash"), format!("{case}, floor"));
+    let (hash, touched) = (format!("{case}, bpf hash"), format!("{case}, one cache line"));
     for (case, family, look) in [
-        (floor.as_str(), "ipv4", FLOOR),
+        (touched.as_str(), "ipv4", LINE),
         (&hash, "ipv6", HASH6),
         (&hash, "ipv4", HASH),
         (case, "ipv6", OWN6),

@@ -1,6 +1,6 @@
 //! What others' programs cost, measured earlier on such a machine and not in these runs.
 //!
-//! Source: PERFORMANCE, "Peers, whole program": one core of a virtual machine with two, kernel
+//! Source: docs/performance.md, "Peers": one core of a virtual machine with two, kernel
 //! 6.18, 64-byte frames over IPv4, test runs of the whole program.
 
 /// Another's program, and nanoseconds for a packet by number of flows.
@@ -21,4 +21,4 @@ pub(super) const FIREZONE: Reference =
     Reference { name: "Firezone", costs: &[(1.0, 51.0), (60_000.0, 127.0)] };
 
 /// How they are named where they are drawn.
-pub(super) const NOTE: &str = "dashed: measured earlier on such a machine, PERFORMANCE";
+pub(super) const NOTE: &str = "measured earlier on such a machine, see docs/performance.md";

@@ -2,7 +2,8 @@
 //!
 //! Of each figure the harness's own cost is subtracted: the same packets, played to a program
 //! that returns at once. Peers in the same rounds: the floor (headers read, link-layer addresses
-//! written), and the gateway's own pipeline with a BPF hash in place of its slot table.
+//! written), the floor with one cache line of the session table, the gateway's own pipeline with a BPF
+//! hash in place of its slot table, and with a session that it need not look up.
 
 use anyhow::bail;
 use bench_ebpf::Target;
@@ -21,12 +22,16 @@ struct Case {
     message: Message,
     /// How each of its packets ends.
     reason: Reason,
-    /// Whether the lookup of its session is what costs: measured with the hash too.
+    /// Whether the lookup of its session is what costs: measured with the hash too, and beside one cache
+    /// line of the table.
     looks_up: bool,
+    /// Whether it says nothing that only its own session has: then it can be given another's, which
+    /// is not looked up.
+    is_anybodys: bool,
 }
 
 const fn case(name: &'static str, message: Message, reason: Reason) -> Case {
-    Case { name, message, reason, looks_up: false }
+    Case { name, message, reason, looks_up: false, is_anybodys: false }
 }
 
 const ESTABLISHED: [Case; 2] = [
@@ -42,8 +47,12 @@ const OTHERS: [Case; 4] = [
 ];
 
 const DATAGRAMS: [Case; 2] = [
-    case("udp in", Message::Datagram, Reason::InEstablished),
-    case("udp out", Message::DatagramAnswer, Reason::OutEstablished),
+    Case {
+        looks_up: true,
+        is_anybodys: true,
+        ..case("udp in", Message::Datagram, Reason::InEstablished)
+    },
+    Case { looks_up: true, ..case("udp out", Message::DatagramAnswer, Reason::OutEstablished) },
 ];
 
 /// A gateway full of one kind of sessions, and what is measured on it.
@@ -60,6 +69,8 @@ struct Turns {
     own: Vec<f64>,
     floor: Vec<f64>,
     hash: Vec<f64>,
+    line: Vec<f64>,
+    given: Vec<f64>,
 }
 
 /// What [`Stage::new`] makes one of.
@@ -97,7 +108,9 @@ fn plans(wanted: Wanted<'_>, sessions: u32, counts: &[u32]) -> Vec<Plan> {
     ] {
         let mut cases: Vec<(Case, u32)> = Vec::new();
         if answer == Message::DatagramAnswer {
-            cases.extend(DATAGRAMS.map(|case| (case, sessions)));
+            for count in counts {
+                cases.extend(DATAGRAMS.map(|case| (case, *count)));
+            }
         } else {
             for count in counts {
                 cases.extend(ESTABLISHED.map(|case| (case, *count)));
@@ -140,6 +153,10 @@ fn measure(
             turns.floor.push(net(Target::Floor)?);
             if case.looks_up {
                 turns.hash.push(net(Target::Hash)?);
+                turns.line.push(net(Target::Line)?);
+            }
+            if case.is_anybodys {
+                turns.given.push(net(Target::Given)?);
             }
         }
     }
@@ -163,6 +180,17 @@ fn measure(
         if case.looks_up {
             row(case.name, &turns.own, Some(("bpf hash", &turns.hash)));
             row(&format!("{}, bpf hash", case.name), &turns.hash, None);
+            row(case.name, &turns.own, Some(("one cache line", &turns.line)));
+            row(&format!("{}, one cache line", case.name), &turns.line, None);
+        }
+        if case.is_anybodys {
+            // What the lookup alone costs, with all that waits for it: less the same without one.
+            let alone = |figures: &[f64]| -> Vec<f64> {
+                figures.iter().zip(&turns.given).map(|(all, rest)| all - rest).collect()
+            };
+            let (own, hash) = (alone(&turns.own), alone(&turns.hash));
+            row(&format!("{}, lookup alone", case.name), &own, Some(("bpf hash", &hash)));
+            row(&format!("{}, without a lookup", case.name), &turns.given, None);
         }
         row(&format!("{}, floor", case.name), &turns.floor, None);
     }
@@ -181,9 +209,7 @@ impl Stage {
         let gateway = Gateway::new(name, u64::from(sessions))?;
         let mut player = Player::new(&gateway, sessions)?;
         gateway.fill(&mut player, answer, family, sessions)?;
-        if answer == Message::DataAnswer {
-            player.copy_sessions(&gateway)?;
-        }
+        player.copy_sessions(&gateway)?;
         Ok(Self { gateway, player, family, cases })
     }
 
@@ -213,8 +239,8 @@ impl Stage {
         let ran = self.player.run(packets, Side::of(case.message))?;
         let counted = self.gateway.count(case.reason)? - before;
         let wanted = match target {
-            Target::Control | Target::Floor => 0,
-            Target::Gateway | Target::Hash => u64::from(packets),
+            Target::Control | Target::Floor | Target::Line => 0,
+            Target::Gateway | Target::Hash | Target::Given => u64::from(packets),
         };
         if counted != wanted {
             let (name, reason) = (case.name, case.reason.as_str());
