@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use control::model::maglev::{self, Candidate};
-use control::sessions::{Clock, Fate, Keeper, Policy, Reader, Record};
+use control::sessions::{Clock, Fate, Keeper, Policy, Reader};
 
 use crate::farm;
 use crate::gateway::{BACKENDS, Gateway};
@@ -25,8 +25,8 @@ struct Fates {
 }
 
 impl Policy for Fates {
-    fn fate(&self, session: &Record) -> Fate {
-        if self.not_live.contains(&session.endpoint) {
+    fn fate(&self, endpoint: u32) -> Fate {
+        if self.not_live.contains(&endpoint) {
             Fate::End
         } else {
             Fate::Idle(Duration::from_secs(3600))

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::published::Endpoints;
 use crate::config::Config;
 use crate::model::Overrides;
-use crate::sessions::{Fate, Policy, Record};
+use crate::sessions::{Fate, Policy};
 
 /// The fates of the sessions of all endpoints at one moment.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ impl<'a> Fates<'a> {
 }
 
 impl Policy for Fates<'_> {
-    fn fate(&self, session: &Record) -> Fate {
+    fn fate(&self, endpoint: u32) -> Fate {
         // An endpoint that the tables do not have forwards nothing.
-        self.fates.get(&session.endpoint).copied().unwrap_or(Fate::End)
+        self.fates.get(&endpoint).copied().unwrap_or(Fate::End)
     }
 
     fn tenant(&self, endpoint: u32) -> Option<u32> {

@@ -26,8 +26,9 @@ pub enum Fate {
 
 /// What the scan does with sessions.
 pub trait Policy {
-    /// The fate of an open session; a tentative one has [`TENTATIVE_LIFE`] unless this ends it.
-    fn fate(&self, session: &Record) -> Fate;
+    /// The fate of open sessions on an endpoint; tentative ones have [`TENTATIVE_LIFE`] unless this
+    /// ends them.
+    fn fate(&self, endpoint: u32) -> Fate;
     /// The tenant index of an endpoint.
     fn tenant(&self, endpoint: u32) -> Option<u32>;
 }
@@ -96,45 +97,58 @@ impl Keeper {
         let memory = memory.into();
         let mut scan = Scan::default();
         let mut retired = HashMap::new();
+        let mut dead = Vec::new();
+        let mut endpoints = Endpoints::default();
         let reader = Reader::new(memory);
         for (index, slot) in memory.slots.iter().enumerate() {
             let (index, word) = (index as u32, slot.state.load());
             match slot::state(word) {
-                slot::EMPTY | slot::DEAD => {}
+                slot::EMPTY => {}
+                slot::DEAD => dead.push(index),
                 slot::RETIRED => {
                     let (seen_word, seen) =
                         self.retired.get(&index).copied().unwrap_or((word, now.monotonic));
                     let seen = if seen_word == word { seen } else { now.monotonic };
                     if now.since(seen) < QUARANTINE || !slot::transition(slot, word, slot::DEAD) {
-                        scan.referred.insert(slot.endpoint.get().into());
+                        endpoints.of(slot.endpoint.get(), policy).referred = true;
                         retired.insert(index, (word, seen));
                         self.stale_ids |= seen == now.monotonic;
+                    } else {
+                        dead.push(index);
                     }
                 }
-                _ => {
-                    if let Some(session) = reader.get(index) {
-                        scan.referred.insert(session.endpoint);
-                        if is_over(&session, now, policy) {
-                            scan.ended += u64::from(self.end(memory, &session, policy));
-                            retired.insert(index, (slot.state.load(), now.monotonic));
-                        } else {
-                            let count = if session.is_open() {
-                                &mut scan.open
-                            } else {
-                                &mut scan.tentative
-                            };
-                            *count.entry(session.endpoint).or_default() += 1;
-                        }
+                _ if slot::is_live(word) => {
+                    let endpoint = endpoints.of(slot.endpoint.get(), policy);
+                    endpoint.referred = true;
+                    // Of nearly all sessions this one line of memory is all that is looked at.
+                    let may_be_over = !slot::is_open(word)
+                        || match endpoint.fate {
+                            Fate::End => true,
+                            Fate::Idle(after) => now.since_tick(slot.last_seen.get()) >= after,
+                        };
+                    let over = may_be_over
+                        .then(|| reader.get(index))
+                        .flatten()
+                        .filter(|session| is_over(session, now, policy));
+                    if let Some(session) = over {
+                        scan.ended += u64::from(self.end(memory, &session, policy));
+                        retired.insert(index, (slot.state.load(), now.monotonic));
+                    } else if slot::is_open(word) {
+                        endpoint.open += 1;
+                    } else {
+                        endpoint.tentative += 1;
                     }
                 }
+                _ => {}
             }
         }
+        endpoints.tell(&mut scan);
         self.retired = retired;
         if std::mem::take(&mut self.stale_ids) {
             scan.unlearned =
                 sweep::ids(memory.ids, memory.slots, memory.details, memory.settings) as u64;
         }
-        scan.freed = sweep::slots(memory.slots, memory.settings) as u64;
+        scan.freed = sweep::dead(memory.slots, memory.settings, &dead) as u64;
         scan
     }
 
@@ -170,8 +184,51 @@ impl Keeper {
     }
 }
 
+/// What a scan knows of an endpoint.
+#[derive(Clone, Copy)]
+struct Endpoint {
+    fate: Fate,
+    open: u64,
+    tentative: u64,
+    referred: bool,
+}
+
+/// By endpoint index, which are small numbers: a map would cost more than all the rest of a scan.
+#[derive(Default)]
+struct Endpoints(Vec<Option<Endpoint>>);
+
+impl Endpoints {
+    fn of(&mut self, index: u16, policy: &dyn Policy) -> &mut Endpoint {
+        let at = usize::from(index);
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        self.0[at].get_or_insert_with(|| Endpoint {
+            fate: policy.fate(index.into()),
+            open: 0,
+            tentative: 0,
+            referred: false,
+        })
+    }
+
+    fn tell(self, scan: &mut Scan) {
+        for (index, endpoint) in (0..).zip(self.0) {
+            let Some(endpoint) = endpoint else { continue };
+            if endpoint.open > 0 {
+                scan.open.insert(index, endpoint.open);
+            }
+            if endpoint.tentative > 0 {
+                scan.tentative.insert(index, endpoint.tentative);
+            }
+            if endpoint.referred {
+                scan.referred.insert(index);
+            }
+        }
+    }
+}
+
 fn is_over(session: &Record, now: &Clock, policy: &dyn Policy) -> bool {
-    match policy.fate(session) {
+    match policy.fate(session.endpoint) {
         Fate::End => true,
         Fate::Idle(_) if !session.is_open() => now.since(session.opened) >= TENTATIVE_LIFE,
         Fate::Idle(after) => session.silence(now) >= after,

@@ -28,8 +28,8 @@ impl<'a> From<&'a HostTables> for Memory<'a> {
 struct Rules;
 
 impl Policy for Rules {
-    fn fate(&self, session: &Record) -> Fate {
-        if session.endpoint == 9 { Fate::End } else { Fate::Idle(Duration::from_secs(60)) }
+    fn fate(&self, endpoint: u32) -> Fate {
+        if endpoint == 9 { Fate::End } else { Fate::Idle(Duration::from_secs(60)) }
     }
 
     fn tenant(&self, endpoint: u32) -> Option<u32> {

@@ -42,6 +42,15 @@ fn next(i: u32, s: &Settings) -> u32 {
 /// Makes dead slots empty whose following slot is empty: no run that has
 /// anything behind passes over them. Returns how many.
 pub fn slots(slots: &[Slot], s: &Settings) -> usize {
+    let all: Vec<u32> = (0..slots.len() as u32).collect();
+    dead(slots, s, &all)
+}
+
+/// The same of these slots alone, which are in ascending order: those that were seen to be dead.
+pub fn dead(slots: &[Slot], s: &Settings, candidates: &[u32]) -> usize {
+    if candidates.is_empty() {
+        return 0;
+    }
     let mask = s.slot_mask.get();
     let Some(homes) = protected(slots, s) else { return 0 };
     let is_empty = |i: u32| slot::state(slots[i as usize].state.load()) == slot::EMPTY;
@@ -50,7 +59,7 @@ pub fn slots(slots: &[Slot], s: &Settings) -> usize {
     };
     let mut swept = Vec::new();
     // Twice over the end of each region, so that a chain across it is seen whole.
-    for i in (0..slots.len() as u32).rev() {
+    for i in candidates.iter().rev().copied() {
         let slot = &slots[i as usize];
         let word = slot.state.load();
         if slot::state(word) == slot::DEAD
