@@ -47,14 +47,33 @@ impl Daemon {
 
     /// What it answers to a GET.
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<String> {
+        self.ask("GET", path, "")
+    }
+
+    /// What it answers to a POST of some JSON.
+    pub(crate) fn post(&self, path: &str, body: &str) -> anyhow::Result<String> {
+        self.ask("POST", path, body)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
         let mut stream = UnixStream::connect(&self.socket)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: fernpass\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: fernpass\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         if !answer.starts_with("HTTP/1.1 200 ") {
             bail!("{path}: {}", answer.lines().next().unwrap_or("no answer"));
         }
         Ok(answer)
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.socket.with_extension("log"))?)
     }
 
     /// Processor time that it has taken, all its threads together.

@@ -6,6 +6,7 @@
 //!   answer its probes.
 //! - [`player`]: packets through its program, by test runs, and what they cost.
 //! - [`measure`]: rounds in which all variants take turns, and what is made of them.
+//! - [`surge`]: the day of a whole region, end to end.
 //! - [`report`]: results for people and for programs; [`machine`]: on what they were measured.
 //! - [`series`], [`results`], [`plot`]: what is kept of a run, where, and drawn.
 //! - [`place`]: namespaces of the bench's own, so that nothing outlives it.
@@ -24,6 +25,7 @@ mod report;
 mod results;
 mod series;
 mod suite;
+mod surge;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

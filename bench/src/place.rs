@@ -82,12 +82,23 @@ pub(crate) fn enter() -> anyhow::Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("cannot make the mounts private")?;
     mount("tmpfs", "/mnt", "tmpfs", MountFlags::empty(), None).context("cannot mount a tmpfs")?;
-    // The last processor that may be used: the first has most of the interrupts.
+    on_one_processor()
+}
+
+/// Stays on the last processor that may be used: the first has most of the interrupts.
+pub(crate) fn on_one_processor() -> anyhow::Result<()> {
     let allowed = sched_getaffinity(None).context("cannot ask for processors")?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu));
     let mut only = CpuSet::new();
     only.set(last.unwrap_or(0));
     sched_setaffinity(None, &only).context("cannot stay on one processor")
+}
+
+/// Goes where the kernel likes: so do programs that are started now.
+pub(crate) fn on_all_processors() -> anyhow::Result<()> {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    sched_setaffinity(None, &all).context("cannot leave the one processor")
 }
 
 /// A directory for a gateway's bpffs.

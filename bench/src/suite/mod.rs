@@ -9,6 +9,7 @@ use clap::ValueEnum;
 
 use crate::player::Family;
 use crate::report::Report;
+use crate::surge;
 
 /// A suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +22,8 @@ pub(crate) enum Suite {
     Open,
     /// What the daemon costs.
     Control,
+    /// A day of 60,000 employees, with real packets and the real daemon.
+    Surge,
 }
 
 /// What of the suites is wanted.
@@ -41,7 +44,7 @@ impl Wanted<'_> {
 
 impl Suite {
     pub(crate) const ALL: &'static [Self] =
-        &[Self::Packet, Self::Forward, Self::Open, Self::Control];
+        &[Self::Packet, Self::Forward, Self::Open, Self::Control, Self::Surge];
 
     /// Its name.
     pub(crate) const fn name(self) -> &'static str {
@@ -50,6 +53,7 @@ impl Suite {
             Self::Forward => "forward",
             Self::Open => "open",
             Self::Control => "control",
+            Self::Surge => "surge",
         }
     }
 
@@ -60,6 +64,7 @@ impl Suite {
             Self::Forward => forward::run(wanted, report),
             Self::Control => control::run(wanted, report),
             Self::Open => open::run(wanted.quick, report),
+            Self::Surge => surge::run(wanted.quick, report),
         }
     }
 }
