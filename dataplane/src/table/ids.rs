@@ -174,7 +174,7 @@ pub fn find_apart<T: Tables>(t: &T, scoped: u64, flow: u64, high: u64, low: u64)
 const NO_CANDIDATE: u64 = u64::MAX;
 
 /// How far a slot is from what [`find`] asks for: `u64::MAX` if it does not hold
-/// the id, 0 if it has the flow, else by the packet counters.
+/// the id or is of the other family, 0 if it has the flow, else by the packet counters.
 #[inline(always)]
 pub fn rate_apart<T: Tables>(
     t: &T,
@@ -194,6 +194,10 @@ pub fn rate_apart<T: Tables>(
     }
     let client = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
     let flow = Flow { client, port: (flow >> 16) as u16, service: flow as u16 };
+    // Families are not translated: what has the other one's endpoint is out of reach.
+    if slot::client(candidate).is_v4() != client.is_v4() {
+        return NO_CANDIDATE;
+    }
     if slot::has_flow(word) && slot::is_flow(candidate, &flow) {
         return 0;
     }

@@ -33,6 +33,20 @@ fn a_data_answer_to_a_new_address_moves_the_session() {
 }
 
 #[test]
+fn an_id_leads_nowhere_from_the_other_family() {
+    for (l, other) in [(WG, WG6), (WG6, WG)] {
+        let world = World::new();
+        world.shake_hands(&l, client(&l, 1), (100, 500));
+        // Its endpoint has no address of that family.
+        for n in 0..20 {
+            let outcome = world.inbound(&other, client(&other, n), data(500, n.into()));
+            forwarded(&outcome, Reason::InUnestablished);
+            outcome.backend(&other);
+        }
+    }
+}
+
+#[test]
 fn a_session_moves_as_often_as_its_client() {
     let world = World::new();
     let ordinal = world.shake_hands(&WG, client(&WG, 1), (100, 500));
