@@ -140,6 +140,8 @@ pub enum Profile {
     Udp = 1,
     /// WireGuard: sessions known by receiver index.
     WireGuard = 2,
+    /// OpenVPN: sessions known by peer-id.
+    OpenVpn = 3,
 }
 
 /// Key in the directory: whose address and port this is.
@@ -415,8 +417,11 @@ pub struct Detail {
     pub tx_bytes_high: Cell<u32>,
     /// How often the session moved to another flow.
     pub moves: Cell<u16>,
+    /// 1 while a handshake is under way on the flow whose outcome may be another id than the slot
+    /// holds: until then the flow tells whose packet it is. Else 0.
+    pub handshake: Cell<u16>,
     /// Zero.
-    pub reserved: [Cell<u16>; 3],
+    pub reserved: [Cell<u16>; 2],
 }
 
 /// Whether a packet counter is written down, to tell sessions with the same id apart: the first

@@ -72,6 +72,7 @@ reasons! {
     Fragment "fragment" Dropped "To or from a service, and a fragment.";
     UdpMalformed "udp_malformed" Dropped "UDP header truncated, or its length field is wrong.";
     WireGuardMalformed "wireguard_malformed" Dropped "Not a WireGuard message: unknown type or wrong length.";
+    OpenVpnMalformed "openvpn_malformed" Dropped "Not an OpenVPN message: unknown opcode or too short.";
     NoBackend "no_backend" Dropped "No backend of the pool can take it.";
     BackendDown "backend_down" Dropped "Its session's backend is down.";
     SourceBudget "source_budget" Dropped "Its source sent too many unestablished packets.";

@@ -230,6 +230,8 @@ pub struct Service {
 pub enum Profile {
     /// Sessions are known by their receiver index, and may roam.
     WireGuard,
+    /// Sessions are known by their peer-id, and may roam.
+    OpenVpn,
     /// Nothing beyond addresses and ports.
     Udp,
 }
@@ -239,6 +241,7 @@ impl Profile {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::WireGuard => "wireguard",
+            Self::OpenVpn => "openvpn",
             Self::Udp => "udp",
         }
     }
@@ -247,6 +250,7 @@ impl Profile {
     pub const fn abi(self) -> dataplane::abi::Profile {
         match self {
             Self::WireGuard => dataplane::abi::Profile::WireGuard,
+            Self::OpenVpn => dataplane::abi::Profile::OpenVpn,
             Self::Udp => dataplane::abi::Profile::Udp,
         }
     }

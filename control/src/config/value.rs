@@ -206,12 +206,12 @@ from_text!(Mode, "\"nat\"", |text| {
     word("mode", text, &[("nat", Mode::Nat)], &["tunnel", "dsr"])
 });
 
-from_text!(Profile, "\"wireguard\" or \"udp\"", |text| {
+from_text!(Profile, "\"wireguard\", \"openvpn\" or \"udp\"", |text| {
     word(
         "profile",
         text,
-        &[("wireguard", Profile::WireGuard), ("udp", Profile::Udp)],
-        &["openvpn", "ipsec", "quic", "dtls", "tcp"],
+        &[("wireguard", Profile::WireGuard), ("openvpn", Profile::OpenVpn), ("udp", Profile::Udp)],
+        &["ipsec", "quic", "dtls", "tcp"],
     )
 });
 

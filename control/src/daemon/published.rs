@@ -46,6 +46,7 @@ pub(super) fn endpoints(tables: &Wanted) -> Endpoints {
         let profile = match row.profile {
             1 => "udp",
             2 => "wireguard",
+            3 => "openvpn",
             _ => "unknown",
         };
         let names = registry.endpoint(*index)?;

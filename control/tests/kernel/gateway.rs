@@ -23,8 +23,8 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_XDP
 const SIZES: Sizes = Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 };
 /// Entries of the directory that are mapped: as many as a world has.
 const DIRECTORY: u32 = 256;
-/// Rings that are mapped.
-const RINGS: u32 = 12;
+/// Listeners of a world.
+const LISTENERS: u32 = site::LISTENERS.len() as u32;
 
 /// Bytes of `struct xdp_md` (linux/bpf.h): data, data_end, data_meta, ingress_ifindex,
 /// rx_queue_index, egress_ifindex.
@@ -109,8 +109,8 @@ impl Gateway {
             tenants: array(ebpf_mut, maps::TENANTS, site::TENANTS)?,
             budgets: array(ebpf_mut, maps::BUDGETS, abi::BUDGET_SLOTS)?,
             nexthops: array(ebpf_mut, maps::NEXTHOPS, site::HOPS)?,
-            endpoints: array(ebpf_mut, maps::ENDPOINTS, 8 * 5 * abi::POOL_STRIDE)?,
-            rings: array(ebpf_mut, maps::RINGS, RINGS * abi::RING_WORDS)?,
+            endpoints: array(ebpf_mut, maps::ENDPOINTS, 8 * LISTENERS * abi::POOL_STRIDE)?,
+            rings: array(ebpf_mut, maps::RINGS, site::RINGS * abi::RING_WORDS)?,
             directory: array(ebpf_mut, maps::DIRECTORY, DIRECTORY)?,
             routes: taken(ebpf_mut, maps::ROUTES)?,
             counters: taken(ebpf_mut, maps::COUNTERS)?,

@@ -159,6 +159,7 @@ fn to_client<'t, T: Tables>(
     if slot::state(found.word) != slot::OPEN
         || u32::from(slot.endpoint.get()) != d.index
         || said.in_id != 0
+        || said.begins
         || said.out_id != 0 && said.out_id != slot.out_id.get()
     {
         return None;

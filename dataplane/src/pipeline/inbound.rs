@@ -56,7 +56,7 @@ pub(super) fn run<T: Tables>(
     unestablished(t, s, d, facts, &flow)
 }
 
-/// True if the id is among the slot's. Giving the next one back makes it the current one.
+/// True if the id is among the slot's, or may be. Giving the next one back makes it the current one.
 #[inline(always)]
 fn is_own<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) -> bool {
     if slot.in_id.get() == id {
@@ -67,7 +67,8 @@ fn is_own<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) -> bool {
         session::promote_in(t, slot, index);
         return true;
     }
-    detail.in_id_previous.get() == id
+    // Another id may be coming out of a handshake, in which only the flow tells whose it is.
+    detail.in_id_previous.get() == id || detail.handshake.get() != 0
 }
 
 /// A session that was rebuilt from answers alone has no inbound id until the
@@ -81,6 +82,7 @@ fn learn_where_nothing_is_known<T: Tables>(
     f: &slot::Found<'_>,
 ) {
     if said.data
+        && !said.both_ways
         && said.id != 0
         && slot::is_open(f.word)
         && slot.in_id.get() == 0

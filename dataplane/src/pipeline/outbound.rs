@@ -26,6 +26,7 @@ pub(super) fn run<T: Tables>(
     if let Some(slot) = own
         && (said.out_id == 0 || said.out_id == slot.out_id.get())
         && said.in_id == 0
+        && !said.begins
         && slot::state(found.word) == slot::OPEN
     {
         // The hot path: nothing to learn.
@@ -33,7 +34,8 @@ pub(super) fn run<T: Tables>(
     }
     let index = match known(t, s, d, facts, said, &flow, &found, own) {
         Ok(index) => index,
-        Err(Reason::OutStateless) => {
+        // A handshake that begins hands out no id: nothing has to be remembered.
+        Err(reason) if said.begins || reason as u32 == Reason::OutStateless as u32 => {
             return Ok(Target {
                 endpoint: d.index,
                 nexthop: NO_NEXTHOP,
@@ -43,6 +45,9 @@ pub(super) fn run<T: Tables>(
         Err(reason) => return Err(reason),
     };
     let slot = t.slot(index).ok_or(Reason::BadTable)?;
+    if said.both_ways {
+        learn_both(t, facts, said, slot, index);
+    }
     Ok(answered(t, s, d, facts, said, &flow, (slot, index)))
 }
 
@@ -74,6 +79,8 @@ pub(super) fn note<T: Tables>(t: &T, said: &Outbound, slot: &Slot, index: u32, l
         && let Some(detail) = t.detail(index)
     {
         detail.out_counter.set(said.counter);
+        // A handshake that came to nothing: the session goes on with the id that it has.
+        detail.handshake.set(0);
     }
 }
 
@@ -101,7 +108,8 @@ fn known<T: Tables>(
         flow: *flow,
         endpoint: d.index as u16,
         in_id: said.in_id,
-        out_id: said.out_id,
+        // Many sessions may have an id of both ways: one for which there is no room is not refused.
+        out_id: if said.both_ways { 0 } else { said.out_id },
         out_counter: said.counter,
         state: slot::OPEN,
         now: facts.now,
@@ -117,10 +125,19 @@ fn known<T: Tables>(
             if m.several {
                 t.count(Reason::IdCollision);
             }
+            if let Some(slot) = own
+                && is_another(t, said, found.index, m.index)
+            {
+                let left = t.slot(m.index).ok_or(Reason::BadTable)?;
+                session::rename(t, left, m.index, 0);
+                return own_flow(t, tenant, facts, said, slot, found);
+            }
             if let Some(slot) = found.slot {
                 session::displace(t, s, tenant, slot, found.word);
             }
-            return session::relocate(t, s, tenant, &m, &new);
+            let index = session::relocate(t, s, tenant, &m, &new)?;
+            session::carry_ids(t, m.index, index);
+            return Ok(index);
         }
     }
     if let Some(slot) = own {
@@ -134,10 +151,38 @@ fn known<T: Tables>(
             }
         }
         Proof::Answer if found.slot.is_some() => return Err(Reason::OutStateless),
+        Proof::Handshake if found.slot.is_some() && said.begins => {
+            return Err(Reason::OutStateless);
+        }
         Proof::Handshake if found.slot.is_some() => new.state = slot::TENTATIVE | slot::ASIDE,
         Proof::Answer | Proof::Handshake => new.state = slot::TENTATIVE,
     }
     session::make(t, s, tenant, &new)
+}
+
+/// What an answer of a protocol teaches whose ids are the same in both directions.
+#[inline(always)]
+fn learn_both<T: Tables>(t: &T, facts: &Facts, said: &Outbound, slot: &Slot, index: u32) {
+    if said.out_id != 0 && said.out_id != slot.out_id.get() {
+        session::rename(t, slot, index, said.out_id);
+    }
+    if said.begins
+        && let Some(detail) = t.detail(index)
+    {
+        detail.handshake.set(1);
+        if slot::state(slot.state.load()) == slot::TENTATIVE {
+            // It lives on while the handshake does.
+            detail.opened.set(facts.now);
+        }
+    }
+}
+
+/// True if the answer's id is the flow's by a handshake, and not that of the session that
+/// has it, come here: a session that moves goes on with its packet counter.
+#[inline(always)]
+fn is_another<T: Tables>(t: &T, said: &Outbound, here: u32, there: u32) -> bool {
+    let (Some(here), Some(there)) = (t.detail(here), t.detail(there)) else { return false };
+    here.handshake.get() != 0 && said.counter <= there.out_counter.get()
 }
 
 /// True if the answer's id needs no lookup: it has none, the slot holds it, or
@@ -165,7 +210,7 @@ fn own_flow<T: Tables>(
     if said.in_id != 0 {
         session::learn_in(t, slot, f.index, said.in_id);
     }
-    if said.out_id != 0 && said.out_id != slot.out_id.get() {
+    if !said.both_ways && said.out_id != 0 && said.out_id != slot.out_id.get() {
         session::learn_out(t, slot, f.index, said.out_id);
         if said.proof == Proof::Data
             && let Some(detail) = t.detail(f.index)

@@ -141,6 +141,29 @@ pub(super) fn promote_out<T: Tables>(t: &T, slot: &Slot, index: u32) {
     forget(t, scope, slot, detail, index, old);
 }
 
+/// Makes `id` the slot's only id, in both directions; 0 takes its id away.
+#[inline(never)]
+pub(super) fn rename<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
+    let Some(detail) = t.detail(index) else { return };
+    detail.handshake.set(0);
+    let old = slot.out_id.get();
+    if old == id {
+        return;
+    }
+    slot.in_id.set(id);
+    slot.out_id.set(id);
+    let inbound = Scope::inbound(slot.service.get());
+    let outbound = Scope::outbound(slot.endpoint.get());
+    if old != 0 {
+        ids::remove(t, inbound, old, index);
+        ids::remove(t, outbound, old, index);
+    }
+    if id != 0 {
+        let learned = ids::insert(t, outbound, id, index) & ids::insert(t, inbound, id, index);
+        t.count(if learned { Reason::IdLearned } else { Reason::IdUnlearned });
+    }
+}
+
 /// Forgets that an id led to the slot, if it is no longer among the slot's.
 #[inline(always)]
 fn forget<T: Tables>(t: &T, scope: Scope, slot: &Slot, detail: &Detail, index: u32, id: u32) {
@@ -257,6 +280,7 @@ pub(super) fn make<T: Tables>(
     detail.out_id_previous.set(0);
     detail.out_counter.set(new.out_counter);
     detail.moves.set(0);
+    detail.handshake.set(0);
     if !publish(t, s, tenant, hash, claim, new.state) {
         return Err(Reason::OutStateless);
     }
@@ -328,7 +352,8 @@ pub(super) fn displace<T: Tables>(t: &T, s: &Settings, tenant: &Tenant, slot: &S
     }
 }
 
-/// Moves a session to another flow, by a data answer: the index of its new slot.
+/// Moves a session to another flow, by a data answer: the index of its new slot, to which the
+/// caller has to [`carry_ids`].
 /// A tentative session opens by it.
 #[inline(never)]
 pub(super) fn relocate<T: Tables>(
@@ -382,8 +407,6 @@ pub(super) fn relocate<T: Tables>(
     }
     slot::settle(slot, slot::OPEN);
     quota::release(s, tenant, slot::state(word));
-    let index = claim.index;
-    carry_ids(t, slot, detail, from.index, index);
     if was_open {
         t.count(Reason::SessionMoved);
         let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
@@ -391,12 +414,14 @@ pub(super) fn relocate<T: Tables>(
     } else {
         opened(t, tenant, &new.flow.client, slot);
     }
-    Ok(index)
+    Ok(claim.index)
 }
 
-/// Makes the ids that a slot holds lead to it, and no longer to the slot it was moved from.
+/// Makes the ids that a slot holds lead to it, and no longer to the slot it was moved from: after
+/// [`relocate`], and not by it, because the stack is short.
 #[inline(never)]
-fn carry_ids<T: Tables>(t: &T, slot: &Slot, detail: &Detail, from: u32, to: u32) {
+pub(super) fn carry_ids<T: Tables>(t: &T, from: u32, to: u32) {
+    let (Some(slot), Some(detail)) = (t.slot(to), t.detail(to)) else { return };
     // In the order in which a promotion shifts them: none is missed that is shifted meanwhile.
     for n in 0..6_u64 {
         let (scope, id) = match n {
@@ -447,4 +472,5 @@ fn copy_detail(from: &Detail, to: &Detail) {
     to.tx_packets_high.set(from.tx_packets_high.get());
     to.tx_bytes_high.set(from.tx_bytes_high.get());
     to.moves.set(from.moves.get());
+    to.handshake.set(0);
 }

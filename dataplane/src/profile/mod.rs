@@ -4,6 +4,7 @@
 //! tables. It holds no state and touches no table. To add one: a file here, a
 //! number in [`crate::abi::Profile`], and its arm in [`inbound`] and [`outbound`].
 
+pub mod openvpn;
 pub mod udp;
 pub mod wireguard;
 
@@ -20,6 +21,8 @@ pub struct Inbound {
     pub counter: u32,
     /// Session data: giving `id` back in it completes a handshake.
     pub data: bool,
+    /// Answers carry the same id, and they alone teach it.
+    pub both_ways: bool,
 }
 
 /// How much an answer proves about the client at its destination.
@@ -48,18 +51,24 @@ pub struct Outbound {
     pub counter: u32,
     /// What it proves.
     pub proof: Proof,
+    /// Inbound packets carry `out_id`, too: it is all there is to learn.
+    pub both_ways: bool,
+    /// A new session's handshake: another id than is known may come out of it.
+    pub begins: bool,
 }
 
 /// Bytes of a payload's beginning that profiles read.
 pub const HEAD: usize = 12;
 
 const WIREGUARD: u8 = Profile::WireGuard as u8;
+const OPENVPN: u8 = Profile::OpenVpn as u8;
 
 /// Reads an inbound payload of `len` bytes, whose head is `None` if it is shorter than that.
 #[inline(always)]
 pub fn inbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
     match profile {
         WIREGUARD => wireguard::inbound(head, len),
+        OPENVPN => openvpn::inbound(head, len),
         _ => Ok(udp::inbound()),
     }
 }
@@ -69,6 +78,7 @@ pub fn inbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<I
 pub fn outbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
     match profile {
         WIREGUARD => wireguard::outbound(head, len),
+        OPENVPN => openvpn::outbound(head, len),
         _ => Ok(udp::outbound()),
     }
 }

@@ -67,7 +67,7 @@ pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reaso
         INITIATION => Inbound::default(),
         RESPONSE => Inbound { id: m.second, ..Inbound::default() },
         COOKIE => Inbound { id: m.first, ..Inbound::default() },
-        _ => Inbound { id: m.first, counter: m.second, data: true },
+        _ => Inbound { id: m.first, counter: m.second, data: true, ..Inbound::default() },
     })
 }
 
@@ -90,6 +90,11 @@ pub fn outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Rea
             ..Outbound::default()
         },
         COOKIE => Outbound::default(),
-        _ => Outbound { out_id: m.first, counter: m.second, proof: Proof::Data, in_id: 0 },
+        _ => Outbound {
+            out_id: m.first,
+            counter: m.second,
+            proof: Proof::Data,
+            ..Outbound::default()
+        },
     })
 }

@@ -5,7 +5,9 @@
 //! entry that has become stale leads nowhere, and an entry whose hash collides
 //! leads to a slot that does not hold the id. An id has two buckets (one cache
 //! line of eight entries each) in which its entries may lie; up to eight
-//! sessions may share an id in practice, and the caller's packet decides.
+//! sessions may share an id, and the caller's packet decides. Half the entries of an id's place are
+//! left to others: where every server counts from 0, as OpenVPN's do, the sessions of a ninth server
+//! are known by their flows alone, rather than that they crowd out ids which must be remembered.
 //!
 //! Entries are written by whoever gives a slot an id, and removed when the slot
 //! gives it up. Those of ended sessions are reused when seen, and removed by
@@ -71,10 +73,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// The bucket of the `n`th entry.
+    /// The bucket of the `n`th entry, and where it lies there. The buckets take turns, so that the first free
+    /// entry is in the one that has more.
     #[inline(always)]
-    const fn bucket(&self, n: u64) -> u32 {
-        if n < ENTRIES { self.first } else { self.second }
+    const fn entry(&self, n: u64) -> (u32, usize) {
+        let bucket = if n & 1 == 0 { self.first } else { self.second };
+        (bucket, (n / 2 % ENTRIES) as usize)
     }
 }
 
@@ -123,11 +127,14 @@ pub struct Match {
     pub several: bool,
 }
 
+/// Sessions that may share an id.
+pub const SHARERS: u64 = 8;
+
 const SEVERAL: u64 = 1 << 33;
 const ONE: u64 = 1 << 32;
 
 /// The session that the id leads to. Of several it is the one whose flow this
-/// is, else the one whose last packet counter is nearest to the packet's.
+/// is, else the one whose last packet counter lies just below the packet's.
 #[inline(always)]
 pub fn find<T: Tables>(t: &T, q: &Query, flow: &Flow) -> Option<Match> {
     let a = flow.client.0;
@@ -201,16 +208,42 @@ pub fn rate_apart<T: Tables>(
     if slot::has_flow(word) && slot::is_flow(candidate, &flow) {
         return 0;
     }
-    1 + u64::from(counter.abs_diff(scope.counter(detail)))
+    1 + distance(counter, scope.counter(detail), index)
+}
+
+/// Counters that may lie between the one that was noted and the next packet's: every 64th is noted, and
+/// one may be lost.
+const NEAR: u32 = 128;
+/// How far a packet may lag behind the noted one.
+const LATE: u32 = 64;
+
+/// How far a packet is from the session whose counter was noted last: it goes on from there, or it was overtaken on the way. A
+/// session that has met this counter already is not the packet's.
+///
+/// Several sessions may be near, and the nearest the wrong one, packet after packet: as with idle clients that
+/// connected at the same time. So each fourth packet is for any of those that are near, by chance. The right one is
+/// answered, and then known by its flow.
+#[inline(always)]
+fn distance(counter: u32, noted: u32, index: u64) -> u64 {
+    let (above, below) = (counter.wrapping_sub(noted), noted.wrapping_sub(counter));
+    if above != 0 && above < NEAR {
+        let by_chance = (counter ^ (index as u32) << 8).wrapping_mul(0x9e37_79b1) >> 25;
+        return u64::from(if counter & 3 == 3 { by_chance } else { above });
+    }
+    if below < LATE {
+        return u64::from(NEAR + below);
+    }
+    u64::from(NEAR + LATE) + u64::from(above)
 }
 
 /// The `n`th entry of a place; 0 is none.
 #[inline(always)]
 fn read_entry<T: Tables>(t: &T, p: &Place, n: u64) -> u64 {
-    t.ids(p.bucket(n)).map_or(0, |bucket| bucket.0[(n % ENTRIES) as usize].load())
+    let (bucket, n) = p.entry(n);
+    t.ids(bucket).map_or(0, |bucket| bucket.0[n].load())
 }
 
-/// Notes that a slot holds an id. False if both buckets are full.
+/// Notes that a slot holds an id. False if both buckets are full, or [`SHARERS`] others hold it.
 #[inline(always)]
 pub fn insert<T: Tables>(t: &T, scope: Scope, id: u32, index: u32) -> bool {
     t.insert_id(scope.0, id, index) != 0
@@ -222,10 +255,17 @@ pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     let Some(s) = t.settings() else { return 0 };
     let p = place(s, Scope(scope), id);
     let new = entry(&p, index);
+    let mut sharers = 0_u64;
     for n in 0..2 * ENTRIES {
-        if read_entry(t, &p, n) == new {
+        let e = read_entry(t, &p, n);
+        if e == new {
             return 1;
         }
+        // 1 if the upper halves are the same, without a branch: the verifier would follow both.
+        sharers += ((e ^ new) >> 32).wrapping_sub(1) >> 63;
+    }
+    if sharers >= SHARERS {
+        return 0;
     }
     let p = emptier_first(t, p);
     for n in 0..2 * ENTRIES {
@@ -233,8 +273,9 @@ pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
         if e as u32 != 0 && !is_stale(t, e) {
             continue;
         }
-        let Some(bucket) = t.ids(p.bucket(n)) else { return 0 };
-        if bucket.0[(n % ENTRIES) as usize].replace(e, new) {
+        let (bucket, n) = p.entry(n);
+        let Some(bucket) = t.ids(bucket) else { return 0 };
+        if bucket.0[n].replace(e, new) {
             return 1;
         }
     }
@@ -277,8 +318,9 @@ pub fn remove_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     let p = place(s, Scope(scope), id);
     let old = entry(&p, index);
     for n in 0..2 * ENTRIES {
-        let Some(bucket) = t.ids(p.bucket(n)) else { return 0 };
-        let cell = &bucket.0[(n % ENTRIES) as usize];
+        let (bucket, n) = p.entry(n);
+        let Some(bucket) = t.ids(bucket) else { return 0 };
+        let cell = &bucket.0[n];
         if cell.load() == old {
             cell.replace(old, 0);
         }

@@ -41,9 +41,14 @@ pub(crate) fn judge(
     if seen.ttl <= 1 {
         return must(kept && outcome.reason() == Reason::TtlExpired, "too old").map(|()| false);
     }
-    if l.profile == Profile::WireGuard && !is_wireguard(&seen.payload) {
-        let refused = kept && outcome.reason() == Reason::WireGuardMalformed;
-        return must(refused, "not WireGuard").map(|()| false);
+    let malformed = match l.profile {
+        Profile::WireGuard if !is_wireguard(&seen.payload) => Some(Reason::WireGuardMalformed),
+        Profile::OpenVpn if !is_openvpn(&seen.payload) => Some(Reason::OpenVpnMalformed),
+        _ => None,
+    };
+    if let Some(reason) = malformed {
+        let refused = kept && outcome.reason() == reason;
+        return must(refused, "not of its protocol").map(|()| false);
     }
     match whose {
         Whose::Inbound(_) => inbound(scene, &l, &seen, frame, ingress, outcome).map(|()| false),
@@ -81,11 +86,21 @@ fn is_wireguard(payload: &[u8]) -> bool {
     }
 }
 
+/// An OpenVPN message by its opcode and least length.
+fn is_openvpn(payload: &[u8]) -> bool {
+    payload.len() >= 14 && (1..=11).contains(&(payload[0] / 8))
+}
+
 /// The id by which an inbound message knows its session; 0 is none.
 fn inbound_id(l: &Listener, payload: &[u8]) -> u32 {
     let word = |at: usize| {
         payload[at..at + 4].iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
     };
+    if l.profile == Profile::OpenVpn {
+        let peer = payload[1..4].iter().fold(0, |peer, byte| peer << 8 | u32::from(*byte));
+        let named = payload[0] / 8 == 9 && peer != 0xff_ffff;
+        return if named { peer + 1 } else { 0 };
+    }
     if l.profile != Profile::WireGuard || word(0) >> 8 != 0 {
         return 0;
     }
@@ -98,7 +113,10 @@ fn inbound_id(l: &Listener, payload: &[u8]) -> u32 {
 
 /// The session that an inbound packet belongs to: the id's, else the flow's.
 fn session<'s>(scene: &'s Scene, l: &Listener, seen: &Seen) -> Option<&'s Session> {
-    let mut own = scene.sessions.iter().filter(|s| s.listener.service == l.service);
+    let is_own = |s: &&Session| {
+        s.listener.service == l.service && s.client.is_ipv4() == seen.source.is_ipv4()
+    };
+    let mut own = scene.sessions.iter().filter(is_own);
     let id = inbound_id(l, &seen.payload);
     let by_id = own.clone().find(|s| id != 0 && s.in_id == id);
     by_id.or_else(|| own.find(|s| s.client == seen.source))

@@ -4,6 +4,7 @@ mod handshakes;
 mod host_traffic;
 mod limits;
 mod opening;
+mod openvpn;
 mod placement;
 mod refused;
 mod reuse;
@@ -11,8 +12,9 @@ mod roaming;
 mod routes;
 mod translation;
 
+use dataplane::abi::Profile;
 use dataplane::fixture::site::Listener;
-use dataplane::fixture::{Outcome, World};
+use dataplane::fixture::{self, Outcome, World, message};
 use dataplane::pipeline::Action;
 use dataplane::reason::Reason;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +27,22 @@ fn client(l: &Listener, n: u16) -> SocketAddr {
         [0x2001, 0xdb8, 0xc, n, 0, 0, 0, 1].into()
     };
     SocketAddr::new(ip, 40_000)
+}
+
+/// What a client of the listener's says first.
+fn beginning(l: &Listener) -> Vec<u8> {
+    match l.profile {
+        Profile::OpenVpn => fixture::openvpn::hard_reset_client(),
+        Profile::WireGuard | Profile::Udp => message::initiation(1),
+    }
+}
+
+/// An answer with data.
+fn answer(l: &Listener) -> Vec<u8> {
+    match l.profile {
+        Profile::OpenVpn => fixture::openvpn::data(0, 1),
+        Profile::WireGuard | Profile::Udp => message::data(1, 1),
+    }
 }
 
 /// The frame went on, for this reason.

@@ -1,6 +1,6 @@
 //! Where packets without a session go.
 
-use crate::{client, forwarded, refused};
+use crate::{beginning, client, forwarded, refused};
 use dataplane::abi::{ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_RING};
 use dataplane::fixture::World;
 use dataplane::fixture::message::{data, initiation, keepalive, response};
@@ -8,7 +8,7 @@ use dataplane::fixture::site::{BACKENDS, LISTENERS, Listener, UDP, WG};
 use dataplane::reason::Reason;
 
 fn placed(world: &World, l: &Listener, n: u16) -> u32 {
-    world.inbound(l, client(l, n), initiation(1)).backend(l)
+    world.inbound(l, client(l, n), beginning(l)).backend(l)
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What is refused by name: fragments, options, extension headers, what is
 //! malformed, and what has travelled too far.
 
-use crate::{client, forwarded, refused, untouched};
+use crate::{answer, beginning, client, forwarded, refused, untouched};
 use dataplane::abi::ENDPOINT_ACCEPTS;
-use dataplane::fixture::message::{data, initiation};
+use dataplane::fixture::message::data;
 use dataplane::fixture::site::{LAN, LISTENERS, UDP, WAN, WG, WG6};
 use dataplane::fixture::{Frame, World};
 use dataplane::reason::Reason;
@@ -20,7 +20,7 @@ fn check(frame: &Frame, ingress: u32, reason: Reason) {
 /// To a service, and from a backend.
 fn both(l: &dataplane::fixture::site::Listener) -> [Frame; 2] {
     let at = client(l, 1);
-    [Frame::new(at, l.at, initiation(1)), Frame::new(l.backend(0), at, data(1, 1))]
+    [Frame::new(at, l.at, beginning(l)), Frame::new(l.backend(0), at, answer(l))]
 }
 
 #[test]

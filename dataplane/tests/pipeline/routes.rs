@@ -1,6 +1,6 @@
 //! The way out of the gateway: next hops, tags, MTU, what is left to the stack.
 
-use crate::{client, forwarded, refused};
+use crate::{beginning, client, forwarded, refused};
 use dataplane::abi::NEXTHOP_RESOLVED;
 use dataplane::fixture::message::{data, data_of, initiation};
 use dataplane::fixture::site::{self, BACKENDS, LAN, LISTENERS, Listener, UDP, WAN, WG};
@@ -45,7 +45,7 @@ fn inbound_packets_go_by_the_next_hop_of_their_backend() {
             world.place(&l, |_| ordinal);
             for tags in [vec![], vec![(0x8100, 7)], vec![(0x88a8, 7), (0x8100, 9)]] {
                 for ingress in [WAN, LAN] {
-                    let mut frame = Frame::new(client(&l, 1), l.at, initiation(1));
+                    let mut frame = Frame::new(client(&l, 1), l.at, beginning(&l));
                     frame.tags = tags.clone();
                     let outcome = world.receive(&frame.bytes(), ingress);
                     forwarded(&outcome, Reason::InUnestablished);

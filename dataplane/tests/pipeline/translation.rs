@@ -1,17 +1,19 @@
 //! What changes in a packet, and that nothing else does; checksums are computed
 //! anew by another implementation.
 
+use dataplane::abi::Profile;
 use dataplane::fixture::read::read;
 use dataplane::fixture::site::{BACKENDS, LISTENERS, Listener, WAN};
-use dataplane::fixture::{Checksum, Frame, World, message};
+use dataplane::fixture::{Checksum, Frame, World, message, openvpn};
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 
 fn payload(l: &Listener, noise: &[u8]) -> Vec<u8> {
-    let mut payload = message::data_of(0, 0, 32);
-    if l.profile == dataplane::abi::Profile::Udp {
-        payload.clear();
-    }
+    let mut payload = match l.profile {
+        Profile::WireGuard => message::data_of(0, 0, 32),
+        Profile::OpenVpn => openvpn::data_of(0, 0, 24),
+        Profile::Udp => Vec::new(),
+    };
     payload.extend(noise);
     payload
 }

@@ -273,10 +273,10 @@ health = "icmp"
     (r#"pool = "wg""#, r#"pool = "rdp""#, 25, "there is no pool `rdp`", "there is `wg`"),
     (
         r#"profile = "wireguard""#,
-        r#"profile = "openvpn""#,
+        r#"profile = "ipsec""#,
         23,
-        "profile `openvpn` is not yet supported in this version",
-        "so far there is `wireguard` and `udp`",
+        "profile `ipsec` is not yet supported in this version",
+        "so far there is `wireguard`, `openvpn` and `udp`",
     ),
     (
         r#"profile = "wireguard""#,
