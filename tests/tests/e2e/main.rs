@@ -4,6 +4,7 @@
 
 mod common;
 mod configuration;
+mod openvpn;
 mod operations;
 mod own_traffic;
 mod paths;
