@@ -125,8 +125,11 @@ fn touch(ctx: &XdpContext) -> Option<()> {
     let packet = XdpPacket::new(ctx);
     // The words in which a client's address is, as a source or as a destination, of either family.
     let v = packet.view::<46>(0)?;
-    let flow = u64::from(v.u32::<26>() ^ v.u32::<30>() ^ v.u32::<42>());
-    let hash = flow.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let term = |word: u32, factor: u64| u64::from(word).wrapping_mul(factor);
+    let flow = term(v.u32::<26>(), 0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(term(v.u32::<30>(), 0xd6e8_feb8_6659_fd93))
+        .wrapping_add(term(v.u32::<42>(), 0xa076_1d64_78bd_642f));
+    let hash = (flow ^ flow >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let slot = BpfTables.slot(hash as u32 & BpfTables.settings()?.slot_mask.get())?;
     // As it was: the table is the gateway's.
     slot.zero.set(slot.zero.get());

@@ -88,7 +88,7 @@ mod tests {
             let config = Config::parse(&text, "surge.toml").unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(config.backends().count(), region.concentrators());
             let quotas: u64 = config.tenants.iter().map(|t| t.max_sessions).sum();
-            assert_eq!(quotas, day.employees.into());
+            assert_eq!(quotas, u64::from(day.employees));
         }
     }
 }

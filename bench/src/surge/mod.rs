@@ -7,7 +7,7 @@
 //! - [`timeline`]: how long everything takes; [`authority`]: who there is.
 //! - [`client`], [`concentrator`]: what the peers do. They know neither sockets nor clocks.
 //! - [`wire`]: frames; [`air`]: their ways to the gateway and back; [`socket`]: the `unsafe` of it.
-//! - [`world`]: all peers together.
+//! - [`world`]: all peers together; [`employee`]: one of them, and what became of their data.
 //! - [`ground`], [`config`]: namespaces and the gateway's configuration.
 //! - [`watch`]: what is seen of the gateway; [`day`]: what happens; [`verdict`]: what must hold.
 
@@ -17,6 +17,7 @@ mod client;
 mod concentrator;
 mod config;
 mod day;
+mod employee;
 mod ground;
 mod socket;
 mod timeline;

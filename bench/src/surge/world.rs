@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -11,62 +11,13 @@ use super::air::{Air, BURST};
 use super::authority::{FIRST_PORT, Region};
 use super::client::{Client, Event, NEVER, Say, Why};
 use super::concentrator::{Answer, Concentrator, Heard};
+use super::employee::{Data, Employee, address};
 use super::timeline::Timeline;
 use super::wire::{Datagram, Message};
 use crate::gateway::{BACKEND4, BACKEND6, VIP4, VIP6};
 
 /// When one roams who cannot right now.
 const LATER: Duration = Duration::from_millis(10);
-/// One in so many has IPv6, and one in so many is behind a carrier's router, of which there are so many.
-const IPV6: u32 = 8;
-const CARRIED: u32 = 10;
-const CARRIERS: u32 = 250;
-
-/// An employee, with what became of their data.
-#[derive(Debug)]
-pub(super) struct Employee {
-    pub(super) authority: usize,
-    pub(super) client: Client,
-    address: SocketAddr,
-    /// The concentrator that answered last.
-    pub(super) home: Option<usize>,
-    /// It has died.
-    pub(super) bereaved: bool,
-    /// When they change their address.
-    pub(super) roam: Duration,
-    /// They did, and have heard nothing since.
-    is_roaming: bool,
-    data: Data,
-    /// When they are to be woken, as far as it is noted.
-    noted: Duration,
-}
-
-/// Data, in both directions: what was sent and what arrived.
-#[derive(Clone, Copy, Debug, Default)]
-struct Data {
-    up: u32,
-    up_arrived: u32,
-    down: u32,
-    down_arrived: u32,
-}
-
-impl Data {
-    /// How many were lost, or are under way.
-    const fn missing(self) -> u64 {
-        (self.up - self.up_arrived) as u64 + (self.down - self.down_arrived) as u64
-    }
-
-    const fn sent(self) -> u64 {
-        self.up as u64 + self.down as u64
-    }
-}
-
-impl Employee {
-    pub(super) const fn is_ipv6(&self) -> bool {
-        self.address.is_ipv6()
-    }
-}
-
 /// What happened so far.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -103,22 +54,6 @@ pub(super) struct World {
     /// When concentrators died.
     pub(super) death: Duration,
     due: BinaryHeap<Reverse<(Duration, u32)>>,
-}
-
-fn address(n: u32, roamed: bool) -> SocketAddr {
-    let port = 1_024 + (n.wrapping_mul(40_503) >> 4) as u16 % 60_000;
-    let net: u16 = if roamed { 0xd } else { 0xc };
-    let ip: IpAddr = if n.is_multiple_of(IPV6) {
-        // A network of its own: the budget counts by those.
-        Ipv6Addr::new(0x2001, 0xdb8, net, n as u16, (n >> 16) as u16, 0, 0, 1).into()
-    } else if n.is_multiple_of(CARRIED) && !roamed {
-        let carrier = n / CARRIED % CARRIERS;
-        let port = 1_024 + (n / CARRIED / CARRIERS) as u16 * 16;
-        return SocketAddr::new(Ipv4Addr::from(0x647f_0000 + carrier).into(), port);
-    } else {
-        Ipv4Addr::from(if roamed { 0x3c00_0000 } else { 0x6440_0000 } + n).into()
-    };
-    SocketAddr::new(ip, port)
 }
 
 /// The number of the concentrator at an address.
