@@ -267,7 +267,6 @@ pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     if sharers >= SHARERS {
         return 0;
     }
-    let p = emptier_first(t, p);
     for n in 0..2 * ENTRIES {
         let e = read_entry(t, &p, n);
         if e as u32 != 0 && !is_stale(t, e) {
@@ -280,16 +279,6 @@ pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
         }
     }
     0
-}
-
-/// Its buckets in the order in which a new entry tries them: the emptier first, as far as two looks tell
-/// (counting would be too much for the verifier). If all first buckets were filled first, some
-/// ids would find no place in a table that is two thirds full.
-#[inline(always)]
-fn emptier_first<T: Tables>(t: &T, p: Place) -> Place {
-    let is_free = |n: u64| read_entry(t, &p, n) as u32 == 0;
-    let second = |n: u64| is_free(ENTRIES + n) && !is_free(n);
-    if second(4) || second(6) { Place { first: p.second, second: p.first, tag: p.tag } } else { p }
 }
 
 /// True if the entry's slot is no session any more.
