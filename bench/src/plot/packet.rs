@@ -32,8 +32,7 @@ pub(super) fn draw(stored: &Stored, path: &Path) -> anyhow::Result<bool> {
         better: "Nanoseconds of one core for each packet, sessions in random order: lower is better.",
         note: &format!(
             "Whole kernel program, 64-byte frames, median of rounds, harness subtracted. Dashed: Katran and Firezone, \
-             IPv4, {}.",
-            NOTE
+             IPv4, {NOTE}."
         ),
     };
     sheet::draw(path, 560, heading, &stored.machine, |area| {
@@ -43,9 +42,9 @@ pub(super) fn draw(stored: &Stored, path: &Path) -> anyhow::Result<bool> {
             &[
                 ("Fernpass, IPv4", OWN),
                 ("IPv6", OWN6),
-                ("the same pipeline with a BPF hash, IPv4", HASH),
+                ("with a BPF hash, IPv4", HASH),
                 ("IPv6", HASH6),
-                ("one cache line touched", LINE),
+                ("one cache line alone", LINE),
                 (KATRAN.name, KATRAN_LOOK),
                 (FIREZONE.name, FIREZONE_LOOK),
             ],

@@ -21,4 +21,4 @@ pub(super) const FIREZONE: Reference =
     Reference { name: "Firezone", costs: &[(1.0, 51.0), (60_000.0, 127.0)] };
 
 /// How they are named where they are drawn.
-pub(super) const NOTE: &str = "measured earlier on such a machine, see docs/performance.md";
+pub(super) const NOTE: &str = "measured earlier, docs/performance.md";

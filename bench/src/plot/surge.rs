@@ -52,7 +52,7 @@ pub(super) fn draw(stored: &Stored, path: &Path) -> anyhow::Result<bool> {
                 x: ("seconds", Scale { ticks: &x_ticks, log: false, format: sheet::number }),
                 y: (unit, Scale { ticks: &y_ticks, log: false, format: sheet::short }),
                 lines: &lines,
-                labels: 160,
+                labels: 260,
             };
             panel.draw(&area)?;
         }
