@@ -34,7 +34,7 @@ impl Sizes {
         let slots = pow2(2 * max_sessions, 1024);
         Self {
             slots,
-            overflow: (slots / 128).max(64),
+            overflow: (slots / 64).max(64),
             ids: buckets(6 * max_sessions, 512),
             hints: buckets(max_sessions * 3 / 2, 128),
         }
