@@ -40,9 +40,9 @@ impl Sizes {
         }
     }
 
-    /// Sessions that fit well: half of the primary slots.
+    /// Sessions that fit well: half of the primary slots, and six entries of the id index for each.
     pub fn sessions(&self) -> u64 {
-        u64::from(self.slots / 2)
+        u64::from(self.slots / 2).min(u64::from(self.ids) * ENTRIES / 6)
     }
 
     /// Bytes of all maps that grow with the number of sessions.
@@ -174,10 +174,12 @@ mod tests {
 
     #[test]
     fn sizes_keep_the_table_half_full_and_within_the_memory_budget() {
-        for sessions in [60_000, 131_072, 1_000_000] {
+        for sessions in [60_000, 70_000, 131_072, 1_000_000] {
             let sizes = Sizes::for_sessions(sessions);
             assert!(u64::from(sizes.slots) >= 2 * sessions);
             assert!(sizes.sessions() >= sessions);
+            // Slots are rounded up to a power of two, ids are not: what has ids counts.
+            assert!(u64::from(sizes.ids) * ENTRIES >= 6 * sizes.sessions());
             assert!(sizes.slots.is_power_of_two() && sizes.overflow.is_power_of_two());
         }
         let million = Sizes::for_sessions(1 << 20);
