@@ -199,12 +199,12 @@ pub(crate) fn given(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn pipeline(ctx: &XdpContext, tables: &impl Tables) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    match pipeline::run(&mut packet, tables).action {
+    pipeline::run_to(&mut packet, tables, |verdict| match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Pass => xdp_action::XDP_PASS,
         Action::Transmit => xdp_action::XDP_TX,
         Action::Redirect(interface) => redirect(interface),
-    }
+    })
 }
 
 #[panic_handler]

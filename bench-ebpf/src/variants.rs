@@ -50,6 +50,7 @@ macro_rules! variant {
         nexthop(index: u32) -> Option<&NextHop>;
         route(to: &Address) -> Option<u32>;
         now() -> u64;
+        ticks(s: &Settings) -> u32;
         count(reason: Reason);
         find_directory(hash: u64, high: u64, low: u64, port_protocol: u64) -> u64;
         find_flow(hash: u64, port_service: u64, high: u64, low: u64) -> u64;
@@ -63,7 +64,7 @@ macro_rules! variant {
     }
 
             #[inline(always)]
-            fn session(&self, _s: &Settings, flow: &Flow, _hash: u64) -> Found<'_> {
+            fn session<const OPEN: bool>(&self, _s: &Settings, flow: &Flow, _hash: u64) -> Found<'_> {
                 match $session(flow) {
                     Some(slot) => Found { slot: Some(slot), index: 0, word: slot.state.load() },
                     None => Found { slot: None, index: 0, word: 0 },
@@ -86,7 +87,7 @@ variant! {
 #[inline(always)]
 fn in_hash(flow: &Flow) -> Option<&'static Slot> {
     let c = flow.client.0;
-    let key = [c[0], c[1], c[2], c[3], u32::from(flow.port) << 16 | u32::from(flow.service)];
+    let key = [c[0], c[1], c[2], c[3], flow.port_service()];
     let pointer = SESSIONS.get_ptr(key)?;
     // SAFETY: the value stays readable until the program ends (RCU); what is written
     // is in cells.

@@ -16,7 +16,7 @@ fn flow(number: u32) -> Flow {
 
 fn find(tables: &HostTables, flow: &Flow) -> bool {
     let settings = &tables.settings;
-    slot::find(tables, settings, flow, hash::flow(settings, flow)).slot.is_some()
+    slot::find::<_, false>(tables, settings, flow, hash::flow(settings, flow)).slot.is_some()
 }
 
 /// Inserts a flow that is not there: its slot.
@@ -24,11 +24,10 @@ fn insert(tables: &HostTables, flow: &Flow) -> u32 {
     let hash = hash::flow(&tables.settings, flow);
     let claim = slot::claim(tables, hash).expect("the table is half full");
     let slot = &tables.slots[claim.index as usize];
-    for (word, value) in slot.client.iter().zip(flow.client.0) {
-        word.set(value);
+    for (cell, half) in slot.client.iter().zip(flow.client.halves()) {
+        cell.set(half);
     }
-    slot.port.set(flow.port);
-    slot.service.set(flow.service);
+    slot.port_service.set(flow.port_service());
     assert!(slot::publish(tables, hash, claim, OPEN), "nobody else is here");
     claim.index
 }

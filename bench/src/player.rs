@@ -277,7 +277,7 @@ impl Player {
         for (slot, index) in slots.filter(|(slot, _)| slot::is_open(slot.state.load())) {
             self.given = index;
             let c = slot::client(slot).0;
-            let last = u32::from(slot.port.get()) << 16 | u32::from(slot.service.get());
+            let last = slot.port_service.get();
             let key = [c[0], c[1], c[2], c[3], last];
             self.hash.insert(key, PlainSlot(words(slot)), 0).context("the hash is full")?;
         }

@@ -69,30 +69,36 @@ impl<const N: usize> Clone for XdpView<'_, N> {
 
 impl<const N: usize> Copy for XdpView<'_, N> {}
 
-/// One load or store of the given width at a constant offset. In assembly,
-/// because headers are not aligned to their fields, and for an unaligned load
-/// the compiler emits one for each byte.
-macro_rules! access {
-    ($load:ident, $store:ident, $int:ty, $asm:literal) => {
+/// One load of the given width at a constant offset. In assembly, because headers are not aligned
+/// to their fields, and for an unaligned load the compiler emits one for each byte.
+macro_rules! load {
+    ($load:ident, $int:ty, $asm:literal) => {
         #[inline(always)]
         fn $load<const O: usize>(self) -> $int {
             const { assert!(O + size_of::<$int>() <= N) }
             let value: u64;
             // SAFETY: `view` compared the pointer's N bytes with the frame's end, and
-            // the access lies within them; x86 and arm64 allow it unaligned.
+            // the access lies within them; x86 and arm64 allow it unaligned. A narrow load
+            // clears the rest of the register, which saves masks.
             unsafe {
                 asm!(concat!("{v} = *(", $asm, " *)({p} + {o})"), v = out(reg) value,
                     p = in(reg) self.0, o = const O, options(readonly, nostack));
+                core::hint::assert_unchecked(value <= <$int>::MAX as u64);
             }
             value as $int
         }
+    };
+}
 
+/// One store likewise, of a register's lower part.
+macro_rules! store {
+    ($store:ident, $int:ty, $asm:literal) => {
         #[inline(always)]
         fn $store<const O: usize>(self, value: $int) {
             const { assert!(O + size_of::<$int>() <= N) }
             // SAFETY: as above; XDP owns the frame.
             unsafe {
-                asm!(concat!("*(", $asm, " *)({p} + {o}) = {v}"), v = in(reg) u64::from(value),
+                asm!(concat!("*(", $asm, " *)({p} + {o}) = {v}"), v = in(reg) value,
                     p = in(reg) self.0, o = const O, options(nostack));
             }
         }
@@ -108,7 +114,11 @@ impl<'a, const N: usize> View<N> for XdpView<'a, N> {
         XdpView(self.0 + O, PhantomData)
     }
 
-    access!(u8, set_u8, u8, "u8");
-    access!(u16, set_u16, u16, "u16");
-    access!(u32, set_u32, u32, "u32");
+    load!(u8, u8, "u8");
+    load!(u16, u16, "u16");
+    load!(u32, u32, "u32");
+    load!(u64, u64, "u64");
+    store!(set_u8, u8, "u8");
+    store!(set_u16, u16, "u16");
+    store!(set_u32, u32, "u32");
 }

@@ -13,14 +13,15 @@ use dataplane_ebpf::maps::{self, BpfTables};
 #[inline(always)]
 pub(crate) fn fernpass(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(&ctx);
-    let verdict = pipeline::run(&mut packet, &BpfTables);
-    log::outcome(&ctx, verdict);
-    match verdict.action {
-        Action::Drop => xdp_action::XDP_DROP,
-        Action::Pass => xdp_action::XDP_PASS,
-        Action::Transmit => xdp_action::XDP_TX,
-        Action::Redirect(interface) => maps::redirect(interface),
-    }
+    pipeline::run_to(&mut packet, &BpfTables, |verdict| {
+        log::outcome(&ctx, verdict);
+        match verdict.action {
+            Action::Drop => xdp_action::XDP_DROP,
+            Action::Pass => xdp_action::XDP_PASS,
+            Action::Transmit => xdp_action::XDP_TX,
+            Action::Redirect(interface) => maps::redirect(interface),
+        }
+    })
 }
 
 #[panic_handler]

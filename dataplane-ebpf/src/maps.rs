@@ -50,19 +50,6 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reason::COUNT,
 static NAMES: HashMap<NameKey, Name> =
     HashMap::with_max_entries(MAX_ENDPOINTS + 4096, BPF_F_NO_PREALLOC);
 
-/// The time, as this processor last asked for it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Clock {
-    /// When: in jiffies, which is how often the time changes.
-    jiffies: u64,
-    /// CLOCK_MONOTONIC, nanoseconds.
-    now: u64,
-}
-// The program's own, not shared with the daemon.
-#[map]
-static CLOCK: PerCpuArray<Clock> = PerCpuArray::with_max_entries(1, 0);
-
 /// 1 in tests: time is what [`Settings::test_clock`] says. Set before loading.
 #[unsafe(no_mangle)]
 static TEST_CLOCK: u32 = 0;
@@ -135,25 +122,27 @@ impl Tables for BpfTables {
         if unsafe { core::ptr::read_volatile(&raw const TEST_CLOCK) } != 0 {
             return self.settings().map_or(0, |s| s.test_clock.get());
         }
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+    #[inline(always)]
+    fn ticks(&self, s: &Settings) -> u32 {
+        // SAFETY: as in `now`.
+        if unsafe { core::ptr::read_volatile(&raw const TEST_CLOCK) } != 0 {
+            return abi::ticks(s.test_clock.get());
+        }
         // The time's helper is a function that returns, which costs 18 ns where returns are
-        // guarded (AMD's SRSO); jiffies are one load, and the time changes with them.
+        // guarded (AMD's SRSO); jiffies are one load, and the time changes with them. Whoever
+        // sees them change notes the time for all.
         // SAFETY: a helper without arguments.
         let jiffies = unsafe { bpf_jiffies64() };
-        let clock = CLOCK.get_ptr_mut(0);
-        if let Some(clock) = clock
-            // SAFETY: the element is this processor's own, and XDP is not preempted by itself.
-            && unsafe { (*clock).jiffies } == jiffies
-        {
-            // SAFETY: as above.
-            return unsafe { (*clock).now };
+        let clock = s.clock.get();
+        if (clock ^ jiffies << 32) >> 32 == 0 {
+            return clock as u32;
         }
-        // SAFETY: a helper without arguments.
-        let now = unsafe { bpf_ktime_get_coarse_ns() };
-        if let Some(clock) = clock {
-            // SAFETY: as above.
-            unsafe { clock.write(Clock { jiffies, now }) };
-        }
-        now
+        let ticks = abi::ticks(self.now());
+        s.clock.set(jiffies << 32 | u64::from(ticks));
+        ticks
     }
     #[inline(always)]
     fn count(&self, reason: Reason) {
@@ -265,5 +254,8 @@ extern "C" fn fernpass_remove_id(scope: u64, id: u64, index: u64) -> u64 {
 /// `XDP_REDIRECT` to an interface; aborts if it is not a gateway interface.
 #[inline(always)]
 pub fn redirect(interface: u32) -> u32 {
-    DEVICES.redirect(interface, 0).unwrap_or(xdp_action::XDP_ABORTED)
+    // Either way what came back is the program's verdict.
+    match DEVICES.redirect(interface, xdp_action::XDP_ABORTED.into()) {
+        Ok(verdict) | Err(verdict) => verdict,
+    }
 }

@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -106,6 +106,19 @@ impl Address {
             o.copy_from_slice(&w.to_ne_bytes());
         }
         out
+    }
+
+    /// The address as two native words of the bytes in memory.
+    #[inline(always)]
+    pub const fn halves(self) -> [u64; 2] {
+        let [a, b, c, d] = self.0;
+        [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32]
+    }
+
+    /// From its [`Address::halves`].
+    #[inline(always)]
+    pub const fn from_halves([high, low]: [u64; 2]) -> Self {
+        Self([high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32])
     }
 
     /// True for the mapped form of an IPv4 address.
@@ -218,8 +231,8 @@ impl Directory {
 #[repr(C)]
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 pub struct DirectoryEntry {
-    /// The key's address.
-    pub address: [Cell<u32>; 4],
+    /// The key's address: [`Address::halves`].
+    pub address: [Cell<u64>; 2],
     /// The key's port (network order) in the lower half, protocol above it.
     pub port_protocol: Cell<u32>,
     /// `Directory::index`.
@@ -353,17 +366,15 @@ pub struct RouteKey {
 pub struct Slot {
     /// Generation (upper 32 bits) and `table::slot::State` (lower 8 bits).
     pub state: Word,
-    /// The client's address.
-    pub client: [Cell<u32>; 4],
-    /// The client's port, network order.
-    pub port: Cell<u16>,
-    /// Service index.
-    pub service: Cell<u16>,
+    /// The client's address: [`Address::halves`].
+    pub client: [Cell<u64>; 2],
+    /// The client's port (network order) in the lower half, the service index above it.
+    pub port_service: Cell<u32>,
     /// Endpoint index.
     pub endpoint: Cell<u16>,
     /// Next hop towards the client, valid while `route_generation` is the settings'.
     pub nexthop: Cell<u16>,
-    /// `Settings::route_generation` modulo 65535, plus 1, when `nexthop` was looked up; 0 is never.
+    /// `Settings::route_generation` modulo 32768, plus 32768, when `nexthop` was looked up; 0 is never.
     pub route_generation: Cell<u16>,
     /// Zero.
     pub zero: Cell<u16>,
@@ -382,6 +393,20 @@ pub struct Slot {
     pub in_id: Cell<u32>,
     /// The current one of the ids by which answers know the session. 0 is none.
     pub out_id: Cell<u32>,
+}
+
+impl Slot {
+    /// The client's port, network order.
+    #[inline(always)]
+    pub fn port(&self) -> u16 {
+        self.port_service.get() as u16
+    }
+
+    /// Service index.
+    #[inline(always)]
+    pub fn service(&self) -> u16 {
+        (self.port_service.get() >> 16) as u16
+    }
 }
 
 /// What few packets of a session need. Element of [`maps::DETAILS`], by the index of its slot;
@@ -474,8 +499,11 @@ pub struct Settings {
     pub zero: Cell<u32>,
     /// In test builds of the tables: the clock, nanoseconds.
     pub test_clock: Cell<u64>,
+    /// The kernel program's own: the time as a processor last asked for it, the kernel's jiffies
+    /// (their lower half) in the upper half and [`ticks`] in the lower.
+    pub clock: Cell<u64>,
     /// Zero.
-    pub reserved: [Cell<u64>; 2],
+    pub reserved: Cell<u64>,
 
     /// Raised and lowered like a tenant's counts: slots in use (tentative and open, all tenants).
     /// On a line of its own: the others are only read for packets.

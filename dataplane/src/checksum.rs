@@ -52,7 +52,9 @@ pub const fn add(a: u16, b: u16) -> u16 {
 /// The checksum field after a change by `delta`.
 #[inline(always)]
 pub const fn update(field: u16, delta: u16) -> u16 {
-    !add(!field, delta)
+    // As `!add(!field, delta)`, without the masks between.
+    let sum = (field as u32 ^ 0xffff) + delta as u32;
+    !(sum + (sum >> 16)) as u16
 }
 
 /// [`update`] for UDP: 0 means *no checksum* and stays, and a computed 0 is

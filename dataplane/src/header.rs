@@ -107,12 +107,7 @@ pub fn ipv4<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
     let Some(h) = packet.view::<IPV4>(l3) else {
         return Err(Reason::Ipv4Malformed);
     };
-    ipv4_in(h, l3, packet.len())
-}
-
-/// The same of a header that is there, in a frame of so many bytes.
-#[inline(always)]
-pub fn ipv4_in(h: impl View<IPV4>, l3: usize, frame: usize) -> Result<Ip, Reason> {
+    let frame = packet.len();
     let version = h.u8::<0>();
     let header = ((version & 0x0f) as usize) << 2;
     let len = u16::from_be(h.u16::<2>()) as usize;
@@ -142,6 +137,32 @@ pub fn ipv4_in(h: impl View<IPV4>, l3: usize, frame: usize) -> Result<Ip, Reason
     })
 }
 
+/// The same of a header as nearly all are: without options, not a fragment, of a datagram (UDP)
+/// that may be sent on. `None` if anything is otherwise, and then [`ipv4`] says what.
+#[inline(always)]
+pub fn usual_ipv4(h: impl View<IPV4>, l3: usize, frame: usize) -> Option<Ip> {
+    let len = u16::from_be(h.u16::<2>());
+    // Version 4, five words; no fragment, whatever it says of fragmenting.
+    if h.u8::<0>() != 0x45
+        || h.u16::<6>() & !0x4000_u16.to_be() != 0
+        || h.u8::<9>() != PROTO_UDP
+        || h.u8::<8>() <= 1
+        || l3 + len as usize > frame
+    {
+        return None;
+    }
+    Some(Ip {
+        source: Address::v4(h.u32::<12>()),
+        destination: Address::v4(h.u32::<16>()),
+        protocol: PROTO_UDP,
+        ttl: h.u8::<8>(),
+        obstacle: Obstacle::None,
+        l4: l3 + IPV4,
+        l4_len: u32::from(len).wrapping_sub(IPV4 as u32),
+        len: u32::from(len),
+    })
+}
+
 /// True for the extension headers of RFC 8200 and the IANA registry that can
 /// stand before a transport header (the fragment header, 44, apart).
 #[inline(always)]
@@ -155,7 +176,23 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
     let Some(h) = packet.view::<IPV6>(l3) else {
         return Err(Reason::Ipv6Malformed);
     };
-    let mut ip = ipv6_in(h, l3, packet.len())?;
+    let payload = u16::from_be(h.u16::<4>()) as usize;
+    // A payload length of 0 with data behind it would be a jumbogram (RFC 2675): not carried.
+    if h.u8::<0>() >> 4 != 6 || l3 + IPV6 + payload > packet.len() {
+        return Err(Reason::Ipv6Malformed);
+    }
+    let protocol = h.u8::<6>();
+    let extended = protocol == IPV6_FRAGMENT || is_extension(protocol);
+    let mut ip = Ip {
+        source: Address::from_halves([h.u64::<8>(), h.u64::<16>()]),
+        destination: Address::from_halves([h.u64::<24>(), h.u64::<32>()]),
+        protocol,
+        ttl: h.u8::<7>(),
+        obstacle: if extended { Obstacle::Extension } else { Obstacle::None },
+        l4: l3 + IPV6,
+        l4_len: payload as u32,
+        len: (IPV6 + payload) as u32,
+    };
     if ip.protocol == IPV6_FRAGMENT {
         let (Some(f), true) = (packet.view::<8>(l3 + IPV6), ip.l4_len >= 8) else {
             return Err(Reason::Ipv6Malformed);
@@ -175,26 +212,26 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
     Ok(ip)
 }
 
-/// The same of a header that is there, in a frame of so many bytes, without looking behind it: a
-/// fragment header counts as an extension.
+/// The same of a header as nearly all are: see [`usual_ipv4`].
 #[inline(always)]
-pub fn ipv6_in(h: impl View<IPV6>, l3: usize, frame: usize) -> Result<Ip, Reason> {
-    let payload = u16::from_be(h.u16::<4>()) as usize;
-    // A payload length of 0 with data behind it would be a jumbogram (RFC 2675): not carried.
-    if h.u8::<0>() >> 4 != 6 || l3 + IPV6 + payload > frame {
-        return Err(Reason::Ipv6Malformed);
+pub fn usual_ipv6(h: impl View<IPV6>, l3: usize, frame: usize) -> Option<Ip> {
+    let payload = u16::from_be(h.u16::<4>());
+    if h.u8::<0>() & 0xf0 != 0x60
+        || h.u8::<6>() != PROTO_UDP
+        || h.u8::<7>() <= 1
+        || l3 + IPV6 + payload as usize > frame
+    {
+        return None;
     }
-    let protocol = h.u8::<6>();
-    let extended = protocol == IPV6_FRAGMENT || is_extension(protocol);
-    Ok(Ip {
-        source: Address([h.u32::<8>(), h.u32::<12>(), h.u32::<16>(), h.u32::<20>()]),
-        destination: Address([h.u32::<24>(), h.u32::<28>(), h.u32::<32>(), h.u32::<36>()]),
-        protocol,
+    Some(Ip {
+        source: Address::from_halves([h.u64::<8>(), h.u64::<16>()]),
+        destination: Address::from_halves([h.u64::<24>(), h.u64::<32>()]),
+        protocol: PROTO_UDP,
         ttl: h.u8::<7>(),
-        obstacle: if extended { Obstacle::Extension } else { Obstacle::None },
+        obstacle: Obstacle::None,
         l4: l3 + IPV6,
-        l4_len: payload as u32,
-        len: (IPV6 + payload) as u32,
+        l4_len: u32::from(payload),
+        len: IPV6 as u32 + u32::from(payload),
     })
 }
 

@@ -44,6 +44,8 @@ pub trait View<const N: usize>: Copy {
     fn u16<const O: usize>(self) -> u16;
     /// The 32 bits at `O`.
     fn u32<const O: usize>(self) -> u32;
+    /// The 64 bits at `O`.
+    fn u64<const O: usize>(self) -> u64;
     /// Writes the byte at `O`.
     fn set_u8<const O: usize>(self, value: u8);
     /// Writes the 16 bits at `O`.
@@ -150,6 +152,10 @@ mod host {
         fn u32<const O: usize>(self) -> u32 {
             const { assert!(O + 4 <= N) }
             u32::from_ne_bytes(self.read(O))
+        }
+        fn u64<const O: usize>(self) -> u64 {
+            const { assert!(O + 8 <= N) }
+            u64::from_ne_bytes(self.read(O))
         }
         fn set_u8<const O: usize>(self, value: u8) {
             const { assert!(O < N) }

@@ -241,7 +241,7 @@ fn none_crossed(world: &World, events: &[Event]) -> Result<(), String> {
             continue;
         }
         let detail = &t.details[index];
-        let inbound = ids::Scope::inbound(slot.service.get());
+        let inbound = ids::Scope::inbound(slot.service());
         let outbound = ids::Scope::outbound(slot.endpoint.get());
         for (scope, id) in [
             (inbound, &slot.in_id),

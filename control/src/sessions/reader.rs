@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
             index,
             word,
             identity: detail.identity.get(),
-            client: SocketAddr::new(client, u16::from_be(slot.port.get())),
+            client: SocketAddr::new(client, u16::from_be(slot.port())),
             endpoint: slot.endpoint.get().into(),
             rx_packets: count(&slot.rx_packets, &detail.rx_packets_high),
             rx_bytes: count(&slot.rx_bytes, &detail.rx_bytes_high),

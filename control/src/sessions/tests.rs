@@ -46,7 +46,7 @@ fn put(t: &HostTables, index: u32, state: u8, endpoint: u32) {
     let slot: &Slot = &t.slots[index as usize];
     let detail: &Detail = &t.details[index as usize];
     slot.endpoint.set(endpoint as u16);
-    slot.port.set(1000 + index as u16);
+    slot.port_service.set(1000 + index);
     detail.opened.set(START);
     slot.last_seen.set(ticks(START));
     slot.rx_packets.set(10);

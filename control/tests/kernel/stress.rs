@@ -211,7 +211,7 @@ fn open(t: &Shared<'_>) -> BTreeSet<u64> {
 fn own_ids(t: &Shared<'_>, clients: bool, all_noted: bool) -> Result<(), String> {
     let live = t.slots.iter().enumerate().filter(|(_, slot)| slot::is_live(slot.state.load()));
     for (index, slot) in live {
-        let inbound = ids::Scope::inbound(slot.service.get());
+        let inbound = ids::Scope::inbound(slot.service());
         let outbound = ids::Scope::outbound(slot.endpoint.get());
         let detail = &t.details[index];
         for (scope, id) in in_ids(slot, detail).map(|id| (inbound, id)).into_iter().chain(

@@ -134,10 +134,7 @@ pub(super) fn link_layer<P: Packet>(
         packet.adjust_head(link.l3 as i32 - wanted as i32).ok_or(Reason::HeadRoom)?;
     }
     let h = packet.view::<ETHERNET>(0).ok_or(Reason::EthernetTruncated)?;
-    h.set_u32::<0>(n.dst_mac_high.get());
-    h.set_u16::<4>(n.dst_mac_low.get());
-    h.set_u16::<6>(n.src_mac_high.get());
-    h.set_u32::<8>(n.src_mac_low.get());
+    addresses(h, n);
     if vlan == 0 {
         h.set_u16::<12>(kind);
     } else {
@@ -146,6 +143,21 @@ pub(super) fn link_layer<P: Packet>(
         tag.set_u16::<0>(n.vlan_tci.get());
         tag.set_u16::<2>(kind);
     }
+    Ok(action(packet, n))
+}
+
+/// Writes the link layer's addresses.
+#[inline(always)]
+pub(super) fn addresses(h: impl View<ETHERNET>, n: &NextHop) {
+    h.set_u32::<0>(n.dst_mac_high.get());
+    h.set_u16::<4>(n.dst_mac_low.get());
+    h.set_u16::<6>(n.src_mac_high.get());
+    h.set_u32::<8>(n.src_mac_low.get());
+}
+
+/// How a frame leaves.
+#[inline(always)]
+pub(super) fn action<P: Packet>(packet: &P, n: &NextHop) -> Action {
     let to = n.ifindex.get();
-    Ok(if to == packet.ingress() { Action::Transmit } else { Action::Redirect(to) })
+    if to == packet.ingress() { Action::Transmit } else { Action::Redirect(to) }
 }

@@ -6,82 +6,96 @@
 //! the headers lie at constant offsets behind one comparison with the frame's end, and the whole
 //! fits into the few registers that there are. Both paths decide alike: tests compare them.
 
-use super::forward::{link_layer, resolved, translate4, translate6};
-use super::{Verdict, inbound, key, outbound, session};
+use super::forward::{action, addresses, link_layer, resolved, translate4, translate6};
+use super::{Verdict, counter, inbound, key, outbound, session};
 use crate::abi::{
     Directory, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, NextHop, Settings,
 };
 use crate::header::{
     self, ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPV4, IPV6, Ip,
-    Link, Obstacle, PROTO_UDP, UDP, Udp, VLAN_TAG,
+    Link, PROTO_UDP, UDP, Udp, VLAN_TAG,
 };
 use crate::packet::{Packet, View};
-use crate::profile::{self, HEAD};
+use crate::profile::{self, HEAD, Proof};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
-use crate::table::{Tables, directory, slot};
+use crate::table::{Tables, directory};
 
 /// Where a packet goes. It has been counted in its session.
 struct Way<'t> {
     endpoint: &'t Endpoint,
     nexthop: &'t NextHop,
-    inbound: bool,
 }
 
-/// One shape of headers: the parts of a view of all that is read, the way, the translation.
+/// One shape of headers: the parts of a view of all that is read, the way, and the rest.
 macro_rules! shape {
     ($packet:ident, $t:ident, $l3:expr, $ip_len:expr, $read:path, $translate:path, $v6:literal) => {{
         const L4: usize = $l3 + $ip_len;
         const PAYLOAD: usize = L4 + UDP;
         let all = $packet.view::<{ PAYLOAD + HEAD }>(0)?;
-        let ip = $read(all.part::<{ $l3 }, { $ip_len }>(), $l3, $packet.len()).ok()?;
-        let udp = all.part::<L4, UDP>();
+        let ip = $read(all.part::<{ $l3 }, { $ip_len }>(), $l3, $packet.len())?;
+        let udp_view = all.part::<L4, UDP>();
+        let udp = header::udp_in(udp_view);
+        // A datagram that fills its packet.
+        if u32::from(udp.length) != ip.l4_len || ip.l4_len < UDP as u32 {
+            return None;
+        }
         let head = all.part::<PAYLOAD, HEAD>();
-        let way = way($t, &ip, &header::udp_in(udp), head)?;
-        $translate(all.part::<{ $l3 }, { $ip_len }>(), udp, way.endpoint, way.inbound, true);
-        (Link { l3: $l3, v6: $v6 }, way)
+        let s = $t.settings()?;
+        // Twice, for each direction by itself: less has to be kept.
+        macro_rules! leave {
+            ($way:expr, $inbound:literal, $reason:expr) => {{
+                let way = $way;
+                let ip_view = all.part::<{ $l3 }, { $ip_len }>();
+                $translate(ip_view, udp_view, way.endpoint, $inbound, true);
+                let leaves = |action| Verdict { action, reason: $reason };
+                // An untagged frame that stays so has its link layer in the same view.
+                if $l3 == ETHERNET && way.nexthop.vlan_protocol.get() == 0 {
+                    addresses(all.part::<0, ETHERNET>(), way.nexthop);
+                    $t.count($reason);
+                    return Some(Ok(leaves(action($packet, way.nexthop))));
+                }
+                let link = Link { l3: $l3, v6: $v6 };
+                let action = link_layer($packet, &link, way.nexthop);
+                if action.is_ok() {
+                    $t.count($reason);
+                }
+                Some(action.map(leaves))
+            }};
+        }
+        let to = directory::find($t, s, &key(ip.destination, udp.destination, PROTO_UDP));
+        if to.kind == KIND_LISTENER {
+            leave!(to_backend($t, s, &to, &ip, &udp, head)?, true, Reason::InEstablished)
+        } else {
+            let from = directory::find($t, s, &key(ip.source, udp.source, PROTO_UDP));
+            if from.kind != KIND_ENDPOINT {
+                return None;
+            }
+            leave!(to_client($t, s, &from, &ip, &udp, head)?, false, Reason::OutEstablished)
+        }
     }};
 }
 
-/// Decides on a packet, if it is of the usual kind; otherwise nothing has changed.
+/// Decides on a packet, if it is of the usual kind, and counts how it ended (but for an error);
+/// otherwise nothing has changed.
 #[inline(always)]
 pub(super) fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Option<Result<Verdict, Reason>> {
     let ethernet = packet.view::<ETHERNET>(0)?;
     match ethernet.u16::<12>() {
         ETHERTYPE_IPV4 => {
-            let (link, way) = shape!(packet, t, ETHERNET, IPV4, header::ipv4_in, translate4, false);
-            Some(leave(packet, &link, &way))
+            shape!(packet, t, ETHERNET, IPV4, header::usual_ipv4, translate4, false)
         }
         ETHERTYPE_IPV6 => {
-            let (link, way) = shape!(packet, t, ETHERNET, IPV6, header::ipv6_in, translate6, true);
-            Some(leave(packet, &link, &way))
+            shape!(packet, t, ETHERNET, IPV6, header::usual_ipv6, translate6, true)
         }
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => {
-            let tagged = packet.view::<{ ETHERNET + VLAN_TAG }>(0)?;
-            match tagged.u16::<16>() {
+            const L3: usize = ETHERNET + VLAN_TAG;
+            match packet.view::<L3>(0)?.u16::<16>() {
                 ETHERTYPE_IPV4 => {
-                    let (link, way) = shape!(
-                        packet,
-                        t,
-                        ETHERNET + VLAN_TAG,
-                        IPV4,
-                        header::ipv4_in,
-                        translate4,
-                        false
-                    );
-                    Some(leave(packet, &link, &way))
+                    shape!(packet, t, L3, IPV4, header::usual_ipv4, translate4, false)
                 }
                 ETHERTYPE_IPV6 => {
-                    let (link, way) = shape!(
-                        packet,
-                        t,
-                        ETHERNET + VLAN_TAG,
-                        IPV6,
-                        header::ipv6_in,
-                        translate6,
-                        true
-                    );
-                    Some(leave(packet, &link, &way))
+                    shape!(packet, t, L3, IPV6, header::usual_ipv6, translate6, true)
                 }
                 _ => None,
             }
@@ -91,45 +105,20 @@ pub(super) fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Option<Result<
 }
 
 #[inline(always)]
-fn leave<P: Packet>(packet: &mut P, link: &Link, way: &Way<'_>) -> Result<Verdict, Reason> {
-    let action = link_layer(packet, link, way.nexthop)?;
-    let reason = if way.inbound { Reason::InEstablished } else { Reason::OutEstablished };
-    Ok(Verdict { action, reason })
-}
-
-#[inline(always)]
-fn way<'t, T: Tables>(t: &'t T, ip: &Ip, udp: &Udp, head: impl View<HEAD>) -> Option<Way<'t>> {
-    if ip.protocol != PROTO_UDP || ip.obstacle != Obstacle::None || ip.ttl <= 1 {
-        return None;
-    }
-    let len = header::payload_len(udp, ip).ok()?;
-    let s = t.settings()?;
-    let to = directory::find(t, s, &key(ip.destination, udp.destination, PROTO_UDP));
-    if to.kind == KIND_LISTENER {
-        let said = profile::inbound(to.profile, Some(head), len).ok()?;
-        return to_backend(t, s, &to, ip, udp, &said);
-    }
-    let from = directory::find(t, s, &key(ip.source, udp.source, PROTO_UDP));
-    if from.kind == KIND_ENDPOINT {
-        let said = profile::outbound(from.profile, Some(head), len).ok()?;
-        return to_client(t, s, &from, ip, udp, &said);
-    }
-    None
-}
-
-#[inline(always)]
 fn to_backend<'t, T: Tables>(
     t: &'t T,
     s: &Settings,
     d: &Directory,
     ip: &Ip,
     udp: &Udp,
-    said: &profile::Inbound,
+    head: impl View<HEAD>,
 ) -> Option<Way<'t>> {
+    let said = profile::inbound(d.profile, Some(head), ip.l4_len - UDP as u32).ok()?;
+    let (id, counter) = (said.id, counter(said.data, said.counter));
     let flow = Flow { client: ip.source, port: udp.source, service: d.service };
-    let found = t.session(s, &flow, hash::flow(s, &flow));
+    let found = t.session::<true>(s, &flow, hash::flow(s, &flow));
     let slot = found.slot?;
-    if slot::state(found.word) != slot::OPEN || said.id != 0 && said.id != slot.in_id.get() {
+    if id != 0 && id != slot.in_id.get() {
         return None;
     }
     let endpoint = t.endpoint(slot.endpoint.get().into())?;
@@ -140,8 +129,8 @@ fn to_backend<'t, T: Tables>(
     if ip.len > u32::from(nexthop.mtu.get()) {
         return None;
     }
-    inbound::note(t, said, slot, found.index, ip.len, t.now());
-    Some(Way { endpoint, nexthop, inbound: true })
+    inbound::note(t, counter, slot, found.index, ip.len, t.ticks(s));
+    Some(Way { endpoint, nexthop })
 }
 
 #[inline(always)]
@@ -151,17 +140,18 @@ fn to_client<'t, T: Tables>(
     d: &Directory,
     ip: &Ip,
     udp: &Udp,
-    said: &profile::Outbound,
+    head: impl View<HEAD>,
 ) -> Option<Way<'t>> {
+    let said = profile::outbound(d.profile, Some(head), ip.l4_len - UDP as u32).ok()?;
+    // At once, so that two numbers are all that is left to keep of what the packet says.
+    if said.in_id != 0 || said.begins {
+        return None;
+    }
+    let (id, counter) = (said.out_id, counter(said.proof == Proof::Data, said.counter));
     let flow = Flow { client: ip.destination, port: udp.destination, service: d.service };
-    let found = t.session(s, &flow, hash::flow(s, &flow));
+    let found = t.session::<true>(s, &flow, hash::flow(s, &flow));
     let slot = found.slot?;
-    if slot::state(found.word) != slot::OPEN
-        || u32::from(slot.endpoint.get()) != d.index
-        || said.in_id != 0
-        || said.begins
-        || said.out_id != 0 && said.out_id != slot.out_id.get()
-    {
+    if u32::from(slot.endpoint.get()) != d.index || id != 0 && id != slot.out_id.get() {
         return None;
     }
     let endpoint = t.endpoint(d.index)?;
@@ -169,6 +159,6 @@ fn to_client<'t, T: Tables>(
     if ip.len > u32::from(nexthop.mtu.get()) {
         return None;
     }
-    outbound::note(t, said, slot, found.index, ip.len, t.now());
-    Some(Way { endpoint, nexthop, inbound: false })
+    outbound::note(t, counter, slot, found.index, ip.len, t.ticks(s));
+    Some(Way { endpoint, nexthop })
 }

@@ -2,7 +2,7 @@
 //! counted, forwarded, or refused.
 
 use super::session::{self, count_rx};
-use super::{Facts, Target};
+use super::{Facts, Target, counter};
 use crate::abi::{
     Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_NEXTHOP, NO_RING, POOL_STRIDE, RING_SIZE,
     RING_WORDS, Settings, Slot, is_noted, ticks,
@@ -29,7 +29,7 @@ pub(super) fn run<T: Tables>(
     said: &Inbound,
 ) -> Result<Target, Reason> {
     let flow = Flow { client: facts.ip.source, port: facts.udp.source, service: d.service };
-    let found = t.session(s, &flow, hash::flow(s, &flow));
+    let found = t.session::<false>(s, &flow, hash::flow(s, &flow));
     if let Some(slot) = found.slot
         && (said.id == 0 || is_own(t, slot, found.index, said.id))
     {
@@ -115,20 +115,19 @@ fn established<T: Tables>(
             return Err(Reason::TenantQuota);
         }
     }
-    note(t, said, slot, f.index, facts.ip.len, facts.now);
+    note(t, counter(said.data, said.counter), slot, f.index, facts.ip.len, ticks(facts.now));
     Ok(to(slot.endpoint.get().into(), Reason::InEstablished))
 }
 
-/// Counts a packet of an established session.
+/// Counts a packet of an established session, with its [`counter`].
 #[inline(always)]
-pub(super) fn note<T: Tables>(t: &T, said: &Inbound, slot: &Slot, index: u32, len: u32, now: u64) {
+pub(super) fn note<T: Tables>(t: &T, counter: u32, slot: &Slot, index: u32, len: u32, ticks: u32) {
     count_rx(t, slot, index, len);
-    slot.last_seen.set(ticks(now));
-    if said.data
-        && is_noted(said.counter)
+    slot.last_seen.set(ticks);
+    if is_noted(counter)
         && let Some(detail) = t.detail(index)
     {
-        detail.in_counter.set(said.counter);
+        detail.in_counter.set(counter);
     }
 }
 

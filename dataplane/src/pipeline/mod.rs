@@ -73,11 +73,21 @@ pub(crate) struct Facts {
 /// Decides what becomes of a packet, and changes packet and tables accordingly.
 #[inline(always)]
 pub fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
-    let decided = match hot::run(packet, t) {
-        Some(decided) => parts(decided),
-        None => general(packet, t),
-    };
-    verdict(t, decided)
+    run_to(packet, t, |verdict| verdict)
+}
+
+/// The same, with what is to be done with the verdict: each path has its own copy of it, in which
+/// the verdict need not be put together first.
+#[inline(always)]
+pub fn run_to<P: Packet, T: Tables, R>(packet: &mut P, t: &T, end: impl Fn(Verdict) -> R) -> R {
+    match hot::run(packet, t) {
+        Some(Ok(verdict)) => end(verdict),
+        Some(Err(reason)) => end(verdict(t, parts(Err(reason)))),
+        None => {
+            let decided = general(packet, t);
+            end(verdict(t, decided))
+        }
+    }
 }
 
 /// The same without the hot path: for the comparison of both.
@@ -196,6 +206,13 @@ fn facts<T: Tables>(t: &T, ip: Ip, udp: Udp) -> Result<Facts, Reason> {
         return Err(Reason::TtlExpired);
     }
     Ok(Facts { ip, udp, payload: ip.l4 + header::UDP, payload_len, now: t.now() })
+}
+
+/// A packet counter that may have to be noted: of data alone. Else one that is not (see
+/// [`is_noted`](crate::abi::is_noted)): one number says both.
+#[inline(always)]
+const fn counter(is_data: bool, counter: u32) -> u32 {
+    if is_data { counter } else { u32::MAX }
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! From a backend to a client: answers, which make, open, move and displace sessions.
 
 use super::session::{self, New, count_tx};
-use super::{Facts, Target};
+use super::{Facts, Target, counter};
 use crate::abi::{Directory, NO_NEXTHOP, Settings, Slot, Tenant, is_noted, ticks};
 use crate::profile::{Outbound, Proof};
 use crate::reason::Reason;
@@ -21,7 +21,7 @@ pub(super) fn run<T: Tables>(
 ) -> Result<Target, Reason> {
     let flow =
         Flow { client: facts.ip.destination, port: facts.udp.destination, service: d.service };
-    let found = t.session(s, &flow, hash::flow(s, &flow));
+    let found = t.session::<false>(s, &flow, hash::flow(s, &flow));
     let own = found.slot.filter(|slot| u32::from(slot.endpoint.get()) == d.index);
     if let Some(slot) = own
         && (said.out_id == 0 || said.out_id == slot.out_id.get())
@@ -61,7 +61,14 @@ fn answered<T: Tables>(
     flow: &Flow,
     (slot, index): (&Slot, u32),
 ) -> Target {
-    note(t, said, slot, index, facts.ip.len, facts.now);
+    note(
+        t,
+        counter(said.proof == Proof::Data, said.counter),
+        slot,
+        index,
+        facts.ip.len,
+        ticks(facts.now),
+    );
     Target {
         endpoint: d.index,
         nexthop: session::nexthop(t, s, slot, flow),
@@ -69,16 +76,15 @@ fn answered<T: Tables>(
     }
 }
 
-/// Counts an answer of a session.
+/// Counts an answer of a session, with its [`counter`].
 #[inline(always)]
-pub(super) fn note<T: Tables>(t: &T, said: &Outbound, slot: &Slot, index: u32, len: u32, now: u64) {
+pub(super) fn note<T: Tables>(t: &T, counter: u32, slot: &Slot, index: u32, len: u32, ticks: u32) {
     count_tx(t, slot, index, len);
-    slot.last_seen.set(ticks(now));
-    if said.proof == Proof::Data
-        && is_noted(said.counter)
+    slot.last_seen.set(ticks);
+    if is_noted(counter)
         && let Some(detail) = t.detail(index)
     {
-        detail.out_counter.set(said.counter);
+        detail.out_counter.set(counter);
         // A handshake that came to nothing: the session goes on with the id that it has.
         detail.handshake.set(0);
     }

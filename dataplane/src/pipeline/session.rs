@@ -11,35 +11,38 @@ use crate::table::{Tables, hints, quota};
 /// Counts a packet from the client.
 #[inline(always)]
 pub(super) fn count_rx<T: Tables>(t: &T, slot: &Slot, index: u32, len: u32) {
-    let packets = add(&slot.rx_packets, 1);
-    let bytes = add(&slot.rx_bytes, len);
-    if packets | bytes != 0
+    let (packets, bytes) = (add(&slot.rx_packets, 1), add(&slot.rx_bytes, len));
+    if (packets | bytes) >> 32 != 0
         && let Some(detail) = t.detail(index)
     {
-        add(&detail.rx_packets_high, packets);
-        add(&detail.rx_bytes_high, bytes);
+        add(&detail.rx_packets_high, carry(packets));
+        add(&detail.rx_bytes_high, carry(bytes));
     }
 }
 
 /// Counts a packet to the client.
 #[inline(always)]
 pub(super) fn count_tx<T: Tables>(t: &T, slot: &Slot, index: u32, len: u32) {
-    let packets = add(&slot.tx_packets, 1);
-    let bytes = add(&slot.tx_bytes, len);
-    if packets | bytes != 0
+    let (packets, bytes) = (add(&slot.tx_packets, 1), add(&slot.tx_bytes, len));
+    if (packets | bytes) >> 32 != 0
         && let Some(detail) = t.detail(index)
     {
-        add(&detail.tx_packets_high, packets);
-        add(&detail.tx_bytes_high, bytes);
+        add(&detail.tx_packets_high, carry(packets));
+        add(&detail.tx_bytes_high, carry(bytes));
     }
 }
 
-/// Adds, and returns the carry.
+/// Adds, and returns the sum with its [`carry`].
 #[inline(always)]
-fn add(count: &Cell<u32>, more: u32) -> u32 {
-    let sum = count.get().wrapping_add(more);
-    count.set(sum);
-    u32::from(sum < more)
+fn add(count: &Cell<u32>, more: u32) -> u64 {
+    let sum = u64::from(count.get()) + u64::from(more);
+    count.set(sum as u32);
+    sum
+}
+
+#[inline(always)]
+const fn carry(sum: u64) -> u32 {
+    (sum >> 32) as u32
 }
 
 /// The next hop towards the client: from the slot, or looked up again after a change of routes.
@@ -65,7 +68,7 @@ pub(super) fn known_nexthop(s: &Settings, slot: &Slot) -> Option<u32> {
 /// running.
 #[inline(always)]
 fn generation(s: &Settings) -> u16 {
-    (s.route_generation.get() % 0xffff) as u16 + 1
+    s.route_generation.get() as u16 | 0x8000
 }
 
 /// Makes `id` the next inbound id of a slot. The one that was next and never
@@ -77,7 +80,7 @@ pub(super) fn learn_in<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
     {
         return;
     }
-    let scope = Scope::inbound(slot.service.get());
+    let scope = Scope::inbound(slot.service());
     let old = detail.in_id_next.get();
     detail.in_id_next.set(id);
     forget(t, scope, slot, detail, index, old);
@@ -98,7 +101,7 @@ pub(super) fn promote_in<T: Tables>(t: &T, slot: &Slot, index: u32) {
     detail.in_id_previous.set(current);
     slot.in_id.set(next);
     detail.in_id_next.set(0);
-    let scope = Scope::inbound(slot.service.get());
+    let scope = Scope::inbound(slot.service());
     // Another processor that learns an id may just be taking this one for given up.
     ids::insert(t, scope, next, index);
     forget(t, scope, slot, detail, index, old);
@@ -152,7 +155,7 @@ pub(super) fn rename<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
     }
     slot.in_id.set(id);
     slot.out_id.set(id);
-    let inbound = Scope::inbound(slot.service.get());
+    let inbound = Scope::inbound(slot.service());
     let outbound = Scope::outbound(slot.endpoint.get());
     if old != 0 {
         ids::remove(t, inbound, old, index);
@@ -210,7 +213,7 @@ fn opened<T: Tables>(t: &T, tenant: &Tenant, client: &crate::abi::Address, slot:
     tenant.opened.add(1);
     t.count(Reason::SessionOpened);
     let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
-    hints::note(t, client, slot.service.get(), ordinal);
+    hints::note(t, client, slot.service(), ordinal);
 }
 
 /// A new session, tentative or open, that an answer makes.
@@ -309,11 +312,10 @@ pub(super) fn make<T: Tables>(
 
 #[inline(always)]
 fn write_flow(slot: &Slot, flow: &Flow) {
-    for (cell, word) in slot.client.iter().zip(flow.client.0) {
-        cell.set(word);
+    for (cell, half) in slot.client.iter().zip(flow.client.halves()) {
+        cell.set(half);
     }
-    slot.port.set(flow.port);
-    slot.service.set(flow.service);
+    slot.port_service.set(flow.port_service());
     slot.nexthop.set(0);
     slot.route_generation.set(0);
 }
@@ -425,9 +427,9 @@ pub(super) fn carry_ids<T: Tables>(t: &T, from: u32, to: u32) {
     // In the order in which a promotion shifts them: none is missed that is shifted meanwhile.
     for n in 0..6_u64 {
         let (scope, id) = match n {
-            0 => (Scope::inbound(slot.service.get()), detail.in_id_next.get()),
-            1 => (Scope::inbound(slot.service.get()), slot.in_id.get()),
-            2 => (Scope::inbound(slot.service.get()), detail.in_id_previous.get()),
+            0 => (Scope::inbound(slot.service()), detail.in_id_next.get()),
+            1 => (Scope::inbound(slot.service()), slot.in_id.get()),
+            2 => (Scope::inbound(slot.service()), detail.in_id_previous.get()),
             3 => (Scope::outbound(slot.endpoint.get()), detail.out_id_next.get()),
             4 => (Scope::outbound(slot.endpoint.get()), slot.out_id.get()),
             _ => (Scope::outbound(slot.endpoint.get()), detail.out_id_previous.get()),

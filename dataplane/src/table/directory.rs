@@ -20,9 +20,7 @@ pub const LONGEST: u32 = 64;
 /// a lookup ends at the first free entry.
 #[inline(always)]
 pub const fn hash(key: &AddressKey) -> u64 {
-    let a = &key.address.0;
-    let high = a[0] as u64 | (a[1] as u64) << 32;
-    let low = a[2] as u64 | (a[3] as u64) << 32;
+    let [high, low] = key.address.halves();
     mixed(high, low, port_protocol(key))
 }
 
@@ -53,12 +51,11 @@ const fn place(region: u64, hash: u64, n: u32) -> u32 {
 /// True if the entry, with this word, is the key's and was not emptied.
 #[inline(always)]
 fn is_key(entry: &DirectoryEntry, word: u64, a: &Address, port_protocol: u32) -> bool {
+    let [high, low] = a.halves();
     word as u8 != 0
         && entry.port_protocol.get() == port_protocol
-        && entry.address[3].get() == a.0[3]
-        && entry.address[2].get() == a.0[2]
-        && entry.address[1].get() == a.0[1]
-        && entry.address[0].get() == a.0[0]
+        && entry.address[1].get() == low
+        && entry.address[0].get() == high
 }
 
 /// Whose address and port this is: of kind 0 if it is nobody's. The first entry is looked at
@@ -73,13 +70,8 @@ pub fn find<T: Tables>(t: &T, s: &Settings, key: &AddressKey) -> Directory {
     if word == 0 || is_key(entry, word, &key.address, port_protocol(key)) {
         return Directory::unpack(word, entry.index.get());
     }
-    let a = key.address.0;
-    let index = t.find_directory(
-        hash,
-        u64::from(a[0]) << 32 | u64::from(a[1]),
-        u64::from(a[2]) << 32 | u64::from(a[3]),
-        port_protocol(key).into(),
-    );
+    let [high, low] = key.address.halves();
+    let index = t.find_directory(hash, high, low, port_protocol(key).into());
     match t.directory_entry(index as u32) {
         Some(entry) if index != NOT_FOUND => {
             Directory::unpack(entry.word.load(), entry.index.get())
@@ -94,7 +86,7 @@ const NOT_FOUND: u64 = u64::MAX;
 #[inline(always)]
 pub fn find_apart<T: Tables>(t: &T, hash: u64, high: u64, low: u64, port_protocol: u64) -> u64 {
     let Some(s) = t.settings() else { return NOT_FOUND };
-    let address = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
+    let address = Address::from_halves([high, low]);
     let region = s.directory.get();
     for n in 1..u64::from(LONGEST) {
         let index = place(region, hash, n as u32);
@@ -168,8 +160,8 @@ mod writing {
                 return Ok(());
             }
             let entry = self.run(key).find(|entry| entry.word.load() == 0).ok_or(Crowded)?;
-            for (cell, word) in entry.address.iter().zip(key.address.0) {
-                cell.set(word);
+            for (cell, half) in entry.address.iter().zip(key.address.halves()) {
+                cell.set(half);
             }
             entry.port_protocol.set(port_protocol(key));
             entry.index.set(value.index);
@@ -198,7 +190,8 @@ mod writing {
         pub fn iter(self) -> impl Iterator<Item = (AddressKey, Directory)> {
             self.0.iter().filter_map(|entry| {
                 let value = Directory::unpack(entry.word.load(), entry.index.get());
-                let address = Address(core::array::from_fn(|n| entry.address[n].get()));
+                let address =
+                    Address::from_halves([entry.address[0].get(), entry.address[1].get()]);
                 let port_protocol = entry.port_protocol.get();
                 let key = AddressKey {
                     address,

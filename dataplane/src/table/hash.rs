@@ -14,11 +14,6 @@ const fn mix(h: u64, word: u64) -> u64 {
     h ^ (h >> 32)
 }
 
-#[inline(always)]
-const fn halves(a: &Address) -> (u64, u64) {
-    (a.0[0] as u64 | (a.0[1] as u64) << 32, a.0[2] as u64 | (a.0[3] as u64) << 32)
-}
-
 /// (client address, client port, service).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
@@ -28,6 +23,14 @@ pub struct Flow {
     pub port: u16,
     /// Service index.
     pub service: u16,
+}
+
+impl Flow {
+    /// Port and service as a slot has them.
+    #[inline(always)]
+    pub const fn port_service(&self) -> u32 {
+        self.port as u32 | (self.service as u32) << 16
+    }
 }
 
 /// The hash of a flow: the lower bits are its home slot.
@@ -40,8 +43,7 @@ pub struct Flow {
 pub fn flow(s: &Settings, f: &Flow) -> u64 {
     let term = |n: usize, word: u32| s.flow_key[n].get().wrapping_mul(word as u64);
     let [a, b, c, d] = f.client.0;
-    let ports = (f.port as u32) << 16 | f.service as u32;
-    let low = term(3, d).wrapping_add(term(4, ports));
+    let low = term(3, d).wrapping_add(term(4, f.port_service()));
     let high = term(0, a).wrapping_add(term(1, b)).wrapping_add(term(2, c));
     let sum = low.wrapping_add(high);
     mix(sum, sum >> 32)
@@ -63,7 +65,7 @@ pub fn id(s: &Settings, scope: u32, id: u32) -> u64 {
 /// The hash of a client's address at a service, for the hints.
 #[inline(always)]
 pub fn hint(s: &Settings, client: &Address, service: u16) -> u64 {
-    let (a, b) = halves(client);
+    let [a, b] = client.halves();
     let h = mix(s.hash_key[1].get() ^ service as u64, a);
     mix(mix(h, b), s.hash_key[0].get())
 }
@@ -71,7 +73,7 @@ pub fn hint(s: &Settings, client: &Address, service: u16) -> u64 {
 /// The hash of a source prefix, for the budgets: an IPv4 address or an IPv6 /64.
 #[inline(always)]
 pub fn source(s: &Settings, client: &Address) -> u64 {
-    let (a, b) = halves(client);
+    let [a, b] = client.halves();
     let b = if client.is_v4() { b } else { 0 };
     // Mixed once more: the last byte of an IPv4 address, on top of `b`, would not reach the
     // lower half, and a whole /24 would share one entry.
@@ -81,7 +83,7 @@ pub fn source(s: &Settings, client: &Address) -> u64 {
 /// The placement of a client's address at a service: the same on every gateway.
 #[inline(always)]
 pub fn placement(client: &Address, service: u16) -> u64 {
-    let (a, b) = halves(client);
+    let [a, b] = client.halves();
     // The words are native; the multiplication is not endian-neutral, and all
     // machines that run this are little-endian.
     mix(mix(mix(M, a), b), service as u64) >> 16

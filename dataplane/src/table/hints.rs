@@ -33,19 +33,15 @@ pub fn find<T: Tables>(t: &T, s: &Settings, client: &Address, service: u16) -> O
 /// Writes a hint.
 #[inline(always)]
 pub fn note<T: Tables>(t: &T, client: &Address, service: u16, ordinal: u16) {
-    let a = client.0;
-    t.note_hint(
-        u64::from(a[0]) << 32 | u64::from(a[1]),
-        u64::from(a[2]) << 32 | u64::from(a[3]),
-        u64::from(service) << 16 | u64::from(ordinal),
-    );
+    let [high, low] = client.halves();
+    t.note_hint(high, low, u64::from(service) << 16 | u64::from(ordinal));
 }
 
 /// The body of [`note`]; see [`Tables`] for why it is apart. Returns 0.
 #[inline(always)]
 pub fn note_apart<T: Tables>(t: &T, high: u64, low: u64, service_ordinal: u64) -> u64 {
     let Some(s) = t.settings() else { return 0 };
-    let client = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
+    let client = Address::from_halves([high, low]);
     let (bucket, tag) = parts(s, &client, (service_ordinal >> 16) as u16);
     let Some(bucket) = t.hints(bucket) else { return 0 };
     let new = tag | MARK | service_ordinal & 0xffff;

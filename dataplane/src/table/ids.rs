@@ -42,7 +42,7 @@ impl Scope {
     #[inline(always)]
     pub fn holds(self, slot: &Slot, detail: &Detail, id: u32) -> bool {
         if self.0 >> 31 == 0 {
-            u32::from(slot.service.get()) == self.0
+            u32::from(slot.service()) == self.0
                 && (slot.in_id.get() == id
                     || detail.in_id_next.get() == id
                     || detail.in_id_previous.get() == id)
@@ -137,12 +137,12 @@ const ONE: u64 = 1 << 32;
 /// is, else the one whose last packet counter lies just below the packet's.
 #[inline(always)]
 pub fn find<T: Tables>(t: &T, q: &Query, flow: &Flow) -> Option<Match> {
-    let a = flow.client.0;
+    let [high, low] = flow.client.halves();
     let found = t.find_id(
         u64::from(q.scope.0) << 32 | u64::from(q.id),
-        u64::from(q.counter) << 32 | u64::from(flow.port) << 16 | u64::from(flow.service),
-        u64::from(a[0]) << 32 | u64::from(a[1]),
-        u64::from(a[2]) << 32 | u64::from(a[3]),
+        u64::from(q.counter) << 32 | u64::from(flow.port_service()),
+        high,
+        low,
     );
     if found & ONE == 0 {
         return None;
@@ -199,8 +199,8 @@ pub fn rate_apart<T: Tables>(
     if !slot::is_live(word) || !scope.holds(candidate, detail, id) {
         return NO_CANDIDATE;
     }
-    let client = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
-    let flow = Flow { client, port: (flow >> 16) as u16, service: flow as u16 };
+    let client = Address::from_halves([high, low]);
+    let flow = Flow { client, port: flow as u16, service: (flow >> 16) as u16 };
     // Families are not translated: what has the other one's endpoint is out of reach.
     if slot::client(candidate).is_v4() != client.is_v4() {
         return NO_CANDIDATE;

@@ -21,7 +21,7 @@ pub mod slot;
 pub mod sweep;
 
 use crate::abi::{
-    Address, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant,
+    self, Address, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant,
 };
 use crate::cell::Word;
 use crate::reason::Reason;
@@ -54,16 +54,27 @@ pub trait Tables {
     fn route(&self, to: &Address) -> Option<u32>;
     /// CLOCK_MONOTONIC in its coarse form, nanoseconds.
     fn now(&self) -> u64;
+    /// The same in [`abi::ticks`], for every packet.
+    #[inline(always)]
+    fn ticks(&self, _s: &Settings) -> u32 {
+        abi::ticks(self.now())
+    }
     /// Counts a reason.
     fn count(&self, reason: Reason);
 
-    /// The session of a flow: [`slot::find`]. To compare, a bench puts another table in its place.
+    /// The session of a flow, [`slot::find`]; perhaps of [`slot::OPEN`] ones alone. To compare,
+    /// a bench puts another table in its place.
     #[inline(always)]
-    fn session(&self, s: &Settings, flow: &hash::Flow, hash: u64) -> slot::Found<'_>
+    fn session<const OPEN: bool>(
+        &self,
+        s: &Settings,
+        flow: &hash::Flow,
+        hash: u64,
+    ) -> slot::Found<'_>
     where
         Self: Sized,
     {
-        slot::find(self, s, flow, hash)
+        slot::find::<_, OPEN>(self, s, flow, hash)
     }
 
     // The verifier follows every path through a loop for every place that calls it.

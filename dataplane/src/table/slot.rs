@@ -117,10 +117,7 @@ pub struct Found<'t> {
 /// True if the slots are for the same flow.
 #[inline(always)]
 fn is_same_flow(a: &Slot, b: &Slot) -> bool {
-    a.port.get() == b.port.get()
-        && a.service.get() == b.service.get()
-        && a.client[3].get() == b.client[3].get()
-        && a.client[2].get() == b.client[2].get()
+    a.port_service.get() == b.port_service.get()
         && a.client[1].get() == b.client[1].get()
         && a.client[0].get() == b.client[0].get()
 }
@@ -128,7 +125,7 @@ fn is_same_flow(a: &Slot, b: &Slot) -> bool {
 /// The flow that the slot is for.
 #[inline(always)]
 pub fn flow(slot: &Slot) -> Flow {
-    Flow { client: client(slot), port: slot.port.get(), service: slot.service.get() }
+    Flow { client: client(slot), port: slot.port(), service: slot.service() }
 }
 
 /// The identity of a session that begins in this slot, in the generation of its state word.
@@ -140,23 +137,16 @@ pub fn identity(index: u32, word: u64) -> u64 {
 /// The client's address.
 #[inline(always)]
 pub fn client(slot: &Slot) -> Address {
-    Address([
-        slot.client[0].get(),
-        slot.client[1].get(),
-        slot.client[2].get(),
-        slot.client[3].get(),
-    ])
+    Address::from_halves([slot.client[0].get(), slot.client[1].get()])
 }
 
 /// True if the slot is for this flow.
 #[inline(always)]
 pub fn is_flow(slot: &Slot, flow: &Flow) -> bool {
-    slot.port.get() == flow.port
-        && slot.service.get() == flow.service
-        && slot.client[3].get() == flow.client.0[3]
-        && slot.client[2].get() == flow.client.0[2]
-        && slot.client[1].get() == flow.client.0[1]
-        && slot.client[0].get() == flow.client.0[0]
+    let [high, low] = flow.client.halves();
+    slot.port_service.get() == flow.port_service()
+        && slot.client[1].get() == low
+        && slot.client[0].get() == high
 }
 
 /// The `n`th slot at which a flow with this hash may lie: first its run, then
@@ -178,35 +168,40 @@ pub fn probe(s: &Settings, hash: u64, n: u64) -> u32 {
 const NEAR: u64 = 2;
 
 /// Looks a flow up. The first slots of its run are looked at here, the rest in a function apart.
+/// Of the flow's slots at most one is found by lookups; if it is wanted only when it is
+/// [`OPEN`], another state than that need not be understood.
 #[inline(always)]
-pub fn find<'t, T: Tables>(t: &'t T, s: &Settings, flow: &Flow, hash: u64) -> Found<'t> {
+pub fn find<'t, T: Tables, const IS_OPEN: bool>(
+    t: &'t T,
+    s: &Settings,
+    flow: &Flow,
+    hash: u64,
+) -> Found<'t> {
     let nothing = Found { slot: None, index: 0, word: 0 };
     for n in 0..NEAR {
         let index = probe(s, hash, n);
         let Some(slot) = t.slot(index) else { return nothing };
         let word = slot.state.load();
+        let found = if IS_OPEN { state(word) == OPEN } else { has_flow(word) };
+        if found && is_flow(slot, flow) {
+            return Found { slot: Some(slot), index, word };
+        }
         if state(word) == EMPTY {
             return nothing;
         }
-        if has_flow(word) && is_flow(slot, flow) {
-            return Found { slot: Some(slot), index, word };
-        }
     }
-    let a = flow.client.0;
-    let found = t.find_flow(
-        hash,
-        u64::from(flow.port) << 16 | u64::from(flow.service),
-        u64::from(a[0]) << 32 | u64::from(a[1]),
-        u64::from(a[2]) << 32 | u64::from(a[3]),
-    );
+    let [high, low] = flow.client.halves();
+    let found = t.find_flow(hash, flow.port_service().into(), high, low);
     if found == NOT_FOUND {
         return nothing;
     }
     let index = found as u32;
-    match t.slot(index) {
-        Some(slot) => Found { slot: Some(slot), index, word: slot.state.load() },
-        None => nothing,
+    let Some(slot) = t.slot(index) else { return nothing };
+    let word = slot.state.load();
+    if IS_OPEN && state(word) != OPEN {
+        return nothing;
     }
+    Found { slot: Some(slot), index, word }
 }
 
 const NOT_FOUND: u64 = u64::MAX;
@@ -215,8 +210,8 @@ const NOT_FOUND: u64 = u64::MAX;
 #[inline(always)]
 pub fn find_apart<T: Tables>(t: &T, hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
     let Some(s) = t.settings() else { return NOT_FOUND };
-    let client = Address([(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]);
-    let flow = Flow { client, port: (port_service >> 16) as u16, service: port_service as u16 };
+    let client = Address::from_halves([high, low]);
+    let flow = Flow { client, port: port_service as u16, service: (port_service >> 16) as u16 };
     for n in NEAR..2 * PROBES {
         let index = probe(s, hash, n);
         let Some(slot) = t.slot(index) else { return NOT_FOUND };

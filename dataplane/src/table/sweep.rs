@@ -125,7 +125,7 @@ fn holds(slot: &Slot, detail: &Detail, s: &Settings, bucket: u32, tag: u32) -> b
         return false;
     }
     let (inbound, outbound) =
-        (Scope::inbound(slot.service.get()), Scope::outbound(slot.endpoint.get()));
+        (Scope::inbound(slot.service()), Scope::outbound(slot.endpoint.get()));
     [
         (inbound, slot.in_id.get()),
         (inbound, detail.in_id_next.get()),
