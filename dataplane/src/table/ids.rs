@@ -16,6 +16,7 @@
 use super::hash::Flow;
 use super::{Tables, hash, slot};
 use crate::abi::{Address, Bucket, Detail, Settings, Slot};
+use crate::cell::Word;
 
 /// Entries in a bucket. Loop counters are of 64 bits: one of 32 may share a stack
 /// slot with a map key, and then the verifier forgets its value.
@@ -73,12 +74,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// The bucket of the `n`th entry, and where it lies there. The buckets take turns, so that the first free
-    /// entry is in the one that has more.
+    /// Its buckets. Entries are gone over in turns, so that the first free one is in the bucket
+    /// that has more.
     #[inline(always)]
-    const fn entry(&self, n: u64) -> (u32, usize) {
-        let bucket = if n & 1 == 0 { self.first } else { self.second };
-        (bucket, (n / 2 % ENTRIES) as usize)
+    fn buckets<'t, T: Tables>(&self, t: &'t T) -> Option<[&'t Bucket; 2]> {
+        Some([t.ids(self.first)?, t.ids(self.second)?])
     }
 }
 
@@ -155,24 +155,27 @@ pub fn find<T: Tables>(t: &T, q: &Query, flow: &Flow) -> Option<Match> {
 pub fn find_apart<T: Tables>(t: &T, scoped: u64, flow: u64, high: u64, low: u64) -> u64 {
     let Some(s) = t.settings() else { return 0 };
     let p = place(s, Scope((scoped >> 32) as u32), scoped as u32);
+    let Some(buckets) = p.buckets(t) else { return 0 };
     let mut best = 0;
     let mut best_distance = NO_CANDIDATE;
-    for n in 0..2 * ENTRIES {
-        let e = read_entry(t, &p, n);
-        if (e >> 32) as u32 != p.tag || e as u32 == 0 {
-            continue;
-        }
-        let index = u64::from((e as u32).wrapping_sub(1));
-        let distance = t.rate_candidate(index, scoped, flow, high, low);
-        if distance == NO_CANDIDATE {
-            continue;
-        }
-        let several = if best_distance == NO_CANDIDATE { 0 } else { SEVERAL };
-        if distance < best_distance {
-            best_distance = distance;
-            best = ONE | several | index;
-        } else {
-            best |= several;
+    for bucket in buckets {
+        for n in 0..ENTRIES {
+            let e = bucket.0[n as usize].load();
+            if (e >> 32) as u32 != p.tag || e as u32 == 0 {
+                continue;
+            }
+            let index = u64::from((e as u32).wrapping_sub(1));
+            let distance = t.rate_candidate(index, scoped, flow, high, low);
+            if distance == NO_CANDIDATE {
+                continue;
+            }
+            let several = if best_distance == NO_CANDIDATE { 0 } else { SEVERAL };
+            if distance < best_distance {
+                best_distance = distance;
+                best = ONE | several | index;
+            } else {
+                best |= several;
+            }
         }
     }
     best
@@ -236,11 +239,11 @@ fn distance(counter: u32, noted: u32, index: u64) -> u64 {
     u64::from(NEAR + LATE) + u64::from(above)
 }
 
-/// The `n`th entry of a place; 0 is none.
+/// The `n`th entry of a place.
 #[inline(always)]
-fn read_entry<T: Tables>(t: &T, p: &Place, n: u64) -> u64 {
-    let (bucket, n) = p.entry(n);
-    t.ids(bucket).map_or(0, |bucket| bucket.0[n].load())
+const fn cell<'t>(buckets: &[&'t Bucket; 2], n: u64) -> &'t Word {
+    let bucket = if n & 1 == 0 { buckets[0] } else { buckets[1] };
+    &bucket.0[(n / 2 % ENTRIES) as usize]
 }
 
 /// Notes that a slot holds an id. False if both buckets are full, or [`SHARERS`] others hold it.
@@ -255,26 +258,25 @@ pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     let Some(s) = t.settings() else { return 0 };
     let p = place(s, Scope(scope), id);
     let new = entry(&p, index);
+    let Some(buckets) = p.buckets(t) else { return 0 };
     let mut sharers = 0_u64;
-    for n in 0..2 * ENTRIES {
-        let e = read_entry(t, &p, n);
-        if e == new {
-            return 1;
+    for bucket in buckets {
+        for n in 0..ENTRIES {
+            let e = bucket.0[n as usize].load();
+            if e == new {
+                return 1;
+            }
+            // 1 if the upper halves are the same, without a branch: the verifier would follow both.
+            sharers += ((e ^ new) >> 32).wrapping_sub(1) >> 63;
         }
-        // 1 if the upper halves are the same, without a branch: the verifier would follow both.
-        sharers += ((e ^ new) >> 32).wrapping_sub(1) >> 63;
     }
     if sharers >= SHARERS {
         return 0;
     }
     for n in 0..2 * ENTRIES {
-        let e = read_entry(t, &p, n);
-        if e as u32 != 0 && !is_stale(t, e) {
-            continue;
-        }
-        let (bucket, n) = p.entry(n);
-        let Some(bucket) = t.ids(bucket) else { return 0 };
-        if bucket.0[n].replace(e, new) {
+        let cell = cell(&buckets, n);
+        let e = cell.load();
+        if (e as u32 == 0 || is_stale(t, e)) && cell.replace(e, new) {
             return 1;
         }
     }
@@ -306,10 +308,9 @@ pub fn remove_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     let Some(s) = t.settings() else { return 0 };
     let p = place(s, Scope(scope), id);
     let old = entry(&p, index);
+    let Some(buckets) = p.buckets(t) else { return 0 };
     for n in 0..2 * ENTRIES {
-        let (bucket, n) = p.entry(n);
-        let Some(bucket) = t.ids(bucket) else { return 0 };
-        let cell = &bucket.0[n];
+        let cell = cell(&buckets, n);
         if cell.load() == old {
             cell.replace(old, 0);
         }
