@@ -28,10 +28,12 @@ pub enum Target {
     Given = 4,
     /// The floor, and one cache line of the session table.
     Line = 5,
+    /// The floor, and out of another interface by the gateway's map of devices.
+    Redirect = 6,
 }
 
 /// How many there are.
-pub const TARGETS: u32 = 6;
+pub const TARGETS: u32 = 7;
 
 /// Which packets are played: the frame, and where it differs from flow to flow. The only
 /// element of the map `PLAY`. Offsets are in bytes from the frame's begin; 0 writes nothing.
@@ -69,6 +71,9 @@ pub struct Play {
     pub id_at: u32,
     /// Flow n has the id (n + 1) * `id_factor`, little-endian; the factor is odd.
     pub id_factor: u32,
+    /// If not 0: flow n has the word `id_prefix` + n in place of the id, and it and the counter are
+    /// big-endian.
+    pub id_prefix: u32,
     /// Where the low half of a data message's counter is.
     pub counter_at: u32,
     /// The [`Target`] that gets the packets.
@@ -79,6 +84,8 @@ pub struct Play {
     pub sum: u32,
     /// The slot of the session for [`Target::Given`].
     pub given: u32,
+    /// The interface for [`Target::Redirect`].
+    pub interface: u32,
 }
 
 /// The client's port of a flow, host order; never 0.

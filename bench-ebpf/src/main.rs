@@ -66,8 +66,14 @@ fn play(ctx: &XdpContext) -> Option<u32> {
     word(play.client_at, client.to_be());
     let backend = flow & play.backend_mask;
     word(play.backend_at, play.backend.wrapping_add(backend).to_be());
-    word(play.id_at, id(flow, play.id_factor).to_le());
-    word(play.counter_at, (play.played as u32).to_le());
+    let counter = play.played as u32;
+    if play.id_prefix == 0 {
+        word(play.id_at, id(flow, play.id_factor).to_le());
+        word(play.counter_at, counter.to_le());
+    } else {
+        word(play.id_at, play.id_prefix.wrapping_add(flow).to_be());
+        word(play.counter_at, counter.to_be());
+    }
     if play.port_at != 0 {
         packet.view::<2>(play.port_at as usize)?.set_u16::<0>(port(flow).to_be());
     }
@@ -107,6 +113,15 @@ pub(crate) fn control(_ctx: XdpContext) -> u32 {
 #[xdp]
 pub(crate) fn floor(ctx: XdpContext) -> u32 {
     if rewrite(&ctx).is_some() { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
+}
+
+/// The floor, and the way out of another interface as the gateway's program takes it.
+#[xdp]
+pub(crate) fn redirected(ctx: XdpContext) -> u32 {
+    match PLAY.get(0) {
+        Some(play) if rewrite(&ctx).is_some() => redirect(play.interface),
+        _ => xdp_action::XDP_DROP,
+    }
 }
 
 /// The floor, and one cache line of the session table, another for each flow: read and written as

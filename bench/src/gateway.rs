@@ -32,6 +32,7 @@ pub(crate) const BACKEND6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0, 0, 0, 0, 0, 0, 0x
 /// Ports of the services, which are their backends' too.
 pub(crate) const WIREGUARD_PORT: u16 = 51_820;
 pub(crate) const UDP_PORT: u16 = 4_000;
+pub(crate) const OPENVPN_PORT: u16 = 1_194;
 
 /// A gateway with tables of its own, pinned in a bpffs of its own.
 pub(crate) struct Gateway {
@@ -198,7 +199,9 @@ name = \"justiz\"
 max_sessions = {sessions}
 "
     );
-    for (profile, port) in [("wireguard", WIREGUARD_PORT), ("udp", UDP_PORT)] {
+    for (profile, port) in
+        [("wireguard", WIREGUARD_PORT), ("udp", UDP_PORT), ("openvpn", OPENVPN_PORT)]
+    {
         let _ = write!(
             text,
             "[[service]]

@@ -16,7 +16,9 @@ use dataplane::table::slot;
 use etherparse::PacketBuilder;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::gateway::{BACKEND4, BACKEND6, BACKENDS, Gateway, UDP_PORT, VIP4, VIP6, WIREGUARD_PORT};
+use crate::gateway::{
+    BACKEND4, BACKEND6, BACKENDS, Gateway, OPENVPN_PORT, UDP_PORT, VIP4, VIP6, WIREGUARD_PORT,
+};
 use crate::memory::{Element, Plain, PlainSlot, words};
 use crate::place::{LAN, WAN, WAN_PEER};
 
@@ -29,6 +31,8 @@ const CONTEXT: usize = 24;
 const PAYLOAD: usize = 32;
 /// Frames that are sent before what receives them runs; veth's ring holds 256.
 const BATCH: u32 = 64;
+/// Opcode and key of OpenVPN's `P_DATA_V2`.
+const OPENVPN_DATA: u8 = 9 << 3;
 /// Factors of the ids that concentrators and clients hand out; odd.
 const IN_FACTOR: u32 = 0x9e37_79b1;
 const OUT_FACTOR: u32 = 0x85eb_ca77;
@@ -60,6 +64,10 @@ pub(crate) enum Message {
     Initiation,
     /// A datagram of a client of the `udp` service.
     Datagram,
+    /// An OpenVPN client's data with the peer-id that its server gave it.
+    OpenVpn,
+    /// An OpenVPN server's data.
+    OpenVpnAnswer,
     /// A datagram to the WireGuard service that is none of its messages.
     Malformed,
     /// A datagram to another address than a service's.
@@ -73,7 +81,7 @@ pub(crate) enum Message {
 impl Message {
     /// It comes from a backend.
     const fn is_answer(self) -> bool {
-        matches!(self, Self::DataAnswer | Self::DatagramAnswer)
+        matches!(self, Self::DataAnswer | Self::DatagramAnswer | Self::OpenVpnAnswer)
     }
 
     /// The payload, with ids left out; of this length, if the message has no length of its own.
@@ -82,6 +90,7 @@ impl Message {
             Self::Initiation => (1, 148),
             Self::Data | Self::Roamed | Self::DataAnswer => (4, length),
             Self::Malformed => (9, length),
+            Self::OpenVpn | Self::OpenVpnAnswer => (OPENVPN_DATA, length),
             Self::Datagram | Self::DatagramAnswer | Self::Foreign => (0, length),
         };
         let mut payload = vec![0; length];
@@ -178,6 +187,7 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
         client(family, message == Message::Roamed || message == Message::Initiation);
     let port = match message {
         Message::Datagram | Message::DatagramAnswer => UDP_PORT,
+        Message::OpenVpn | Message::OpenVpnAnswer => OPENVPN_PORT,
         _ => WIREGUARD_PORT,
     };
     let (bytes, client_at, port_at, backend_at) = if message.is_answer() {
@@ -218,11 +228,17 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
     match message {
         Message::Data | Message::Roamed => (play.id_at, play.id_factor) = (ids, IN_FACTOR),
         Message::DataAnswer => (play.id_at, play.id_factor) = (ids, OUT_FACTOR),
+        Message::OpenVpn | Message::OpenVpnAnswer => {
+            // Opcode and peer-id are one word, and all integers are big-endian.
+            (play.id_at, play.counter_at) = (offsets.payload, offsets.payload + 4);
+            play.id_prefix = u32::from(OPENVPN_DATA) << 24;
+        }
         _ => {}
     }
     if matches!(message, Message::Data | Message::Roamed | Message::DataAnswer) {
         play.counter_at = ids + 4;
     }
+    play.interface = if message.is_answer() { WAN } else { LAN };
     play
 }
 
@@ -253,6 +269,7 @@ impl Player {
             ("hashed", Target::Hash),
             ("given", Target::Given),
             ("line", Target::Line),
+            ("redirected", Target::Redirect),
         ];
         let others = ["player", "shortcut", "receive"];
         for name in targets.iter().map(|(name, _)| *name).chain(others) {

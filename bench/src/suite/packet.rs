@@ -2,7 +2,7 @@
 //!
 //! Of each figure the harness's own cost is subtracted: the same packets, played to a program
 //! that returns at once. Peers in the same rounds: the floor (headers read, link-layer addresses
-//! written), the floor with one cache line of the session table, the gateway's own pipeline with a BPF
+//! written), the floor with a redirect to another interface, the floor with one cache line of the session table, the gateway's own pipeline with a BPF
 //! hash in place of its slot table, and with a session that it need not look up.
 
 use anyhow::bail;
@@ -30,6 +30,13 @@ struct Case {
     is_anybodys: bool,
 }
 
+impl Case {
+    /// It leaves by another interface.
+    fn is_forwarded(&self) -> bool {
+        matches!(self.reason, Reason::InEstablished | Reason::OutEstablished)
+    }
+}
+
 const fn case(name: &'static str, message: Message, reason: Reason) -> Case {
     Case { name, message, reason, looks_up: false, is_anybodys: false }
 }
@@ -55,6 +62,11 @@ const DATAGRAMS: [Case; 2] = [
     Case { looks_up: true, ..case("udp out", Message::DatagramAnswer, Reason::OutEstablished) },
 ];
 
+const OPENVPN: [Case; 2] = [
+    case("openvpn in", Message::OpenVpn, Reason::InEstablished),
+    case("openvpn out", Message::OpenVpnAnswer, Reason::OutEstablished),
+];
+
 /// A gateway full of one kind of sessions, and what is measured on it.
 struct Stage {
     gateway: Gateway,
@@ -68,6 +80,7 @@ struct Stage {
 struct Turns {
     own: Vec<f64>,
     floor: Vec<f64>,
+    redirect: Vec<f64>,
     hash: Vec<f64>,
     line: Vec<f64>,
     given: Vec<f64>,
@@ -105,16 +118,20 @@ fn plans(wanted: Wanted<'_>, sessions: u32, counts: &[u32]) -> Vec<Plan> {
         (Family::V4, Message::DataAnswer),
         (Family::V6, Message::DataAnswer),
         (Family::V4, Message::DatagramAnswer),
+        (Family::V6, Message::DatagramAnswer),
+        (Family::V4, Message::OpenVpnAnswer),
+        (Family::V6, Message::OpenVpnAnswer),
     ] {
         let mut cases: Vec<(Case, u32)> = Vec::new();
-        if answer == Message::DatagramAnswer {
-            for count in counts {
-                cases.extend(DATAGRAMS.map(|case| (case, *count)));
-            }
-        } else {
-            for count in counts {
-                cases.extend(ESTABLISHED.map(|case| (case, *count)));
-            }
+        let established = match answer {
+            Message::DatagramAnswer => DATAGRAMS,
+            Message::OpenVpnAnswer => OPENVPN,
+            _ => ESTABLISHED,
+        };
+        for count in counts {
+            cases.extend(established.map(|case| (case, *count)));
+        }
+        if answer == Message::DataAnswer {
             cases.extend(OTHERS.map(|case| (case, sessions)));
         }
         cases.retain(|(case, flows)| wanted.has(case.name, family, *flows));
@@ -151,6 +168,9 @@ fn measure(
             };
             turns.own.push(net(Target::Gateway)?);
             turns.floor.push(net(Target::Floor)?);
+            if case.is_forwarded() {
+                turns.redirect.push(net(Target::Redirect)?);
+            }
             if case.looks_up {
                 turns.hash.push(net(Target::Hash)?);
                 turns.line.push(net(Target::Line)?);
@@ -177,6 +197,10 @@ fn measure(
             });
         };
         row(case.name, &turns.own, Some(("floor", &turns.floor)));
+        if case.is_forwarded() {
+            row(case.name, &turns.own, Some(("floor and redirect", &turns.redirect)));
+            row(&format!("{}, floor and redirect", case.name), &turns.redirect, None);
+        }
         if case.looks_up {
             row(case.name, &turns.own, Some(("bpf hash", &turns.hash)));
             row(&format!("{}, bpf hash", case.name), &turns.hash, None);
@@ -239,7 +263,7 @@ impl Stage {
         let ran = self.player.run(packets, Side::of(case.message))?;
         let counted = self.gateway.count(case.reason)? - before;
         let wanted = match target {
-            Target::Control | Target::Floor | Target::Line => 0,
+            Target::Control | Target::Floor | Target::Line | Target::Redirect => 0,
             Target::Gateway | Target::Hash | Target::Given => u64::from(packets),
         };
         if counted != wanted {
