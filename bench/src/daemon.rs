@@ -78,14 +78,13 @@ impl Daemon {
 
     /// Processor time that it has taken, all its threads together.
     pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
-        let mut total = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // Time on the processor, in nanoseconds, is the first figure (proc_pid_schedstat).
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = text.split_whitespace().next().context("an empty schedstat")?;
-            total += first.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(total))
+        // Of the process, not of its threads: those that ended count.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // Behind the name, which may have anything in it: utime and stime are fields 14 and 15 (proc_pid_stat).
+        let (_, fields) = stat.rsplit_once(')').context("a stat without a name")?;
+        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = times.sum::<Result<u64, _>>()?;
+        Ok(Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second() as u32)
     }
 
     /// Bytes of its memory that are its own: neither the tables nor its program file.

@@ -34,6 +34,12 @@ pub(crate) const WIREGUARD_PORT: u16 = 51_820;
 pub(crate) const UDP_PORT: u16 = 4_000;
 pub(crate) const OPENVPN_PORT: u16 = 1_194;
 
+/// A service's name, which is its profile's and its pool's too, and its port.
+pub(crate) type Service = (&'static str, u16);
+/// WireGuard's.
+pub(crate) const WIREGUARD: Service = ("wireguard", WIREGUARD_PORT);
+const SERVICES: [Service; 3] = [WIREGUARD, ("udp", UDP_PORT), ("openvpn", OPENVPN_PORT)];
+
 /// A gateway with tables of its own, pinned in a bpffs of its own.
 pub(crate) struct Gateway {
     text: String,
@@ -48,13 +54,18 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway for a number of sessions, without any. When it has them it has room for a
-    /// few more, so that handshakes are still let through.
+    /// A gateway of all services for a number of sessions, without any. When it has them it has
+    /// room for a few more, so that handshakes are still let through.
     pub(crate) fn new(name: &str, sessions: u64) -> anyhow::Result<Self> {
+        Self::with(name, sessions, &SERVICES)
+    }
+
+    /// The same of some services, each of which has a pool of [`BACKENDS`].
+    pub(crate) fn with(name: &str, sessions: u64, services: &[Service]) -> anyhow::Result<Self> {
         let net = Net::new()?;
         let sessions = sessions + sessions / 32;
         let bpffs = Bpffs::prepare(&place::bpffs(name))?;
-        let text = configuration(sessions, &bpffs);
+        let text = configuration(sessions, &bpffs, services);
         let config = Config::parse(&text, "bench.toml").map_err(|e| anyhow::anyhow!("{e}"))?;
         let pins = Pins::under(&bpffs);
         let tables = Arc::new(create(&bpffs, &pins, Sizes::for_sessions(sessions))?);
@@ -180,7 +191,7 @@ fn socket(bpffs: &Path) -> PathBuf {
 }
 
 /// One tenant, a pool and a service for each profile. Limits that do not bind.
-fn configuration(sessions: u64, bpffs: &Bpffs) -> String {
+fn configuration(sessions: u64, bpffs: &Bpffs, services: &[Service]) -> String {
     let (socket, bpffs) = (socket(bpffs.path()), bpffs.path());
     let state = bpffs.with_extension("state");
     let mut text = format!(
@@ -199,9 +210,7 @@ name = \"justiz\"
 max_sessions = {sessions}
 "
     );
-    for (profile, port) in
-        [("wireguard", WIREGUARD_PORT), ("udp", UDP_PORT), ("openvpn", OPENVPN_PORT)]
-    {
+    for (profile, port) in services {
         let _ = write!(
             text,
             "[[service]]

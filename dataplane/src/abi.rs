@@ -155,6 +155,18 @@ pub enum Profile {
     WireGuard = 2,
     /// OpenVPN: sessions known by peer-id.
     OpenVpn = 3,
+    /// TCP connections.
+    Tcp = 4,
+}
+
+/// Set in [`Directory::service`] and in flows if the protocol is TCP: a service may have listeners of both, and
+/// a client the same port in both.
+pub const SERVICE_TCP: u16 = 1 << 15;
+
+/// The index in a service with its [`SERVICE_TCP`].
+#[inline(always)]
+pub const fn service_index(service: u16) -> u16 {
+    service & !SERVICE_TCP
 }
 
 /// Key in the directory: whose address and port this is.
@@ -189,7 +201,7 @@ pub struct Directory {
     pub kind: u8,
     /// A [`Profile`] as its number.
     pub profile: u8,
-    /// Service index.
+    /// Service index, with [`SERVICE_TCP`].
     pub service: u16,
     /// Tenant index.
     pub tenant: u16,
@@ -368,7 +380,7 @@ pub struct Slot {
     pub state: Word,
     /// The client's address: [`Address::halves`].
     pub client: [Cell<u64>; 2],
-    /// The client's port (network order) in the lower half, the service index above it.
+    /// The client's port (network order) in the lower half, above it the service index with [`SERVICE_TCP`].
     pub port_service: Cell<u32>,
     /// Endpoint index.
     pub endpoint: Cell<u16>,
@@ -405,7 +417,13 @@ impl Slot {
     /// Service index.
     #[inline(always)]
     pub fn service(&self) -> u16 {
-        (self.port_service.get() >> 16) as u16
+        service_index((self.port_service.get() >> 16) as u16)
+    }
+
+    /// True for a TCP connection.
+    #[inline(always)]
+    pub fn is_tcp(&self) -> bool {
+        self.port_service.get() >> 31 != 0
     }
 }
 
@@ -445,8 +463,10 @@ pub struct Detail {
     /// 1 while a handshake is under way on the flow whose outcome may be another id than the slot
     /// holds: until then the flow tells whose packet it is. Else 0.
     pub handshake: Cell<u16>,
+    /// 1 if the connection is over or about to be: the session ends soon after its last packet. Else 0.
+    pub closing: Cell<u16>,
     /// Zero.
-    pub reserved: [Cell<u16>; 2],
+    pub reserved: Cell<u16>,
 }
 
 /// Whether a packet counter is written down, to tell sessions with the same id apart: the first
@@ -551,6 +571,7 @@ const _: () = {
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Detail>() == 64);
     assert!(MAX_ENDPOINTS <= 1 << 16 && MAX_NEXTHOPS <= 1 << 16);
+    assert!(MAX_SERVICES <= SERVICE_TCP as u32);
     assert!(size_of::<Endpoint>() == 64);
     assert!(size_of::<Tenant>() == 128);
     assert!(size_of::<NextHop>() == 32);

@@ -15,8 +15,12 @@ pub const IPV4: usize = 20;
 pub const IPV6: usize = 40;
 /// Bytes of a UDP header.
 pub const UDP: usize = 8;
+/// Bytes of a TCP header without options.
+pub const TCP: usize = 20;
 /// IP protocol number of UDP.
 pub const PROTO_UDP: u8 = 17;
+/// IP protocol number of TCP.
+pub const PROTO_TCP: u8 = 6;
 /// The fragment header's number as a next header (RFC 8200, 4.5).
 const IPV6_FRAGMENT: u8 = 44;
 
@@ -137,15 +141,16 @@ pub fn ipv4<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
     })
 }
 
-/// The same of a header as nearly all are: without options, not a fragment, of a datagram (UDP)
-/// that may be sent on. `None` if anything is otherwise, and then [`ipv4`] says what.
+/// The same of a header as nearly all are: without options, not a fragment, of UDP or TCP, and the packet
+/// may be sent on. `None` if anything is otherwise, and then [`ipv4`] says what.
 #[inline(always)]
 pub fn usual_ipv4(h: impl View<IPV4>, l3: usize, frame: usize) -> Option<Ip> {
     let len = u16::from_be(h.u16::<2>());
     // Version 4, five words; no fragment, whatever it says of fragmenting.
+    let protocol = h.u8::<9>();
     if h.u8::<0>() != 0x45
         || h.u16::<6>() & !0x4000_u16.to_be() != 0
-        || h.u8::<9>() != PROTO_UDP
+        || protocol != PROTO_UDP && protocol != PROTO_TCP
         || h.u8::<8>() <= 1
         || l3 + len as usize > frame
     {
@@ -154,7 +159,7 @@ pub fn usual_ipv4(h: impl View<IPV4>, l3: usize, frame: usize) -> Option<Ip> {
     Some(Ip {
         source: Address::v4(h.u32::<12>()),
         destination: Address::v4(h.u32::<16>()),
-        protocol: PROTO_UDP,
+        protocol,
         ttl: h.u8::<8>(),
         obstacle: Obstacle::None,
         l4: l3 + IPV4,
@@ -216,8 +221,9 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
 #[inline(always)]
 pub fn usual_ipv6(h: impl View<IPV6>, l3: usize, frame: usize) -> Option<Ip> {
     let payload = u16::from_be(h.u16::<4>());
+    let protocol = h.u8::<6>();
     if h.u8::<0>() & 0xf0 != 0x60
-        || h.u8::<6>() != PROTO_UDP
+        || protocol != PROTO_UDP && protocol != PROTO_TCP
         || h.u8::<7>() <= 1
         || l3 + IPV6 + payload as usize > frame
     {
@@ -226,7 +232,7 @@ pub fn usual_ipv6(h: impl View<IPV6>, l3: usize, frame: usize) -> Option<Ip> {
     Some(Ip {
         source: Address::from_halves([h.u64::<8>(), h.u64::<16>()]),
         destination: Address::from_halves([h.u64::<24>(), h.u64::<32>()]),
-        protocol: PROTO_UDP,
+        protocol,
         ttl: h.u8::<7>(),
         obstacle: Obstacle::None,
         l4: l3 + IPV6,
@@ -235,7 +241,7 @@ pub fn usual_ipv6(h: impl View<IPV6>, l3: usize, frame: usize) -> Option<Ip> {
     })
 }
 
-/// A UDP header's ports and payload.
+/// A UDP header's ports and payload; of a TCP header, which begins with the same ports, `length` says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Udp {
     /// Source port, network order.
@@ -259,9 +265,17 @@ pub fn udp_in(h: impl View<UDP>) -> Udp {
     Udp { source: h.u16::<0>(), destination: h.u16::<2>(), length: u16::from_be(h.u16::<4>()) }
 }
 
-/// Bytes of the datagram's payload.
+/// Bytes behind the first eight of the transport header: of UDP the datagram's payload, of TCP the rest of its
+/// header and what follows.
 #[inline(always)]
 pub fn payload_len(udp: &Udp, ip: &Ip) -> Result<u32, Reason> {
+    if ip.protocol == PROTO_TCP {
+        return if ip.l4_len < TCP as u32 {
+            Err(Reason::TcpMalformed)
+        } else {
+            Ok(ip.l4_len - UDP as u32)
+        };
+    }
     let length = u32::from(udp.length);
     if length < UDP as u32 || length > ip.l4_len {
         return Err(Reason::UdpMalformed);

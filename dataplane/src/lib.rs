@@ -5,7 +5,7 @@
 //! `dataplane-ebpf` gives it an XDP context and BPF maps; tests, fuzzers and
 //! benches give it a byte buffer and ordinary memory.
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics, asm_experimental_arch))]
 #![cfg_attr(target_arch = "bpf", allow(internal_features))]
 
 pub mod abi;

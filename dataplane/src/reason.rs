@@ -71,6 +71,7 @@ reasons! {
     TtlExpired "ttl_expired" Dropped "TTL or hop limit is used up.";
     Fragment "fragment" Dropped "To or from a service, and a fragment.";
     UdpMalformed "udp_malformed" Dropped "UDP header truncated, or its length field is wrong.";
+    TcpMalformed "tcp_malformed" Dropped "TCP header truncated, or with flags that exclude each other.";
     WireGuardMalformed "wireguard_malformed" Dropped "Not a WireGuard message: unknown type or wrong length.";
     OpenVpnMalformed "openvpn_malformed" Dropped "Not an OpenVPN message: unknown opcode or too short.";
     NoBackend "no_backend" Dropped "No backend of the pool can take it.";

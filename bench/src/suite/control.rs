@@ -10,7 +10,7 @@ use control::model::maglev::{self, Candidate};
 use control::sessions::{Clock, Fate, Keeper, Policy, Reader};
 
 use crate::farm;
-use crate::gateway::{BACKENDS, Gateway};
+use crate::gateway::{BACKENDS, Gateway, WIREGUARD};
 use crate::measure::Spread;
 use crate::player::{Family, Message, Player};
 use crate::report::{Measured, Progress, Report};
@@ -88,7 +88,7 @@ pub(super) fn run(wanted: Wanted<'_>, report: &mut Report) -> anyhow::Result<()>
 
 /// One round, on a gateway of its own: with a look at the idle daemon, if that has any length.
 fn measure(sessions: u32, idle: Duration, figures: &mut Figures) -> anyhow::Result<()> {
-    let mut gateway = Gateway::new("control", u64::from(sessions))?;
+    let mut gateway = Gateway::with("control", u64::from(sessions), &[WIREGUARD])?;
     let mut player = Player::new(&gateway, 1)?;
     gateway.fill(&mut player, Message::DataAnswer, Family::V4, sessions)?;
     drop(player);

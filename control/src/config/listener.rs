@@ -42,6 +42,8 @@ impl fmt::Display for Family {
 pub enum Protocol {
     /// UDP.
     Udp,
+    /// TCP.
+    Tcp,
 }
 
 impl Protocol {
@@ -49,6 +51,7 @@ impl Protocol {
     pub const fn number(self) -> u8 {
         match self {
             Self::Udp => 17,
+            Self::Tcp => 6,
         }
     }
 }
@@ -57,6 +60,7 @@ impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Udp => "udp",
+            Self::Tcp => "tcp",
         })
     }
 }
@@ -115,7 +119,8 @@ impl FromStr for Listener {
         let (address, protocol) = text.rsplit_once('/').ok_or(ListenerError::NoProtocol)?;
         let protocol = match protocol {
             "udp" => Protocol::Udp,
-            "tcp" | "esp" => return Err(ListenerError::NotYet(protocol.to_owned())),
+            "tcp" => Protocol::Tcp,
+            "esp" => return Err(ListenerError::NotYet(protocol.to_owned())),
             _ => return Err(ListenerError::UnknownProtocol(protocol.to_owned())),
         };
         let socket: SocketAddr =
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn reads_and_writes_both_families() {
-        for text in ["203.0.113.10:51820/udp", "[2001:db8::10]:51820/udp"] {
+        for text in ["203.0.113.10:51820/udp", "[2001:db8::10]:51820/udp", "203.0.113.10:443/tcp"] {
             let listener: Listener = text.parse().expect("valid");
             assert_eq!(listener.to_string(), text);
         }
@@ -140,7 +145,7 @@ mod tests {
     fn refuses_by_name() {
         let refuse = |text: &str| text.parse::<Listener>().expect_err("refused");
         assert_eq!(refuse("203.0.113.10:51820"), ListenerError::NoProtocol);
-        assert_eq!(refuse("203.0.113.10:443/tcp"), ListenerError::NotYet("tcp".into()));
+        assert_eq!(refuse("203.0.113.10:0/esp"), ListenerError::NotYet("esp".into()));
         assert_eq!(refuse("203.0.113.10:443/sctp"), ListenerError::UnknownProtocol("sctp".into()));
         assert_eq!(refuse("203.0.113.10/udp"), ListenerError::NoAddress("203.0.113.10".into()));
         assert_eq!(refuse("2001:db8::1/udp"), ListenerError::NoAddress("2001:db8::1".into()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{BackendId, Family, Listener};
+use super::{BackendId, Family, Listener, Protocol};
 
 /// The highest weight of a backend; the lowest is 1. A ring has 8,191 positions, so finer
 /// shares do not exist.
@@ -234,6 +234,8 @@ pub enum Profile {
     OpenVpn,
     /// Nothing beyond addresses and ports.
     Udp,
+    /// TCP connections, and no other listeners.
+    Tcp,
 }
 
 impl Profile {
@@ -243,6 +245,15 @@ impl Profile {
             Self::WireGuard => "wireguard",
             Self::OpenVpn => "openvpn",
             Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// What is known of a listener of a service with this profile: of TCP connections always the same.
+    pub const fn of_listener(self, listener: &Listener) -> Self {
+        match listener.protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => self,
         }
     }
 
@@ -252,6 +263,7 @@ impl Profile {
             Self::WireGuard => dataplane::abi::Profile::WireGuard,
             Self::OpenVpn => dataplane::abi::Profile::OpenVpn,
             Self::Udp => dataplane::abi::Profile::Udp,
+            Self::Tcp => dataplane::abi::Profile::Tcp,
         }
     }
 }

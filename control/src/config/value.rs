@@ -157,9 +157,9 @@ from_text!(PathBuf, "an absolute path in quotes", |text| {
 from_text!(Listener, "an address, port and protocol, such as \"203.0.113.10:51820/udp\"", |text| {
     text.parse().map_err(|error: ListenerError| {
         let help = match &error {
-            ListenerError::NoProtocol => format!("write `{text}/udp`"),
-            ListenerError::NotYet(_) => "listeners are `/udp` so far".to_owned(),
-            ListenerError::UnknownProtocol(_) => "write `/udp`".to_owned(),
+            ListenerError::NoProtocol => format!("write `{text}/udp` or `{text}/tcp`"),
+            ListenerError::NotYet(_) => "listeners are `/udp` or `/tcp` so far".to_owned(),
+            ListenerError::UnknownProtocol(_) => "write `/udp` or `/tcp`".to_owned(),
             ListenerError::NoAddress(address) if address.parse::<IpAddr>().is_ok() => {
                 "add the port: \"203.0.113.10:51820/udp\" or \"[2001:db8::10]:51820/udp\""
                     .to_owned()
@@ -206,12 +206,17 @@ from_text!(Mode, "\"nat\"", |text| {
     word("mode", text, &[("nat", Mode::Nat)], &["tunnel", "dsr"])
 });
 
-from_text!(Profile, "\"wireguard\", \"openvpn\" or \"udp\"", |text| {
+from_text!(Profile, "\"wireguard\", \"openvpn\", \"udp\" or \"tcp\"", |text| {
     word(
         "profile",
         text,
-        &[("wireguard", Profile::WireGuard), ("openvpn", Profile::OpenVpn), ("udp", Profile::Udp)],
-        &["ipsec", "quic", "dtls", "tcp"],
+        &[
+            ("wireguard", Profile::WireGuard),
+            ("openvpn", Profile::OpenVpn),
+            ("udp", Profile::Udp),
+            ("tcp", Profile::Tcp),
+        ],
+        &["ipsec", "quic", "dtls"],
     )
 });
 

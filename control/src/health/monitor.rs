@@ -68,6 +68,8 @@ pub struct Monitor {
     reports: mpsc::UnboundedReceiver<Report>,
     errors: Errors,
     generation: u64,
+    /// From when on turns are counted.
+    begin: Instant,
 }
 
 impl Monitor {
@@ -90,6 +92,7 @@ impl Monitor {
             reports,
             errors: Errors::default(),
             generation: 0,
+            begin: Instant::now(),
         };
         monitor.set_targets(targets);
         Ok(monitor)
@@ -147,6 +150,7 @@ impl Monitor {
                 timing,
                 known: known.of(Family::of(*address)),
                 generation,
+                begin: self.begin,
                 pinger: Arc::clone(&self.pinger),
                 report: self.report.clone(),
                 errors: Arc::clone(&self.errors),
@@ -195,6 +199,19 @@ impl Monitor {
     }
 }
 
+/// Turns in an interval.
+const TURNS: u32 = 16;
+
+/// When a backend is probed first, from `now` on. Backends take turns within the interval, always
+/// in the same order; those of one turn are probed together, because most of what a probe costs is
+/// that somebody has to wake up for it.
+fn first_turn(begin: Instant, now: Instant, interval: Duration, hash: u64) -> Instant {
+    let turn = begin + interval * (hash % u64::from(TURNS)) as u32 / TURNS;
+    let passed = now.saturating_duration_since(turn);
+    let intervals = passed.as_nanos().div_ceil(interval.as_nanos().max(1));
+    turn + interval * u32::try_from(intervals).unwrap_or(u32::MAX)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -206,6 +223,7 @@ struct Probe {
     timing: Timing,
     known: Status,
     generation: u64,
+    begin: Instant,
     pinger: Arc<Pinger>,
     report: mpsc::UnboundedSender<Report>,
     errors: Errors,
@@ -215,11 +233,11 @@ impl Probe {
     async fn run(self) {
         let Timing { interval, rise, fall, .. } = self.timing;
         let family = Family::of(self.address);
-        // Backends take turns within the interval, always in the same order.
         let mut hasher = DefaultHasher::new();
         (&self.id, family).hash(&mut hasher);
-        let turn = interval.mul_f64(f64::from(hasher.finish() as u16) / f64::from(u16::MAX));
-        let mut ticks = interval_at(Instant::now() + turn, interval.max(Duration::from_millis(1)));
+        let interval = interval.max(Duration::from_millis(1));
+        let first = first_turn(self.begin, Instant::now(), interval, hasher.finish());
+        let mut ticks = interval_at(first, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut streak = Streak::known(self.known);
         loop {
@@ -259,6 +277,27 @@ impl Probe {
             Health::None => Ok(()),
             Health::Icmp(timing) => self.pinger.probe(self.address, timing.timeout).await,
             Health::Tcp { port, timing } => tcp::probe(self.address, port, timing.timeout).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_take_turns_that_are_the_same_whenever_they_begin() {
+        let begin = Instant::now();
+        let interval = Duration::from_secs(1);
+        for hash in 0..u64::from(TURNS) {
+            let turn = interval * hash as u32 / TURNS;
+            for late in [0, 1, 499, 1_000, 7_300, 86_400_000].map(Duration::from_millis) {
+                let now = begin + late;
+                let first = first_turn(begin, now, interval, hash);
+                assert!(first >= now && first < now + interval, "{hash}, {late:?}");
+                let since = first - begin - turn;
+                assert_eq!(since.as_nanos() % interval.as_nanos(), 0, "{hash}, {late:?}");
+            }
         }
     }
 }

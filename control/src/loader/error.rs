@@ -135,6 +135,9 @@ pub(super) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32>
     None
 }
 
+/// Lines of a verifier log that are told.
+const VERIFIER_LINES: usize = 3;
+
 /// An error and its causes, without what is said twice.
 pub(super) struct Chain<'a>(pub(super) &'a (dyn std::error::Error + 'static));
 
@@ -148,8 +151,14 @@ impl fmt::Display for Chain<'_> {
                 if !said.is_empty() {
                     said += ": ";
                 }
-                // A verifier log is for `fernpass bpf-info`, not for one line.
-                said += text.lines().next().unwrap_or_default();
+                // A verifier log says at its end what it is about, and then its figures.
+                let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+                said += lines.next().unwrap_or_default();
+                let rest: Vec<&str> = lines.filter(|l| !l.starts_with("processed ")).collect();
+                for line in &rest[rest.len().saturating_sub(VERIFIER_LINES)..] {
+                    said += " | ";
+                    said += line;
+                }
             }
             next = error.source();
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dataplane::abi::{
     Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT,
-    KIND_LISTENER, KIND_VIP, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    KIND_LISTENER, KIND_VIP, NO_NEXTHOP, NO_RING, POOL_STRIDE, SERVICE_TCP, service_index,
 };
 use dataplane::checksum;
 
@@ -12,7 +12,9 @@ use super::indexes::{Held, Indexes, ModelError, assign, names, target};
 use super::paths::Paths;
 use super::wanted::{Live, Ring, TenantLimits, Wanted, ring_number};
 use super::{Inputs, Status, maglev};
-use crate::config::{Backend, BackendId, Budget, Config, Family, Listener, Pool, Service};
+use crate::config::{
+    Backend, BackendId, Budget, Config, Family, Listener, Pool, Protocol, Service,
+};
 
 /// What the tables should hold.
 ///
@@ -39,6 +41,14 @@ pub fn compute(inputs: &Inputs<'_>) -> Result<Wanted, ModelError> {
     Ok(wanted)
 }
 
+/// What tells flows of a service's protocols apart.
+const fn scope(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::Udp => 0,
+        Protocol::Tcp => SERVICE_TCP,
+    }
+}
+
 struct Work<'a> {
     inputs: &'a Inputs<'a>,
     indexes: &'a Indexes,
@@ -54,8 +64,8 @@ impl Work<'_> {
         let index = self.indexes.listeners[listener];
         let entry = Directory {
             kind: KIND_LISTENER,
-            profile: service.profile.abi() as u8,
-            service: self.indexes.services[&service.name] as u16,
+            profile: service.profile.of_listener(listener).abi() as u8,
+            service: self.indexes.services[&service.name] as u16 | scope(listener.protocol),
             tenant: self.indexes.tenants[&service.tenant] as u16,
             ring: self.ring(pool, listener.family()),
             index,
@@ -114,7 +124,7 @@ impl Work<'_> {
             profile: entry.profile,
             flags,
             zero: 0,
-            service: entry.service,
+            service: service_index(entry.service),
             tenant: entry.tenant,
             nexthop: NO_NEXTHOP,
             address_delta,

@@ -144,7 +144,7 @@ pub(super) fn assign(config: &Config, held: &Held<'_>) -> Result<Indexes, ModelE
     let mut places = Places::new("listener", NAME_LISTENER, 0..MAX_LISTENERS, held);
     for service in &config.services {
         for listener in &service.listen {
-            let fits = |index| keeps_listener(index, service, &out, held);
+            let fits = |index| keeps_listener(index, (service, listener), &out, held);
             let index = places.place(&listener.to_string(), fits)?;
             out.listeners.insert(*listener, index);
         }
@@ -165,11 +165,16 @@ pub(super) fn assign(config: &Config, held: &Held<'_>) -> Result<Indexes, ModelE
 
 /// Whether a listener's sessions would still be what they are: a listener that
 /// changes its service, tenant, profile or pool is another one.
-fn keeps_listener(index: u32, service: &Service, indexes: &Indexes, held: &Held<'_>) -> bool {
+fn keeps_listener(
+    index: u32,
+    (service, listener): (&Service, &Listener),
+    indexes: &Indexes,
+    held: &Held<'_>,
+) -> bool {
     let same = |endpoint: &Endpoint| {
         u32::from(endpoint.service) == indexes.services[&service.name]
             && u32::from(endpoint.tenant) == indexes.tenants[&service.tenant]
-            && endpoint.profile == service.profile.abi() as u8
+            && endpoint.profile == service.profile.of_listener(listener).abi() as u8
     };
     let mut block = held.block(index).peekable();
     block.peek().is_none()

@@ -12,6 +12,9 @@ use super::{Clock, Reader, Record};
 /// How long a retired slot is left alone: a packet that is being processed may still refer to it.
 pub const QUARANTINE: Duration = Duration::from_secs(1);
 
+/// How long a closed TCP connection's session lives after its last packet; less where the idle timeout is.
+pub(super) const CLOSED_LIFE: Duration = Duration::from_secs(30);
+
 /// How long a tentative session lives.
 pub const TENTATIVE_LIFE: Duration = Duration::from_secs(15);
 
@@ -124,7 +127,12 @@ impl Keeper {
                     let may_be_over = !slot::is_open(word)
                         || match endpoint.fate {
                             Fate::End => true,
-                            Fate::Idle(after) => now.since_tick(slot.last_seen.get()) >= after,
+                            Fate::Idle(after) => {
+                                // Of a connection the other line says whether it is closed.
+                                let after =
+                                    if slot.is_tcp() { after.min(CLOSED_LIFE) } else { after };
+                                now.since_tick(slot.last_seen.get()) >= after
+                            }
                         };
                     let over = may_be_over
                         .then(|| reader.get(index))
@@ -231,6 +239,7 @@ fn is_over(session: &Record, now: &Clock, policy: &dyn Policy) -> bool {
     match policy.fate(session.endpoint) {
         Fate::End => true,
         Fate::Idle(_) if !session.is_open() => now.since(session.opened) >= TENTATIVE_LIFE,
+        Fate::Idle(after) if session.is_closing => session.silence(now) >= after.min(CLOSED_LIFE),
         Fate::Idle(after) => session.silence(now) >= after,
     }
 }

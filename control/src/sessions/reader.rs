@@ -36,6 +36,8 @@ pub struct Record {
     pub last_seen: u32,
     /// How often it moved.
     pub moves: u16,
+    /// It is a TCP connection that is over or about to be.
+    pub is_closing: bool,
 }
 
 impl Record {
@@ -106,6 +108,7 @@ impl<'a> Reader<'a> {
             opened: detail.opened.get(),
             last_seen: slot.last_seen.get(),
             moves: detail.moves.get(),
+            is_closing: slot.is_tcp() && detail.closing.get() != 0,
         };
         let after = slot.state.load();
         (slot::is_live(after) && slot::generation(after) == slot::generation(word))

@@ -24,7 +24,7 @@ const SIZES: Sizes = Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 };
 /// Entries of the directory that are mapped: as many as a world has.
 const DIRECTORY: u32 = 256;
 /// Listeners of a world.
-const LISTENERS: u32 = site::LISTENERS.len() as u32;
+const LISTENERS: u32 = site::ALL.len() as u32;
 
 /// Bytes of `struct xdp_md` (linux/bpf.h): data, data_end, data_meta, ingress_ifindex,
 /// rx_queue_index, egress_ifindex.

@@ -3,19 +3,20 @@
 use super::{Action, Target, Verdict};
 use crate::abi::{ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
 use crate::checksum;
-use crate::header::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4, IPV6, Link, UDP, VLAN_TAG};
+use crate::header::{
+    ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4, IPV6, Link, PROTO_TCP, TCP, UDP, VLAN_TAG,
+};
 use crate::packet::{Packet, View};
 use crate::reason::Reason;
 use crate::table::Tables;
 
-/// Translates the packet, of `len` bytes from its IP header on, and sends it towards the endpoint, or, if the target
+/// Translates the packet, and sends it towards the endpoint, or, if the target
 /// names a next hop, from the endpoint towards the client.
 #[inline(always)]
 pub(super) fn run<P: Packet, T: Tables>(
     packet: &mut P,
     t: &T,
     link: &Link,
-    len: u32,
     target: &Target,
 ) -> Result<Verdict, Reason> {
     let endpoint = t.endpoint(target.endpoint).ok_or(Reason::BadTable)?;
@@ -23,22 +24,27 @@ pub(super) fn run<P: Packet, T: Tables>(
     if inbound && endpoint.flags & ENDPOINT_LIVE == 0 {
         return Err(Reason::BackendDown);
     }
-    let index = if inbound { endpoint.nexthop } else { target.nexthop };
-    let out = match resolved(t, index) {
-        Some(n) if len <= u32::from(n.mtu.get()) => Ok(n),
-        Some(_) => Err(Reason::StackTooBig),
-        None if inbound => Err(Reason::StackInbound),
-        None => Err(Reason::StackOutbound),
-    };
-    // The stack lowers the TTL itself.
+    // Length and protocol are read again rather than kept: the stack is short.
     let l4 = link.l3 + if link.v6 { IPV6 } else { IPV4 };
-    let udp = packet.view::<UDP>(l4).ok_or(Reason::UdpMalformed)?;
+    let out;
+    let protocol;
     if link.v6 {
         let ip = packet.view::<IPV6>(link.l3).ok_or(Reason::Ipv6Malformed)?;
-        translate6(ip, udp, endpoint, inbound, out.is_ok());
+        protocol = ip.u8::<6>();
+        out = way_out(t, endpoint, target, IPV6 as u32 + u32::from(u16::from_be(ip.u16::<4>())));
+        translate6(ip, endpoint, inbound, out.is_ok());
     } else {
         let ip = packet.view::<IPV4>(link.l3).ok_or(Reason::Ipv4Malformed)?;
-        translate4(ip, udp, endpoint, inbound, out.is_ok());
+        protocol = ip.u8::<9>();
+        out = way_out(t, endpoint, target, u16::from_be(ip.u16::<2>()).into());
+        translate4(ip, endpoint, inbound, out.is_ok());
+    }
+    if protocol == PROTO_TCP {
+        let tcp = packet.view::<TCP>(l4).ok_or(Reason::TcpMalformed)?;
+        translate_tcp(tcp, endpoint, inbound);
+    } else {
+        let udp = packet.view::<UDP>(l4).ok_or(Reason::UdpMalformed)?;
+        translate_udp(udp, endpoint, inbound);
     }
     match out {
         Ok(n) => {
@@ -49,22 +55,33 @@ pub(super) fn run<P: Packet, T: Tables>(
     }
 }
 
+/// Where a packet of so many bytes goes, or why XDP cannot send it there. The stack lowers the TTL itself.
+#[inline(always)]
+fn way_out<'t, T: Tables>(
+    t: &'t T,
+    endpoint: &Endpoint,
+    target: &Target,
+    len: u32,
+) -> Result<&'t NextHop, Reason> {
+    let inbound = target.nexthop == NO_NEXTHOP;
+    let index = if inbound { endpoint.nexthop } else { target.nexthop };
+    match resolved(t, index) {
+        Some(n) if len <= u32::from(n.mtu.get()) => Ok(n),
+        Some(_) => Err(Reason::StackTooBig),
+        None if inbound => Err(Reason::StackInbound),
+        None => Err(Reason::StackOutbound),
+    }
+}
+
 /// A next hop that XDP can send to.
 #[inline(always)]
 pub(super) fn resolved<T: Tables>(t: &T, index: u32) -> Option<&NextHop> {
     t.nexthop(index).filter(|n| n.flags.get() & NEXTHOP_RESOLVED != 0)
 }
 
-/// Rewrites addresses, ports and checksums, towards the backend or back from it, and the hop
-/// limit if XDP sends it on.
+/// Rewrites addresses, towards the backend or back from it, and the hop limit if XDP sends it on.
 #[inline(always)]
-pub(super) fn translate6(
-    ip: impl View<IPV6>,
-    udp: impl View<UDP>,
-    e: &Endpoint,
-    inbound: bool,
-    hop: bool,
-) {
+pub(super) fn translate6(ip: impl View<IPV6>, e: &Endpoint, inbound: bool, hop: bool) {
     let a = if inbound { e.backend.0 } else { e.vip.0 };
     if inbound {
         ip.set_u32::<24>(a[0]);
@@ -80,18 +97,11 @@ pub(super) fn translate6(
     if hop {
         ip.set_u8::<7>(ip.u8::<7>().wrapping_sub(1));
     }
-    translate_udp(udp, e, inbound);
 }
 
 /// The same for IPv4, whose header has a checksum.
 #[inline(always)]
-pub(super) fn translate4(
-    ip: impl View<IPV4>,
-    udp: impl View<UDP>,
-    e: &Endpoint,
-    inbound: bool,
-    hop: bool,
-) {
+pub(super) fn translate4(ip: impl View<IPV4>, e: &Endpoint, inbound: bool, hop: bool) {
     let mut delta = e.address_delta;
     if inbound {
         ip.set_u32::<16>(e.backend.0[3]);
@@ -105,11 +115,24 @@ pub(super) fn translate4(
         ip.set_u8::<8>(ip.u8::<8>().wrapping_sub(1));
     }
     ip.set_u16::<10>(checksum::update(ip.u16::<10>(), delta));
-    translate_udp(udp, e, inbound);
 }
 
+/// Rewrites the backend's port and the checksum, which covers the addresses, too.
 #[inline(always)]
-fn translate_udp(udp: impl View<UDP>, e: &Endpoint, inbound: bool) {
+pub(super) fn translate_tcp(tcp: impl View<TCP>, e: &Endpoint, inbound: bool) {
+    let mut delta = e.transport_delta;
+    if inbound {
+        tcp.set_u16::<2>(e.backend_port);
+    } else {
+        tcp.set_u16::<0>(e.vip_port);
+        delta = !delta;
+    }
+    tcp.set_u16::<16>(checksum::update(tcp.u16::<16>(), delta));
+}
+
+/// The same of UDP.
+#[inline(always)]
+pub(super) fn translate_udp(udp: impl View<UDP>, e: &Endpoint, inbound: bool) {
     let mut delta = e.transport_delta;
     if inbound {
         udp.set_u16::<2>(e.backend_port);

@@ -6,14 +6,16 @@
 //! the headers lie at constant offsets behind one comparison with the frame's end, and the whole
 //! fits into the few registers that there are. Both paths decide alike: tests compare them.
 
-use super::forward::{action, addresses, link_layer, resolved, translate4, translate6};
+use super::forward::{
+    action, addresses, link_layer, resolved, translate_tcp, translate_udp, translate4, translate6,
+};
 use super::{Verdict, counter, inbound, key, outbound, session};
 use crate::abi::{
     Directory, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, NextHop, Settings,
 };
 use crate::header::{
     self, ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPV4, IPV6, Ip,
-    Link, PROTO_UDP, UDP, Udp, VLAN_TAG,
+    Link, PROTO_TCP, TCP, UDP, Udp, VLAN_TAG,
 };
 use crate::packet::{Packet, View};
 use crate::profile::{self, HEAD, Proof};
@@ -36,8 +38,12 @@ macro_rules! shape {
         let ip = $read(all.part::<{ $l3 }, { $ip_len }>(), $l3, $packet.len())?;
         let udp_view = all.part::<L4, UDP>();
         let udp = header::udp_in(udp_view);
-        // A datagram that fills its packet.
-        if u32::from(udp.length) != ip.l4_len || ip.l4_len < UDP as u32 {
+        // A datagram that fills its packet, or a whole TCP header. (IPv4's length may be below its header's.)
+        if ip.protocol == PROTO_TCP {
+            if ip.l4_len < TCP as u32 || ip.l4_len > u32::from(u16::MAX) {
+                return None;
+            }
+        } else if u32::from(udp.length) != ip.l4_len || ip.l4_len < UDP as u32 {
             return None;
         }
         let head = all.part::<PAYLOAD, HEAD>();
@@ -47,7 +53,12 @@ macro_rules! shape {
             ($way:expr, $inbound:literal, $reason:expr) => {{
                 let way = $way;
                 let ip_view = all.part::<{ $l3 }, { $ip_len }>();
-                $translate(ip_view, udp_view, way.endpoint, $inbound, true);
+                $translate(ip_view, way.endpoint, $inbound, true);
+                if ip.protocol == PROTO_TCP {
+                    translate_tcp(all.part::<L4, TCP>(), way.endpoint, $inbound);
+                } else {
+                    translate_udp(udp_view, way.endpoint, $inbound);
+                }
                 let leaves = |action| Verdict { action, reason: $reason };
                 // An untagged frame that stays so has its link layer in the same view.
                 if $l3 == ETHERNET && way.nexthop.vlan_protocol.get() == 0 {
@@ -63,11 +74,11 @@ macro_rules! shape {
                 Some(action.map(leaves))
             }};
         }
-        let to = directory::find($t, s, &key(ip.destination, udp.destination, PROTO_UDP));
+        let to = directory::find($t, s, &key(ip.destination, udp.destination, ip.protocol));
         if to.kind == KIND_LISTENER {
             leave!(to_backend($t, s, &to, &ip, &udp, head)?, true, Reason::InEstablished)
         } else {
-            let from = directory::find($t, s, &key(ip.source, udp.source, PROTO_UDP));
+            let from = directory::find($t, s, &key(ip.source, udp.source, ip.protocol));
             if from.kind != KIND_ENDPOINT {
                 return None;
             }
@@ -114,6 +125,9 @@ fn to_backend<'t, T: Tables>(
     head: impl View<HEAD>,
 ) -> Option<Way<'t>> {
     let said = profile::inbound(d.profile, Some(head), ip.l4_len - UDP as u32).ok()?;
+    if said.closes {
+        return None;
+    }
     let (id, counter) = (said.id, counter(said.data, said.counter));
     let flow = Flow { client: ip.source, port: udp.source, service: d.service };
     let found = t.session::<true>(s, &flow, hash::flow(s, &flow));
@@ -144,7 +158,7 @@ fn to_client<'t, T: Tables>(
 ) -> Option<Way<'t>> {
     let said = profile::outbound(d.profile, Some(head), ip.l4_len - UDP as u32).ok()?;
     // At once, so that two numbers are all that is left to keep of what the packet says.
-    if said.in_id != 0 || said.begins {
+    if said.in_id != 0 || said.begins || said.closes {
         return None;
     }
     let (id, counter) = (said.out_id, counter(said.proof == Proof::Data, said.counter));

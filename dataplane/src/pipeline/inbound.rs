@@ -5,7 +5,7 @@ use super::session::{self, count_rx};
 use super::{Facts, Target, counter};
 use crate::abi::{
     Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_NEXTHOP, NO_RING, POOL_STRIDE, RING_SIZE,
-    RING_WORDS, Settings, Slot, is_noted, ticks,
+    RING_WORDS, Settings, Slot, is_noted, service_index, ticks,
 };
 use crate::profile::Inbound;
 use crate::reason::Reason;
@@ -45,7 +45,7 @@ pub(super) fn run<T: Tables>(
             let slot = t.slot(m.index).ok_or(Reason::BadTable)?;
             count_rx(t, slot, m.index, facts.ip.len);
             let endpoint = slot.endpoint.get();
-            hints::note(t, &flow.client, d.service, endpoint % POOL_STRIDE as u16);
+            hints::note(t, &flow.client, service_index(d.service), endpoint % POOL_STRIDE as u16);
             return Ok(to(endpoint.into(), Reason::InById));
         }
     }
@@ -116,6 +116,11 @@ fn established<T: Tables>(
         }
     }
     note(t, counter(said.data, said.counter), slot, f.index, facts.ip.len, ticks(facts.now));
+    if said.closes
+        && let Some(detail) = t.detail(f.index)
+    {
+        detail.closing.set(1);
+    }
     Ok(to(slot.endpoint.get().into(), Reason::InEstablished))
 }
 
@@ -150,11 +155,13 @@ fn unestablished<T: Tables>(
         return Err(Reason::TenantQuota);
     }
     let base = d.index * POOL_STRIDE;
-    if let Some(ordinal) = hints::find(t, s, &flow.client, d.service) {
+    // TCP or UDP: the same backend.
+    let service = service_index(d.service);
+    if let Some(ordinal) = hints::find(t, s, &flow.client, service) {
         let index = base + u32::from(ordinal) % POOL_STRIDE;
         if let Some(e) = t.endpoint(index)
             && e.flags & (ENDPOINT_LIVE | ENDPOINT_ACCEPTS) == ENDPOINT_LIVE | ENDPOINT_ACCEPTS
-            && e.service == d.service
+            && e.service == service
         {
             t.count(Reason::HintUsed);
             return Ok(to(index, Reason::InUnestablished));
@@ -163,7 +170,7 @@ fn unestablished<T: Tables>(
     if d.ring == NO_RING {
         return Err(Reason::NoBackend);
     }
-    let position = hash::placement(&flow.client, d.service) % u64::from(RING_SIZE);
+    let position = hash::placement(&flow.client, service) % u64::from(RING_SIZE);
     let word = u32::from(d.ring) * RING_WORDS + (position / 8) as u32;
     let eight = t.ring(word).ok_or(Reason::BadTable)?;
     let ordinal = (eight >> (position % 8 * 8)) as u32 & 0xff;

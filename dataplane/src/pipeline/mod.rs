@@ -20,7 +20,7 @@ mod session;
 use crate::abi::{
     AddressKey, Directory, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings,
 };
-use crate::header::{self, Ip, Link, Obstacle, PROTO_UDP, Udp};
+use crate::header::{self, Ip, Link, Obstacle, PROTO_TCP, PROTO_UDP, Udp};
 use crate::packet::Packet;
 use crate::profile;
 use crate::reason::{Kind, Reason};
@@ -156,7 +156,7 @@ fn decide<P: Packet, T: Tables>(
     link: &Link,
     ip: Ip,
 ) -> Result<Verdict, Reason> {
-    if ip.protocol != PROTO_UDP || ip.obstacle != Obstacle::None {
+    if !has_ports(ip.protocol) || ip.obstacle != Obstacle::None {
         return Err(obstructed(packet, t, &ip));
     }
     let Some(udp) = header::udp(packet, ip.l4) else {
@@ -181,7 +181,13 @@ fn decide<P: Packet, T: Tables>(
         let said = profile::outbound(d.profile, packet.view(facts.payload), facts.payload_len)?;
         outbound(t, s, &d, &facts, &said)?
     };
-    forward::run(packet, t, link, ip.len, &target)
+    forward::run(packet, t, link, &target)
+}
+
+/// True for the protocols that services have.
+#[inline(always)]
+const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, PROTO_UDP | PROTO_TCP)
 }
 
 #[inline(always)]
@@ -238,7 +244,7 @@ fn obstructed<P: Packet, T: Tables>(packet: &P, t: &T, ip: &Ip) -> Reason {
         return refused;
     }
     if matches!(ip.obstacle, Obstacle::FirstFragment | Obstacle::Options)
-        && ip.protocol == PROTO_UDP
+        && has_ports(ip.protocol)
         && let Some(udp) = header::udp(packet, ip.l4)
         && directory::find(t, s, &key(ip.source, udp.source, ip.protocol)).kind == KIND_ENDPOINT
     {

@@ -27,6 +27,7 @@ pub(super) fn run<T: Tables>(
         && (said.out_id == 0 || said.out_id == slot.out_id.get())
         && said.in_id == 0
         && !said.begins
+        && !said.closes
         && slot::state(found.word) == slot::OPEN
     {
         // The hot path: nothing to learn.
@@ -47,6 +48,11 @@ pub(super) fn run<T: Tables>(
     let slot = t.slot(index).ok_or(Reason::BadTable)?;
     if said.both_ways {
         learn_both(t, facts, said, slot, index);
+    }
+    if (said.begins || said.closes)
+        && let Some(detail) = t.detail(index)
+    {
+        detail.closing.set(u16::from(said.closes));
     }
     Ok(answered(t, s, d, facts, said, &flow, (slot, index)))
 }

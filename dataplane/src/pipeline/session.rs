@@ -284,6 +284,7 @@ pub(super) fn make<T: Tables>(
     detail.out_counter.set(new.out_counter);
     detail.moves.set(0);
     detail.handshake.set(0);
+    detail.closing.set(0);
     if !publish(t, s, tenant, hash, claim, new.state) {
         return Err(Reason::OutStateless);
     }
@@ -412,7 +413,7 @@ pub(super) fn relocate<T: Tables>(
     if was_open {
         t.count(Reason::SessionMoved);
         let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
-        hints::note(t, &new.flow.client, new.flow.service, ordinal);
+        hints::note(t, &new.flow.client, slot.service(), ordinal);
     } else {
         opened(t, tenant, &new.flow.client, slot);
     }
@@ -473,6 +474,7 @@ fn copy_detail(from: &Detail, to: &Detail) {
     to.rx_bytes_high.set(from.rx_bytes_high.get());
     to.tx_packets_high.set(from.tx_packets_high.get());
     to.tx_bytes_high.set(from.tx_bytes_high.get());
+    to.closing.set(from.closing.get());
     to.moves.set(from.moves.get());
     to.handshake.set(0);
 }

@@ -5,6 +5,7 @@
 //! number in [`crate::abi::Profile`], and its arm in [`inbound`] and [`outbound`].
 
 pub mod openvpn;
+pub mod tcp;
 pub mod udp;
 pub mod wireguard;
 
@@ -23,6 +24,8 @@ pub struct Inbound {
     pub data: bool,
     /// Answers carry the same id, and they alone teach it.
     pub both_ways: bool,
+    /// The client ends the session.
+    pub closes: bool,
 }
 
 /// How much an answer proves about the client at its destination.
@@ -53,8 +56,11 @@ pub struct Outbound {
     pub proof: Proof,
     /// Inbound packets carry `out_id`, too: it is all there is to learn.
     pub both_ways: bool,
-    /// A new session's handshake: another id than is known may come out of it.
+    /// A new session's handshake: another id than is known may come out of it. Where there is no room to remember
+    /// it, it is let through.
     pub begins: bool,
+    /// The session is over, or about to be.
+    pub closes: bool,
 }
 
 /// Bytes of a payload's beginning that profiles read.
@@ -62,13 +68,15 @@ pub const HEAD: usize = 12;
 
 const WIREGUARD: u8 = Profile::WireGuard as u8;
 const OPENVPN: u8 = Profile::OpenVpn as u8;
+const TCP: u8 = Profile::Tcp as u8;
 
-/// Reads an inbound payload of `len` bytes, whose head is `None` if it is shorter than that.
+/// Reads an inbound payload of `len` bytes (of TCP: what follows the first eight bytes of its header), whose head is `None` if it is shorter than that.
 #[inline(always)]
 pub fn inbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
     match profile {
         WIREGUARD => wireguard::inbound(head, len),
         OPENVPN => openvpn::inbound(head, len),
+        TCP => tcp::inbound(head, len),
         _ => Ok(udp::inbound()),
     }
 }
@@ -79,6 +87,7 @@ pub fn outbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<
     match profile {
         WIREGUARD => wireguard::outbound(head, len),
         OPENVPN => openvpn::outbound(head, len),
+        TCP => tcp::outbound(head, len),
         _ => Ok(udp::outbound()),
     }
 }

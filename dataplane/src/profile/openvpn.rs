@@ -72,7 +72,13 @@ fn read(head: Option<impl View<HEAD>>, len: u32) -> Result<Message, Reason> {
 #[inline(always)]
 pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
     let m = read(head, len)?;
-    Ok(Inbound { id: m.id, counter: m.counter, data: m.data, both_ways: true })
+    Ok(Inbound {
+        id: m.id,
+        counter: m.counter,
+        data: m.data,
+        both_ways: true,
+        ..Inbound::default()
+    })
 }
 
 /// Data proves the client, and names it; the first of the control messages that a server sends to a client

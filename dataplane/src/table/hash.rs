@@ -21,7 +21,7 @@ pub struct Flow {
     pub client: Address,
     /// The client's port, network order.
     pub port: u16,
-    /// Service index.
+    /// Service index, with [`SERVICE_TCP`](crate::abi::SERVICE_TCP).
     pub service: u16,
 }
 

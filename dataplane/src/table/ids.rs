@@ -16,7 +16,7 @@
 use super::hash::Flow;
 use super::{Tables, hash, slot};
 use crate::abi::{Address, Bucket, Detail, Settings, Slot};
-use crate::cell::Word;
+use crate::cell::{Word, opaque};
 
 /// Entries in a bucket. Loop counters are of 64 bits: one of 32 may share a stack
 /// slot with a map key, and then the verifier forgets its value.
@@ -260,21 +260,19 @@ pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     let new = entry(&p, index);
     let Some(buckets) = p.buckets(t) else { return 0 };
     let mut sharers = 0_u64;
-    for bucket in buckets {
-        for n in 0..ENTRIES {
-            let e = bucket.0[n as usize].load();
-            if e == new {
-                return 1;
-            }
-            // 1 if the upper halves are the same, without a branch: the verifier would follow both.
-            sharers += ((e ^ new) >> 32).wrapping_sub(1) >> 63;
+    for n in 0..2 * ENTRIES {
+        let e = cell(&buckets, opaque(n)).load();
+        if e == new {
+            return 1;
         }
+        // 1 if the upper halves are the same, without a branch: the verifier would follow both.
+        sharers += ((e ^ new) >> 32).wrapping_sub(1) >> 63;
     }
     if sharers >= SHARERS {
         return 0;
     }
     for n in 0..2 * ENTRIES {
-        let cell = cell(&buckets, n);
+        let cell = cell(&buckets, opaque(n));
         let e = cell.load();
         if (e as u32 == 0 || is_stale(t, e)) && cell.replace(e, new) {
             return 1;

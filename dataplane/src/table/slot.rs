@@ -125,7 +125,8 @@ fn is_same_flow(a: &Slot, b: &Slot) -> bool {
 /// The flow that the slot is for.
 #[inline(always)]
 pub fn flow(slot: &Slot) -> Flow {
-    Flow { client: client(slot), port: slot.port(), service: slot.service() }
+    let service = (slot.port_service.get() >> 16) as u16;
+    Flow { client: client(slot), port: slot.port(), service }
 }
 
 /// The identity of a session that begins in this slot, in the generation of its state word.

@@ -2,8 +2,9 @@
 
 use dataplane::abi::Profile;
 use dataplane::fixture::catalog::{Scene, Session, hop_to};
-use dataplane::fixture::site::{self, BACKENDS, LISTENERS, Listener};
+use dataplane::fixture::site::{self, ALL, BACKENDS, Listener};
 use dataplane::fixture::{Outcome, Seen, read};
+use dataplane::header::PROTO_TCP;
 use dataplane::pipeline::Action;
 use dataplane::reason::{Kind, Reason};
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ pub(crate) fn judge(
 ) -> Result<bool, &'static str> {
     let kept = outcome.frame == frame && !outcome.is_forwarded();
     let Some(seen) = read::read(frame).filter(has_usual_tags) else {
-        return must(kept, "not a whole UDP packet, and touched").map(|()| false);
+        return must(kept, "not a whole UDP or TCP packet, and touched").map(|()| false);
     };
     if seen.obstructed {
         return must(kept, "obstructed, and touched").map(|()| false);
@@ -44,6 +45,7 @@ pub(crate) fn judge(
     let malformed = match l.profile {
         Profile::WireGuard if !is_wireguard(&seen.payload) => Some(Reason::WireGuardMalformed),
         Profile::OpenVpn if !is_openvpn(&seen.payload) => Some(Reason::OpenVpnMalformed),
+        Profile::Tcp if !is_tcp(&seen.payload) => Some(Reason::TcpMalformed),
         _ => None,
     };
     if let Some(reason) = malformed {
@@ -66,10 +68,11 @@ fn has_usual_tags(seen: &Seen) -> bool {
 }
 
 fn whose(seen: &Seen) -> Whose {
-    if let Some(l) = LISTENERS.iter().find(|l| l.at == seen.destination) {
+    let listeners = ALL.iter().filter(|l| l.protocol() == seen.protocol);
+    if let Some(l) = listeners.clone().find(|l| l.at == seen.destination) {
         return Whose::Inbound(*l);
     }
-    for l in LISTENERS {
+    for l in listeners.copied() {
         if (0..BACKENDS).any(|n| l.backend(n) == seen.source) {
             return Whose::Outbound(l);
         }
@@ -89,6 +92,12 @@ fn is_wireguard(payload: &[u8]) -> bool {
 /// An OpenVPN message by its opcode and least length.
 fn is_openvpn(payload: &[u8]) -> bool {
     payload.len() >= 14 && (1..=11).contains(&(payload[0] / 8))
+}
+
+/// A TCP header (its first eight bytes left out) with flags that a connection has.
+fn is_tcp(payload: &[u8]) -> bool {
+    let flags = payload[5];
+    flags & 0x17 != 0 && (flags & 0x02 == 0 || flags & 0x05 == 0)
 }
 
 /// The id by which an inbound message knows its session; 0 is none.
@@ -114,7 +123,7 @@ fn inbound_id(l: &Listener, payload: &[u8]) -> u32 {
 /// The session that an inbound packet belongs to: the id's, else the flow's.
 fn session<'s>(scene: &'s Scene, l: &Listener, seen: &Seen) -> Option<&'s Session> {
     let is_own = |s: &&Session| {
-        s.listener.service == l.service && s.client.is_ipv4() == seen.source.is_ipv4()
+        s.listener.flow_service() == l.flow_service() && s.client.is_ipv4() == seen.source.is_ipv4()
     };
     let mut own = scene.sessions.iter().filter(is_own);
     let id = inbound_id(l, &seen.payload);
@@ -199,10 +208,11 @@ fn blanked(frame: &[u8], seen: &Seen, moved: SocketAddr) -> Vec<u8> {
     // (TTL, checksum, source, destination, bytes of an address, ports)
     let (ttl, sum, source, destination, len, ports) =
         if seen.source.is_ipv4() { (8, 10..12, 12, 16, 4, 20) } else { (7, 0..0, 8, 24, 16, 40) };
+    let transport_sum = ports + if seen.protocol == PROTO_TCP { 16 } else { 6 };
     let (address, port) =
         if moved == seen.source { (source, ports) } else { (destination, ports + 2) };
     bytes[ttl] = 0;
-    for range in [sum, address..address + len, port..port + 2, ports + 6..ports + 8] {
+    for range in [sum, address..address + len, port..port + 2, transport_sum..transport_sum + 2] {
         bytes[range].fill(0);
     }
     bytes

@@ -32,7 +32,9 @@ fn arp_and_other_link_layer_protocols_pass() {
 #[test]
 fn icmp_to_a_vip_and_neighbour_discovery_pass() {
     for l in LISTENERS {
-        for protocol in [1, 58, 6, 47, 50, 132] {
+        // Of this service TCP is a listener's, too.
+        let others = [1, 58, 6, 47, 50, 132].into_iter();
+        for protocol in others.filter(|p| *p != 6 || l.service != UDP.service) {
             let mut frame = Frame::new(client(&l, 1), l.at, vec![0x80; 32]);
             frame.protocol = protocol;
             frame.ttl = 255;

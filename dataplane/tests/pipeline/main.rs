@@ -10,6 +10,7 @@ mod refused;
 mod reuse;
 mod roaming;
 mod routes;
+mod tcp;
 mod translation;
 
 use dataplane::abi::Profile;
@@ -33,6 +34,7 @@ fn client(l: &Listener, n: u16) -> SocketAddr {
 fn beginning(l: &Listener) -> Vec<u8> {
     match l.profile {
         Profile::OpenVpn => fixture::openvpn::hard_reset_client(),
+        Profile::Tcp => fixture::tcp::segment(fixture::tcp::SYN, &[]),
         Profile::WireGuard | Profile::Udp => message::initiation(1),
     }
 }
@@ -41,6 +43,7 @@ fn beginning(l: &Listener) -> Vec<u8> {
 fn answer(l: &Listener) -> Vec<u8> {
     match l.profile {
         Profile::OpenVpn => fixture::openvpn::data(0, 1),
+        Profile::Tcp => fixture::tcp::data(1),
         Profile::WireGuard | Profile::Udp => message::data(1, 1),
     }
 }

@@ -3,8 +3,8 @@
 
 use dataplane::abi::Profile;
 use dataplane::fixture::read::read;
-use dataplane::fixture::site::{BACKENDS, LISTENERS, Listener, WAN};
-use dataplane::fixture::{Checksum, Frame, World, message, openvpn};
+use dataplane::fixture::site::{ALL, BACKENDS, Listener, WAN};
+use dataplane::fixture::{Checksum, Frame, World, message, openvpn, tcp};
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,10 +12,19 @@ fn payload(l: &Listener, noise: &[u8]) -> Vec<u8> {
     let mut payload = match l.profile {
         Profile::WireGuard => message::data_of(0, 0, 32),
         Profile::OpenVpn => openvpn::data_of(0, 0, 24),
+        Profile::Tcp => tcp::segment(tcp::ACK, &[]),
         Profile::Udp => Vec::new(),
     };
     payload.extend(noise);
     payload
+}
+
+/// The bytes without TCP's checksum, which is there.
+fn without_sum(is_tcp: bool, at: usize, mut bytes: Vec<u8>) -> Vec<u8> {
+    if is_tcp {
+        bytes[at..at + 2].fill(0);
+    }
+    bytes
 }
 
 /// A client whose address has a route.
@@ -34,7 +43,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn both_directions_change_addresses_ports_ttl_and_sums_alone(
-        listener in 0..LISTENERS.len(),
+        listener in 0..ALL.len(),
         ordinal in 0..BACKENDS,
         bits in any::<u128>(),
         port in any::<u16>(),
@@ -46,7 +55,7 @@ proptest! {
         inbound in any::<bool>(),
     ) {
         let mut world = World::new();
-        let l = LISTENERS[listener];
+        let l = ALL[listener];
         world.place(&l, |_| ordinal);
         let (client, backend) = (client(&l, bits, port), l.backend(ordinal));
         let payload = payload(&l, &noise);
@@ -55,11 +64,12 @@ proptest! {
         } else {
             (backend, client, (l.at, client))
         };
-        let mut frame = Frame::new(from, to, payload.clone());
+        let mut frame = Frame::of(&l, from, to, payload);
+        let is_tcp = l.profile == Profile::Tcp;
         frame.ttl = ttl;
         frame.padding = padding;
         frame.tags = [(0x88a8, 5), (0x8100, 6)][2 - tags..].to_vec();
-        if no_sum {
+        if no_sum && !is_tcp {
             frame.checksum = Checksum::None;
         }
         let bytes = frame.bytes();
@@ -73,12 +83,12 @@ proptest! {
         prop_assert!(seen.udp_sum_right);
         prop_assert_eq!(seen.checksum == 0, before.checksum == 0);
         prop_assert_eq!(seen.ip_len, before.ip_len);
-        prop_assert_eq!(seen.payload, payload);
+        prop_assert_eq!(without_sum(is_tcp, 8, seen.payload), without_sum(is_tcp, 8, before.payload));
         // Identification, traffic class and the padding behind the packet stay.
         let rest = |frame: &[u8], l3: usize| {
             let ip = &frame[l3..];
-            if l.at.is_ipv4() { [&ip[..8], &ip[9..10], &ip[28..]].concat() }
-            else { [&ip[..7], &ip[48..]].concat() }
+            if l.at.is_ipv4() { without_sum(is_tcp, 17, [&ip[..8], &ip[9..10], &ip[28..]].concat()) }
+            else { without_sum(is_tcp, 15, [&ip[..7], &ip[48..]].concat()) }
         };
         let after = 14 + 4 * seen.tags.len();
         prop_assert_eq!(rest(&bytes, 14 + 4 * tags), rest(&outcome.frame, after));
@@ -86,14 +96,15 @@ proptest! {
 
     /// There and back is what it was, up to the TTL.
     #[test]
-    fn a_wrong_checksum_stays_wrong(bit in 0..16_u32, inbound in any::<bool>(), listener in 0..LISTENERS.len()) {
+    fn a_wrong_checksum_stays_wrong(bit in 0..16_u32, inbound in any::<bool>(), listener in 0..ALL.len()) {
         let world = World::new();
-        let l = LISTENERS[listener];
+        let l = ALL[listener];
         let payload = payload(&l, b"something");
         let (from, to) = (client(&l, 9, 999), l.at);
-        let frame = if inbound { Frame::new(from, to, payload) } else { Frame::new(l.backend(0), from, payload) };
+        let frame = if inbound { Frame::of(&l, from, to, payload) } else { Frame::of(&l, l.backend(0), from, payload) };
         let mut bytes = frame.bytes();
-        let field = if l.at.is_ipv4() { 14 + 20 + 6 } else { 14 + 40 + 6 };
+        let field = if l.at.is_ipv4() { 14 + 20 } else { 14 + 40 };
+        let field = field + if l.profile == Profile::Tcp { 16 } else { 6 };
         let sum = u16::from_be_bytes([bytes[field], bytes[field + 1]]) ^ (1 << bit);
         prop_assume!(sum != 0);
         bytes[field..field + 2].copy_from_slice(&sum.to_be_bytes());

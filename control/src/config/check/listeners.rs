@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::{called, placed};
 use crate::config::draft::Draft;
 use crate::config::finding::Findings;
-use crate::config::{Family, Listener};
+use crate::config::{Family, Listener, Profile, Protocol};
 
 pub(super) fn check(draft: &Draft, out: &mut Findings) {
     let mut seen: BTreeMap<Listener, (Range<usize>, &str)> = BTreeMap::new();
@@ -31,7 +31,21 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
         }
     }
     not_backends(draft, &vips, out);
+    protocols(draft, out);
     families(draft, out);
+}
+
+/// The profile `tcp` knows nothing of datagrams. The others are of datagrams, and their services may have TCP
+/// listeners beside.
+fn protocols(draft: &Draft, out: &mut Findings) {
+    for service in draft.services.iter().filter(|s| s.profile == Some(Profile::Tcp)) {
+        for listener in service.listen.iter().filter(|l| l.get_ref().protocol == Protocol::Udp) {
+            let message = format!("profile `tcp` cannot have the listener {}", listener.get_ref());
+            out.error(listener.span(), message).help(
+                "write `profile = \"udp\"`, or the datagrams' own: TCP listeners of a service are TCP whatever its profile is",
+            );
+        }
+    }
 }
 
 fn not_backends(draft: &Draft, vips: &BTreeMap<IpAddr, (Range<usize>, &str)>, out: &mut Findings) {

@@ -1,0 +1,161 @@
+//! TCP: a connection opens when its client has acknowledged the SYN-ACK, and closes with FIN or reset.
+
+use crate::{client, forwarded, refused};
+use dataplane::fixture::World;
+use dataplane::fixture::site::{BACKENDS, Listener, TCP, TCP6, UDP, UDP6};
+use dataplane::fixture::tcp::{ACK, FIN, RST, SYN, data, segment};
+use dataplane::reason::Reason;
+use dataplane::table::slot;
+
+fn state(world: &World, l: &Listener, n: u16) -> Option<u8> {
+    world.slot(l, client(l, n)).map(|(_, slot)| slot::state(slot.state.load()))
+}
+
+/// A connection's first three packets and the first answer with data: the backend it is on.
+fn connect(world: &World, l: &Listener, n: u16) -> u32 {
+    let at = client(l, n);
+    let backend = world.inbound(l, at, segment(SYN, &[])).backend(l);
+    forwarded(&world.answer(l, backend, at, segment(SYN | ACK, &[])), Reason::OutEstablished);
+    forwarded(&world.inbound(l, at, data(1)), Reason::InEstablished);
+    forwarded(&world.answer(l, backend, at, data(2)), Reason::OutEstablished);
+    backend
+}
+
+#[test]
+fn a_connection_opens_by_what_follows_the_syn_ack() {
+    for l in [TCP, TCP6] {
+        let mut world = World::new();
+        let at = client(&l, 1);
+        let backend = world.inbound(&l, at, segment(SYN, &[])).backend(&l);
+        assert_eq!(state(&world, &l, 1), None, "a SYN is remembered nowhere");
+        world.answer(&l, backend, at, segment(SYN | ACK, &[]));
+        assert_eq!(state(&world, &l, 1), Some(slot::TENTATIVE));
+        assert_eq!(world.sessions(), 0);
+        // The pool changes: the connection that is being made stays where it is.
+        world.place(&l, |_| (backend + 1) % BACKENDS);
+        assert_eq!(world.inbound(&l, at, segment(ACK, &[])).backend(&l), backend);
+        assert_eq!(state(&world, &l, 1), Some(slot::TENTATIVE), "anybody can send that");
+        world.answer(&l, backend, at, data(1));
+        assert_eq!(state(&world, &l, 1), Some(slot::OPEN));
+        assert_eq!(world.sessions(), 1);
+        assert_eq!(world.inbound(&l, at, data(2)).backend(&l), backend);
+    }
+}
+
+#[test]
+fn a_flood_of_syns_opens_nothing_and_lets_others_connect() {
+    let world = World::new();
+    for tenant in &world.tables.tenants {
+        tenant.max_tentative.set(10);
+    }
+    for n in 100..160 {
+        let at = client(&TCP, n);
+        let backend = world.inbound(&TCP, at, segment(SYN, &[])).backend(&TCP);
+        // Beyond the limit they are let through, because a client's own is among them.
+        assert!(world.answer(&TCP, backend, at, segment(SYN | ACK, &[])).is_forwarded());
+    }
+    assert_eq!(world.sessions(), 0);
+    assert_eq!(world.tables.tenants[1].tentative.load(), 10);
+    assert_eq!(world.tables.settings.used.load(), 10);
+    let at = client(&TCP, 1);
+    let backend = world.inbound(&TCP, at, segment(SYN, &[])).backend(&TCP);
+    forwarded(&world.answer(&TCP, backend, at, segment(SYN | ACK, &[])), Reason::OutStateless);
+    forwarded(&world.inbound(&TCP, at, segment(ACK, &[])), Reason::InUnestablished);
+    forwarded(&world.answer(&TCP, backend, at, data(1)), Reason::OutEstablished);
+    assert_eq!(state(&world, &TCP, 1), Some(slot::OPEN));
+}
+
+#[test]
+fn a_reset_proves_nothing() {
+    let world = World::new();
+    let at = client(&TCP, 1);
+    for flags in [RST, RST | ACK] {
+        forwarded(&world.answer(&TCP, 0, at, segment(flags, &[])), Reason::OutStateless);
+        assert_eq!(state(&world, &TCP, 1), None);
+    }
+    world.answer(&TCP, 0, at, segment(SYN | ACK, &[]));
+    world.answer(&TCP, 0, at, segment(RST | ACK, &[]));
+    assert_eq!(state(&world, &TCP, 1), Some(slot::TENTATIVE));
+    assert_eq!(world.sessions(), 0);
+}
+
+#[test]
+fn fin_and_reset_close_and_a_new_connection_on_the_flow_opens_again() {
+    let closings: [(bool, u8); 4] =
+        [(false, FIN | ACK), (false, RST), (false, RST | ACK), (true, RST | ACK)];
+    for l in [TCP, TCP6] {
+        for (inbound, flags) in closings {
+            let world = World::new();
+            let (at, backend) = (client(&l, 1), connect(&world, &l, 1));
+            let closing = || world.detail(&l, at).closing.get();
+            world.inbound(&l, at, segment(FIN | ACK, &[]));
+            assert_eq!(closing(), 0, "the other half is open");
+            let outcome = if inbound {
+                world.inbound(&l, at, segment(flags, &[]))
+            } else {
+                world.answer(&l, backend, at, segment(flags, &[]))
+            };
+            assert!(outcome.is_forwarded());
+            assert_eq!(closing(), 1, "{inbound} {flags:#x}");
+            // Late packets are forwarded, and change nothing of it.
+            forwarded(&world.inbound(&l, at, segment(ACK, &[])), Reason::InEstablished);
+            forwarded(&world.answer(&l, backend, at, data(1)), Reason::OutEstablished);
+            assert_eq!(closing(), 1);
+            world.inbound(&l, at, segment(SYN, &[]));
+            world.answer(&l, backend, at, segment(SYN | ACK, &[]));
+            assert_eq!(closing(), 0);
+            assert_eq!(world.sessions(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_found_again_after_tables_were_lost() {
+    let world = World::new();
+    let at = client(&TCP, 1);
+    let placed = world.inbound(&TCP, at, data(1));
+    forwarded(&placed, Reason::InUnestablished);
+    forwarded(&world.answer(&TCP, placed.backend(&TCP), at, data(2)), Reason::OutEstablished);
+    assert_eq!(state(&world, &TCP, 1), Some(slot::OPEN));
+}
+
+#[test]
+fn tcp_and_udp_of_a_service_go_to_the_same_backend_and_are_two_sessions() {
+    for (tcp, udp) in [(TCP, UDP), (TCP6, UDP6)] {
+        let mut world = World::new();
+        let backend = connect(&world, &tcp, 1);
+        // Whatever the ring says since.
+        world.place(&tcp, |_| (backend + 1) % BACKENDS);
+        let at = client(&udp, 1);
+        let datagram = world.inbound(&udp, at, vec![0x17; 60]);
+        forwarded(&datagram, Reason::InUnestablished);
+        assert_eq!(datagram.backend(&udp), backend);
+        assert_eq!(world.count(Reason::HintUsed), 1);
+        for _ in 0..2 {
+            world.answer(&udp, backend, at, vec![0x17; 60]);
+        }
+        // The same address and port, and not the same flow.
+        assert_eq!(world.sessions(), 2);
+        forwarded(&world.inbound(&udp, at, vec![0x17; 60]), Reason::InEstablished);
+        forwarded(&world.inbound(&tcp, at, data(3)), Reason::InEstablished);
+    }
+}
+
+#[test]
+fn what_no_connection_has_is_refused() {
+    let world = World::new();
+    let at = client(&TCP, 1);
+    for flags in [0, SYN | FIN, SYN | RST, 0x20, SYN | FIN | ACK] {
+        refused(&world.inbound(&TCP, at, segment(flags, &[])), Reason::TcpMalformed);
+        refused(&world.answer(&TCP, 0, at, segment(flags, &[])), Reason::TcpMalformed);
+    }
+    // A header that is longer than the packet, and one that is too short.
+    for offset in [0_u8, 4, 6] {
+        let mut short = segment(ACK, &[]);
+        short[4] = offset << 4;
+        refused(&world.inbound(&TCP, at, short), Reason::TcpMalformed);
+    }
+    for length in 0..12 {
+        refused(&world.inbound(&TCP, at, vec![0x50; length]), Reason::TcpMalformed);
+    }
+}
