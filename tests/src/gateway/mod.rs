@@ -6,7 +6,7 @@ mod invoke;
 mod process;
 mod view;
 
-pub use config::Config;
+pub use config::{Config, Limits, Rate};
 pub use invoke::{Caller, Said, invoke};
 pub use process::Gateway;
 pub use view::{BackendView, Counters, SessionView};

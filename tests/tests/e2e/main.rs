@@ -13,5 +13,6 @@ mod program;
 mod protection;
 mod roaming;
 mod sessions;
+mod tcp;
 mod tools;
 mod wrong_input;

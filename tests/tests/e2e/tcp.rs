@@ -1,0 +1,180 @@
+//! TCP, and services of both protocols.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lab::gateway::{Config, Gateway, Limits, Rate};
+use lab::layout::plan::Family;
+use lab::peer::{Client, OcClient, OcPool, TcpLoad, TcpPool};
+use lab::traffic::SynFlood;
+use lab::wait::until;
+use lab::{Lab, Options, gate};
+
+use crate::common::PLENTY;
+
+/// How long anything may take on a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Many connections come from few addresses here.
+const UNLIMITED: Limits =
+    Limits { unestablished_per_source: Rate { rate: 100_000, burst: 100_000 } };
+
+fn gateway(lab: &Lab, pool: &TcpPool) -> Gateway {
+    let mut config = Config::new(lab).with_site(pool.site(), 30_000);
+    config.gateway.max_sessions = 32_768;
+    config.limits = Some(UNLIMITED);
+    let gateway = Gateway::start(lab, &config).unwrap();
+    until("all servers being up", SOON, || {
+        let backends = gateway.backends()?;
+        Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
+    })
+    .unwrap();
+    gateway
+}
+
+/// Connections that stand until they are told to end.
+fn standing(connections: u32) -> TcpLoad {
+    TcpLoad {
+        connections,
+        concurrent: connections,
+        requests: u32::MAX,
+        bytes: 300,
+        pause: Duration::from_millis(300),
+    }
+}
+
+#[test]
+fn connections_outlast_drains_and_only_a_dead_servers_break() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let mut pool = TcpPool::start(&lab, "justiz", 3).unwrap();
+    let gateway = gateway(&lab, &pool);
+    // Of several addresses, which are on several servers.
+    let stand: Vec<_> = (0..8)
+        .map(|_| {
+            let host = lab.host().unwrap();
+            standing(20).start(host.ns(), pool.site().vip(Family::V6)).unwrap()
+        })
+        .collect();
+    for load in &stand {
+        load.wait_for_open(20, SOON).unwrap();
+    }
+
+    // 10,000 come and go while each server in turn is drained.
+    let load = TcpLoad {
+        connections: 10_000,
+        concurrent: 200,
+        requests: 3,
+        bytes: 700,
+        pause: Duration::from_millis(20),
+    };
+    let other = lab.host().unwrap();
+    let passing = load.start(other.ns(), pool.site().vip(Family::V4)).unwrap();
+    let names: Vec<_> = gateway.backends().unwrap().into_iter().map(|b| b.name).collect();
+    for name in &names {
+        let open = passing.so_far().begun;
+        gateway.act(&["backend", "drain", name]).unwrap();
+        until(
+            "a thousand more",
+            SOON,
+            || Ok((passing.so_far().begun >= open + 1000).then_some(())),
+        )
+        .unwrap();
+        gateway.act(&["backend", "undrain", name]).unwrap();
+    }
+    let passed = passing.finish().unwrap();
+    println!("{passed:?}");
+    assert_eq!((passed.completed, passed.broken()), (10_000, 0), "{passed:?}");
+
+    // A server dies: its connections break, and no other.
+    let broken = || stand.iter().map(|load| u64::from(load.so_far().broken())).sum::<u64>();
+    assert_eq!(broken(), 0);
+    let counters = gateway.counters().unwrap();
+    assert!(counters.get("session_opened") >= 10_160);
+    let dead = pool.servers().iter().max_by_key(|s| s.open()).unwrap().number();
+    let theirs = pool.server(dead).open();
+    assert!((20..160).contains(&theirs), "{theirs} of 160 on one server");
+    pool.server(dead).die().unwrap();
+    until("its connections being over", SOON, || Ok((broken() >= theirs).then_some(()))).unwrap();
+    for load in stand {
+        let stood = load.stop().unwrap();
+        println!("{stood:?}");
+        assert!(matches!((stood.broken(), stood.completed), (0, 20) | (20, 0)), "{stood:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_syns_opens_no_session_and_disturbs_none() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = TcpPool::start(&lab, "justiz", 2).unwrap();
+    let gateway = gateway(&lab, &pool);
+    let host = lab.host().unwrap();
+    let to = pool.site().vip(Family::V4);
+    let stand = standing(100).start(host.ns(), to).unwrap();
+    stand.wait_for_open(100, SOON).unwrap();
+    let open = || gateway.sessions().unwrap().iter().filter(|s| s.state == "open").count();
+    until("their sessions", SOON, || Ok((open() == 100).then_some(()))).unwrap();
+    let before = gateway.counters().unwrap();
+    let took = SynFlood { count: 1_000_000, rate: 100_000 }.run(lab.inet(), to).unwrap();
+    // In the middle of it all, somebody new.
+    let new =
+        TcpLoad { connections: 20, concurrent: 20, requests: 2, bytes: 100, pause: Duration::ZERO };
+    let new = new.run(lab.host().unwrap().ns(), to).unwrap();
+    let counters = gateway.counters().unwrap().since(&before);
+    println!("{took:?}, {counters:?}");
+    assert!(counters.get("in_unestablished") >= 900_000, "{counters:?}");
+    assert_eq!(counters.get("session_opened"), 20, "those of the new client");
+    assert_eq!((new.completed, new.broken()), (20, 0), "{new:?}");
+    let stood = stand.stop().unwrap();
+    assert_eq!((stood.completed, stood.broken()), (100, 0), "{stood:?}");
+}
+
+#[test]
+fn tls_and_dtls_of_a_client_meet_on_one_server() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let mut pool = OcPool::start(&lab, "justiz", 2).unwrap();
+    let mut config = Config::new(&lab).with_site(pool.site(), PLENTY);
+    config.service[0].profile = "udp";
+    config.limits = Some(UNLIMITED);
+    let gateway = Gateway::start(&lab, &config).unwrap();
+    until("all servers being up", SOON, || {
+        Ok(gateway.backends()?.iter().all(|backend| backend.is_up()).then_some(()))
+    })
+    .unwrap();
+    let hosts: Vec<_> = (0..3).map(|_| lab.host().unwrap()).collect();
+    let mut clients = Vec::new();
+    for n in 0..20 {
+        let family = if n % 4 == 3 { Family::V6 } else { Family::V4 };
+        let host = &hosts[n % 3];
+        let client = OcClient::start(&lab, host, &mut pool, family).unwrap();
+        clients.push((client, host.address(family)));
+    }
+    for (client, _) in &clients {
+        client.dtls_connected(SOON).unwrap();
+    }
+    // Each client's server has seen its DTLS come, which it tells by a cookie of its TLS.
+    let mut servers: BTreeMap<IpAddr, BTreeSet<u8>> = BTreeMap::new();
+    for (client, address) in &clients {
+        let answered_by = client.reach(SOON).unwrap();
+        let server = pool.servers().iter().find(|s| s.number() == answered_by).unwrap();
+        let sessions = server.sessions().unwrap();
+        let own = sessions.iter().find(|session| session.client == client.name()).unwrap();
+        assert!(own.dtls && own.address == *address, "{own:?}");
+        servers.entry(*address).or_default().insert(answered_by);
+        assert_eq!((client.tls_connections(), client.dtls_connections()), (1, 1));
+    }
+    assert!(servers.values().all(|of| of.len() == 1), "{servers:?}");
+    // In the gateway's tables they are two sessions of one service, on one backend.
+    for address in servers.keys() {
+        let sessions = gateway.sessions().unwrap();
+        let own: BTreeSet<_> = sessions
+            .iter()
+            .filter(|s| s.client.ip() == *address && s.state == "open")
+            .map(|s| s.backend.clone())
+            .collect();
+        assert_eq!(own.len(), 1, "{address}: {own:?}");
+    }
+}
