@@ -33,12 +33,14 @@ pub(crate) const BACKEND6: Ipv6Addr = Ipv6Addr::new(0xfd20, 0, 0, 0, 0, 0, 0, 0x
 pub(crate) const WIREGUARD_PORT: u16 = 51_820;
 pub(crate) const UDP_PORT: u16 = 4_000;
 pub(crate) const OPENVPN_PORT: u16 = 1_194;
+pub(crate) const TCP_PORT: u16 = 3_389;
 
 /// A service's name, which is its profile's and its pool's too, and its port.
 pub(crate) type Service = (&'static str, u16);
 /// WireGuard's.
 pub(crate) const WIREGUARD: Service = ("wireguard", WIREGUARD_PORT);
-const SERVICES: [Service; 3] = [WIREGUARD, ("udp", UDP_PORT), ("openvpn", OPENVPN_PORT)];
+const SERVICES: [Service; 4] =
+    [WIREGUARD, ("udp", UDP_PORT), ("openvpn", OPENVPN_PORT), ("tcp", TCP_PORT)];
 
 /// A gateway with tables of its own, pinned in a bpffs of its own.
 pub(crate) struct Gateway {
@@ -211,13 +213,14 @@ max_sessions = {sessions}
 "
     );
     for (profile, port) in services {
+        let protocol = if *profile == "tcp" { "tcp" } else { "udp" };
         let _ = write!(
             text,
             "[[service]]
 name = \"{profile}\"
 tenant = \"justiz\"
 profile = \"{profile}\"
-listen = [\"{VIP4}:{port}/udp\", \"[{VIP6}]:{port}/udp\"]
+listen = [\"{VIP4}:{port}/{protocol}\", \"[{VIP6}]:{port}/{protocol}\"]
 pool = \"{profile}\"
 [[pool]]
 name = \"{profile}\"

@@ -17,7 +17,8 @@ use etherparse::PacketBuilder;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::gateway::{
-    BACKEND4, BACKEND6, BACKENDS, Gateway, OPENVPN_PORT, UDP_PORT, VIP4, VIP6, WIREGUARD_PORT,
+    BACKEND4, BACKEND6, BACKENDS, Gateway, OPENVPN_PORT, TCP_PORT, UDP_PORT, VIP4, VIP6,
+    WIREGUARD_PORT,
 };
 use crate::memory::{Element, Plain, PlainSlot, words};
 use crate::place::{LAN, WAN, WAN_PEER};
@@ -68,6 +69,10 @@ pub(crate) enum Message {
     OpenVpn,
     /// An OpenVPN server's data.
     OpenVpnAnswer,
+    /// A segment of a client's TCP connection.
+    Segment,
+    /// A segment of a TCP server.
+    SegmentAnswer,
     /// A datagram to the WireGuard service that is none of its messages.
     Malformed,
     /// A datagram to another address than a service's.
@@ -81,7 +86,10 @@ pub(crate) enum Message {
 impl Message {
     /// It comes from a backend.
     const fn is_answer(self) -> bool {
-        matches!(self, Self::DataAnswer | Self::DatagramAnswer | Self::OpenVpnAnswer)
+        matches!(
+            self,
+            Self::DataAnswer | Self::DatagramAnswer | Self::OpenVpnAnswer | Self::SegmentAnswer
+        )
     }
 
     /// The payload, with ids left out; of this length, if the message has no length of its own.
@@ -91,7 +99,11 @@ impl Message {
             Self::Data | Self::Roamed | Self::DataAnswer => (4, length),
             Self::Malformed => (9, length),
             Self::OpenVpn | Self::OpenVpnAnswer => (OPENVPN_DATA, length),
-            Self::Datagram | Self::DatagramAnswer | Self::Foreign => (0, length),
+            Self::Datagram
+            | Self::DatagramAnswer
+            | Self::Foreign
+            | Self::Segment
+            | Self::SegmentAnswer => (0, length),
         };
         let mut payload = vec![0; length];
         payload[0] = kind;
@@ -169,7 +181,12 @@ fn frame(
         _ => unreachable!("both addresses are of one family"),
     };
     let mut frame = Vec::new();
-    let written = ip.udp(source.1, destination.1).write(&mut frame, &message.payload(length));
+    let payload = message.payload(length);
+    let written = if matches!(message, Message::Segment | Message::SegmentAnswer) {
+        ip.tcp(source.1, destination.1, 1, 1024).ack(1).write(&mut frame, &payload)
+    } else {
+        ip.udp(source.1, destination.1).write(&mut frame, &payload)
+    };
     written.expect("a vector takes it, and the payload is short");
     frame.resize(FRAME, 0);
     frame
@@ -188,6 +205,7 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
     let port = match message {
         Message::Datagram | Message::DatagramAnswer => UDP_PORT,
         Message::OpenVpn | Message::OpenVpnAnswer => OPENVPN_PORT,
+        Message::Segment | Message::SegmentAnswer => TCP_PORT,
         _ => WIREGUARD_PORT,
     };
     let (bytes, client_at, port_at, backend_at) = if message.is_answer() {
