@@ -83,7 +83,11 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let mut report = Report::new(machine::Machine::look());
     let wanted = Wanted { quick: args.quick, only: &args.only };
     for suite in suites {
-        suite.run(wanted, &mut report)?;
+        if let Err(e) = suite.run(wanted, &mut report) {
+            // What was measured until then may say why; it is not kept.
+            report.print(args.json)?;
+            return Err(e.context(suite.name()));
+        }
         results::keep(&report, *suite, &directory)?;
     }
     report.print(args.json)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use dataplane::abi::{Detail, Slot, ticks};
+use dataplane::abi::{Detail, SERVICE_TCP, Slot, ticks};
 use dataplane::table::host::{HostTables, Sizes};
 use dataplane::table::slot;
 
@@ -88,6 +88,23 @@ fn silent_sessions_end_and_others_stay() {
     assert_eq!(t.settings.used.load(), 1);
     assert_eq!((t.tenants[0].ended.get(), t.tenants[0].ended_rx_packets.get()), (1, 10));
     assert_eq!(t.tenants[0].ended_tx_bytes.get(), 500);
+}
+
+#[test]
+fn closed_connections_end_soon_and_open_ones_with_the_silent() {
+    let t = HostTables::new(Sizes::default());
+    for (index, tcp, closing) in [(3, true, 1), (5, true, 0), (7, false, 1)] {
+        put(&t, index, slot::OPEN, 0);
+        let service = if tcp { u32::from(SERVICE_TCP) << 16 } else { 0 };
+        t.slots[index as usize].port_service.set(service | 1000 + index);
+        t.details[index as usize].closing.set(closing);
+    }
+    let mut keeper = Keeper::default();
+    assert_eq!(keeper.scan(&t, &at(29), &Rules).ended, 0);
+    assert_eq!(keeper.scan(&t, &at(31), &Rules).ended, 1);
+    let states = [3, 5, 7].map(|index| state(&t, index));
+    assert_eq!(states, [slot::RETIRED, slot::OPEN, slot::OPEN]);
+    assert_eq!(keeper.scan(&t, &at(61), &Rules).ended, 2);
 }
 
 #[test]
