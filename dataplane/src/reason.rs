@@ -54,10 +54,12 @@ reasons! {
     InById "in_by_id" Forwarded "Inbound from another address, carried by its session id.";
     InUnestablished "in_unestablished" Forwarded "Inbound without a session, placed by hint or ring.";
     OutEstablished "out_established" Forwarded "Answer on a known flow.";
+    IcmpError "icmp_error" Forwarded "An ICMP error about a packet of a service, translated like that packet.";
     OutStateless "out_stateless" Forwarded "Answer that proves nothing, forwarded without a session.";
 
     StackInbound "stack_inbound" Passed "Inbound, translated and left to the kernel's stack: next hop unresolved.";
     StackOutbound "stack_outbound" Passed "Answer, translated and left to the kernel's stack: next hop unresolved.";
+    StackIcmp "stack_icmp" Passed "An ICMP error, translated and left to the kernel's stack: next hop unresolved.";
     StackTooBig "stack_too_big" Passed "Translated and left to the kernel's stack: larger than the next hop's MTU.";
     NotIp "not_ip" Passed "Neither IPv4 nor IPv6 (ARP and others): the host's.";
     NotOurs "not_ours" Passed "Neither to a service nor from a backend's endpoint: the host's.";

@@ -96,7 +96,7 @@ fn closed_connections_end_soon_and_open_ones_with_the_silent() {
     for (index, tcp, closing) in [(3, true, 1), (5, true, 0), (7, false, 1)] {
         put(&t, index, slot::OPEN, 0);
         let service = if tcp { u32::from(SERVICE_TCP) << 16 } else { 0 };
-        t.slots[index as usize].port_service.set(service | 1000 + index);
+        t.slots[index as usize].port_service.set(service | (1000 + index));
         t.details[index as usize].closing.set(closing);
     }
     let mut keeper = Keeper::default();

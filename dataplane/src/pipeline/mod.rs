@@ -7,12 +7,15 @@
 //!          └ neither ───────────────────▶ Pass: the host's
 //! ```
 //!
+//! ICMP errors about such packets go like them: [`icmp`].
+//!
 //! The [`hot`] path does the same for the packets that are as usual, faster.
 //!
 //! *Answers make sessions*: [`inbound`] never creates, moves or ends one.
 
 mod forward;
 mod hot;
+pub mod icmp;
 mod inbound;
 mod outbound;
 mod session;
@@ -83,16 +86,22 @@ pub fn run_to<P: Packet, T: Tables, R>(packet: &mut P, t: &T, end: impl Fn(Verdi
     match hot::run(packet, t) {
         Some(Ok(verdict)) => end(verdict),
         Some(Err(reason)) => end(verdict(t, parts(Err(reason)))),
-        None => {
-            let decided = general(packet, t);
-            end(verdict(t, decided))
-        }
+        None => match icmp::run(packet, t) {
+            Some(verdict) => end(verdict),
+            None => {
+                let decided = general(packet, t);
+                end(verdict(t, decided))
+            }
+        },
     }
 }
 
 /// The same without the hot path: for the comparison of both.
 #[cfg(any(test, feature = "host"))]
 pub fn run_general<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+    if let Some(verdict) = icmp::run(packet, t) {
+        return verdict;
+    }
     let decided = general(packet, t);
     verdict(t, decided)
 }

@@ -2,6 +2,7 @@
 
 mod handshakes;
 mod host_traffic;
+mod icmp;
 mod limits;
 mod opening;
 mod openvpn;
