@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lab::gateway::{Config, Gateway, Limits, Rate};
-use lab::layout::plan::Family;
+use lab::layout::plan::{self, Family};
 use lab::peer::{Client, OcClient, OcPool, TcpLoad, TcpPool};
 use lab::traffic::SynFlood;
 use lab::wait::until;
@@ -176,5 +176,37 @@ fn tls_and_dtls_of_a_client_meet_on_one_server() {
             .map(|s| s.backend.clone())
             .collect();
         assert_eq!(own.len(), 1, "{address}: {own:?}");
+    }
+}
+
+#[test]
+fn transfers_over_a_narrow_link_outside_find_its_size() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = TcpPool::start(&lab, "justiz", 2).unwrap();
+    let gateway = gateway(&lab, &pool);
+    for family in [Family::V4, Family::V6] {
+        let host = lab.host().unwrap();
+        // The client says that it takes as much as any; the router before it cannot pass that on, and tells
+        // the service's address so.
+        let (name, peer) = (format!("c{}u0", host.number()), plan::uplink_peer(host.number(), 0));
+        lab.inet().ip(&[format!("link set {name} mtu 1300")]).unwrap();
+        let routes = [peer.v4.to_string(), peer.v6.to_string()]
+            .map(|via| format!("route replace default via {via} dev up0 advmss 1440"));
+        host.ns().ip(&["link set up0 mtu 1300"]).unwrap();
+        host.ns().ip(&routes).unwrap();
+        let before = gateway.counters().unwrap();
+        let load = TcpLoad {
+            connections: 20,
+            concurrent: 5,
+            requests: 2,
+            bytes: 100_000,
+            pause: Duration::ZERO,
+        };
+        let tally = load.run(host.ns(), pool.site().vip(family)).unwrap();
+        let counters = gateway.counters().unwrap().since(&before);
+        println!("{family:?}: {tally:?}, {counters:?}");
+        assert_eq!((tally.completed, tally.broken()), (20, 0), "{tally:?}");
+        assert!(counters.get("icmp_error") > 0, "{counters:?}");
     }
 }
