@@ -29,7 +29,8 @@ const PASSED: u8 = 3;
 const TRANSMITTED: u8 = 4;
 const REDIRECTED: u8 = 5;
 
-/// Decides on an ICMP error about a packet of a service, and counts how it ended; `None` leaves any other packet as it is.
+/// Decides on an ICMP error about a packet of a service; `None` leaves any other packet as it is. The end is the caller's
+/// to count.
 #[inline(always)]
 pub(super) fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Option<Verdict> {
     let link = header::link(packet).ok()?;
@@ -52,7 +53,6 @@ pub(super) fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Option<Verdict
         TRANSMITTED => (Action::Transmit, Reason::IcmpError),
         _ => (Action::Redirect((said >> 16) as u32), Reason::IcmpError),
     };
-    t.count(reason);
     Some(Verdict { action, reason })
 }
 

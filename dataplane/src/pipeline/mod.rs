@@ -83,26 +83,18 @@ pub fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
 /// the verdict need not be put together first.
 #[inline(always)]
 pub fn run_to<P: Packet, T: Tables, R>(packet: &mut P, t: &T, end: impl Fn(Verdict) -> R) -> R {
-    match hot::run(packet, t) {
-        Some(Ok(verdict)) => end(verdict),
-        Some(Err(reason)) => end(verdict(t, parts(Err(reason)))),
-        None => match icmp::run(packet, t) {
-            Some(verdict) => end(verdict),
-            None => {
-                let decided = general(packet, t);
-                end(verdict(t, decided))
-            }
-        },
-    }
+    let decided = match hot::run(packet, t) {
+        Some(Ok(verdict)) => return end(verdict),
+        Some(Err(reason)) => parts(Err(reason)),
+        None => slow(packet, t),
+    };
+    end(verdict(t, decided))
 }
 
 /// The same without the hot path: for the comparison of both.
 #[cfg(any(test, feature = "host"))]
 pub fn run_general<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
-    if let Some(verdict) = icmp::run(packet, t) {
-        return verdict;
-    }
-    let decided = general(packet, t);
+    let decided = slow(packet, t);
     verdict(t, decided)
 }
 
@@ -120,6 +112,15 @@ fn verdict<T: Tables>(t: &T, (action, interface, reason): (u32, u32, Reason)) ->
 }
 
 /// Decides on every packet.
+#[inline(always)]
+fn slow<P: Packet, T: Tables>(packet: &mut P, t: &T) -> (u32, u32, Reason) {
+    match icmp::run(packet, t) {
+        Some(verdict) => parts(Ok(verdict)),
+        None => general(packet, t),
+    }
+}
+
+/// Decides on every packet but ICMP errors that are a service's.
 #[inline(always)]
 fn general<P: Packet, T: Tables>(packet: &mut P, t: &T) -> (u32, u32, Reason) {
     // Two copies of nearly everything: of an IPv4 address three words are constants.
