@@ -17,16 +17,23 @@ pub const fn fold(sum: u64) -> u16 {
     sum as u16
 }
 
-/// The one's complement sum of `~old + new` over native words of 32 bits.
-pub fn delta(old: &[u32], new: &[u32]) -> u16 {
-    let mut sum = 0_u64;
-    for word in old {
-        sum += u64::from(!word & 0xffff) + u64::from(!word >> 16);
-    }
-    for word in new {
-        sum += u64::from(word & 0xffff) + u64::from(word >> 16);
-    }
-    fold(sum)
+/// `~old + new` over the two halves of a native word, to be summed up and folded.
+#[inline(always)]
+pub const fn change(old: u32, new: u32) -> u32 {
+    let old = !old;
+    (old & 0xffff) + (old >> 16) + (new & 0xffff) + (new >> 16)
+}
+
+/// The same of a word of 16 bits.
+#[inline(always)]
+pub const fn change16(old: u16, new: u16) -> u32 {
+    !old as u32 + new as u32
+}
+
+/// The one's complement sum of `~old + new` over native words of 32 bits, as many of the one as of
+/// the other.
+fn delta(old: &[u32], new: &[u32]) -> u16 {
+    fold(old.iter().zip(new).map(|(old, new)| u64::from(change(*old, *new))).sum())
 }
 
 /// The delta of a header's address and port: `(addresses alone, with the ports)`.
@@ -38,8 +45,8 @@ pub fn endpoint_delta(
     new_port: u16,
 ) -> (u16, u16) {
     let address = delta(&old.0, &new.0);
-    let ports = u64::from(!old_port) + u64::from(new_port);
-    (address, fold(u64::from(address) + ports))
+    let ports = change16(old_port, new_port);
+    (address, fold(u64::from(address) + u64::from(ports)))
 }
 
 /// The one's complement sum of two words.

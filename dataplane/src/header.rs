@@ -21,6 +21,10 @@ pub const TCP: usize = 20;
 pub const PROTO_UDP: u8 = 17;
 /// IP protocol number of TCP.
 pub const PROTO_TCP: u8 = 6;
+/// IP protocol number of ICMP.
+pub const PROTO_ICMP: u8 = 1;
+/// IP protocol number of ICMPv6.
+pub const PROTO_ICMP6: u8 = 58;
 /// The fragment header's number as a next header (RFC 8200, 4.5).
 const IPV6_FRAGMENT: u8 = 44;
 
@@ -147,11 +151,11 @@ pub fn ipv4<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
 pub fn usual_ipv4(h: impl View<IPV4>, l3: usize, frame: usize) -> Option<Ip> {
     let len = u16::from_be(h.u16::<2>());
     // Version 4, five words; no fragment, whatever it says of fragmenting.
-    let protocol = h.u8::<9>();
+    let (protocol, ttl) = (h.u8::<9>(), h.u8::<8>());
     if h.u8::<0>() != 0x45
         || h.u16::<6>() & !0x4000_u16.to_be() != 0
         || protocol != PROTO_UDP && protocol != PROTO_TCP
-        || h.u8::<8>() <= 1
+        || ttl <= 1
         || l3 + len as usize > frame
     {
         return None;
@@ -160,7 +164,7 @@ pub fn usual_ipv4(h: impl View<IPV4>, l3: usize, frame: usize) -> Option<Ip> {
         source: Address::v4(h.u32::<12>()),
         destination: Address::v4(h.u32::<16>()),
         protocol,
-        ttl: h.u8::<8>(),
+        ttl,
         obstacle: Obstacle::None,
         l4: l3 + IPV4,
         l4_len: u32::from(len).wrapping_sub(IPV4 as u32),
@@ -221,10 +225,10 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
 #[inline(always)]
 pub fn usual_ipv6(h: impl View<IPV6>, l3: usize, frame: usize) -> Option<Ip> {
     let payload = u16::from_be(h.u16::<4>());
-    let protocol = h.u8::<6>();
+    let (protocol, ttl) = (h.u8::<6>(), h.u8::<7>());
     if h.u8::<0>() & 0xf0 != 0x60
         || protocol != PROTO_UDP && protocol != PROTO_TCP
-        || h.u8::<7>() <= 1
+        || ttl <= 1
         || l3 + IPV6 + payload as usize > frame
     {
         return None;
@@ -233,7 +237,7 @@ pub fn usual_ipv6(h: impl View<IPV6>, l3: usize, frame: usize) -> Option<Ip> {
         source: Address::from_halves([h.u64::<8>(), h.u64::<16>()]),
         destination: Address::from_halves([h.u64::<24>(), h.u64::<32>()]),
         protocol,
-        ttl: h.u8::<7>(),
+        ttl,
         obstacle: Obstacle::None,
         l4: l3 + IPV6,
         l4_len: u32::from(payload),

@@ -194,15 +194,13 @@ fn measure(
     for (index, case, flows, _, turns) in &plans {
         // The same direction of WireGuard, in the same rounds: what a profile costs more.
         let family = stages[*index].family;
-        let wireguard = ["wireguard in", "wireguard out"].into_iter().zip([" in", " out"]);
-        let wireguard =
-            wireguard.filter(|(_, way)| case.is_forwarded() && case.name.ends_with(way));
-        let wireguard = wireguard.filter(|(name, _)| *name != case.name).find_map(|(name, _)| {
-            let same = plans.iter().find(|(at, other, count, ..)| {
-                other.name == name && stages[*at].family == family && count == flows
-            });
-            same.map(|(.., turns)| (name, turns.own.clone()))
+        let name = if case.name.ends_with(" in") { "wireguard in" } else { "wireguard out" };
+        let of_wireguard = plans.iter().find(|(at, other, count, ..)| {
+            other.name == name && stages[*at].family == family && count == flows
         });
+        let wireguard = of_wireguard
+            .filter(|_| case.is_forwarded() && case.name != name)
+            .map(|(.., turns)| (name, &turns.own));
         let mut row = |name: &str, figures: &[f64], against: Option<(&'static str, &[f64])>| {
             let ratio = |(_, others): (_, &[f64])| {
                 Spread::of(others.iter().zip(figures).map(|(other, own)| other / own)).median

@@ -135,8 +135,11 @@ pub(super) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32>
     None
 }
 
-/// Lines of a verifier log that are told.
-const VERIFIER_LINES: usize = 3;
+/// True for a line of a verifier log that says what verifying took, and for an empty one.
+fn is_figure(line: &str) -> bool {
+    let figures = ["processed ", "verification time ", "stack depth "];
+    line.is_empty() || figures.iter().any(|figure| line.starts_with(figure))
+}
 
 /// An error and its causes, without what is said twice.
 pub(super) struct Chain<'a>(pub(super) &'a (dyn std::error::Error + 'static));
@@ -151,17 +154,38 @@ impl fmt::Display for Chain<'_> {
                 if !said.is_empty() {
                     said += ": ";
                 }
-                // A verifier log says at its end what it is about, and then its figures.
-                let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+                // A verifier log says what is wrong at its end, before its figures.
+                let mut lines = text.lines().map(str::trim).filter(|line| !is_figure(line));
                 said += lines.next().unwrap_or_default();
-                let rest: Vec<&str> = lines.filter(|l| !l.starts_with("processed ")).collect();
-                for line in &rest[rest.len().saturating_sub(VERIFIER_LINES)..] {
+                if let Some(last) = lines.next_back() {
                     said += " | ";
-                    said += line;
+                    said += last;
                 }
             }
             next = error.source();
         }
         f.write_str(&said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Said(&'static str);
+
+    #[test]
+    fn a_verifier_log_is_told_by_its_first_line_and_what_is_wrong() {
+        let log = "refused. Verifier output: 0: R1=ctx()\n1: (b7) r0 = 0\n2: (95) exit\n\
+                   combined stack size of 3 calls is 528. Too large\n\
+                   verification time 1 usec\nstack depth 288+104\nprocessed 3 insns\n";
+        assert_eq!(
+            Chain(&Said(log)).to_string(),
+            "refused. Verifier output: 0: R1=ctx() | combined stack size of 3 calls is 528. Too large"
+        );
+        assert_eq!(Chain(&Said("one\ntwo")).to_string(), "one | two");
+        assert_eq!(Chain(&Said("one")).to_string(), "one");
     }
 }

@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
             opened: detail.opened.get(),
             last_seen: slot.last_seen.get(),
             moves: detail.moves.get(),
-            is_closing: slot.is_tcp() && detail.closing.get() != 0,
+            is_closing: detail.closing.get() != 0,
         };
         let after = slot.state.load();
         (slot::is_live(after) && slot::generation(after) == slot::generation(word))

@@ -93,10 +93,9 @@ fn silent_sessions_end_and_others_stay() {
 #[test]
 fn closed_connections_end_soon_and_open_ones_with_the_silent() {
     let t = HostTables::new(Sizes::default());
-    for (index, tcp, closing) in [(3, true, 1), (5, true, 0), (7, false, 1)] {
+    for (index, service, closing) in [(3, SERVICE_TCP, 1), (5, SERVICE_TCP, 0), (7, 0, 0)] {
         put(&t, index, slot::OPEN, 0);
-        let service = if tcp { u32::from(SERVICE_TCP) << 16 } else { 0 };
-        t.slots[index as usize].port_service.set(service | (1000 + index));
+        t.slots[index as usize].port_service.set(u32::from(service) << 16 | (1000 + index));
         t.details[index as usize].closing.set(closing);
     }
     let mut keeper = Keeper::default();

@@ -1,7 +1,7 @@
 //! The translation, and the way out of the gateway.
 
 use super::{Action, Target, Verdict};
-use crate::abi::{ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
+use crate::abi::{Address, ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
 use crate::checksum;
 use crate::header::{
     ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4, IPV6, Link, PROTO_TCP, TCP, UDP, VLAN_TAG,
@@ -82,21 +82,23 @@ pub(super) fn resolved<T: Tables>(t: &T, index: u32) -> Option<&NextHop> {
 /// Rewrites addresses, towards the backend or back from it, and the hop limit if XDP sends it on.
 #[inline(always)]
 pub(super) fn translate6(ip: impl View<IPV6>, e: &Endpoint, inbound: bool, hop: bool) {
-    let a = if inbound { e.backend.0 } else { e.vip.0 };
     if inbound {
-        ip.set_u32::<24>(a[0]);
-        ip.set_u32::<28>(a[1]);
-        ip.set_u32::<32>(a[2]);
-        ip.set_u32::<36>(a[3]);
+        set_address(ip.part::<24, 16>(), &e.backend);
     } else {
-        ip.set_u32::<8>(a[0]);
-        ip.set_u32::<12>(a[1]);
-        ip.set_u32::<16>(a[2]);
-        ip.set_u32::<20>(a[3]);
+        set_address(ip.part::<8, 16>(), &e.vip);
     }
     if hop {
         ip.set_u8::<7>(ip.u8::<7>().wrapping_sub(1));
     }
+}
+
+/// Writes an IPv6 address.
+#[inline(always)]
+pub(super) fn set_address(v: impl View<16>, a: &Address) {
+    v.set_u32::<0>(a.0[0]);
+    v.set_u32::<4>(a.0[1]);
+    v.set_u32::<8>(a.0[2]);
+    v.set_u32::<12>(a.0[3]);
 }
 
 /// The same for IPv4, whose header has a checksum.

@@ -23,7 +23,7 @@ mod session;
 use crate::abi::{
     AddressKey, Directory, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings,
 };
-use crate::header::{self, Ip, Link, Obstacle, PROTO_TCP, PROTO_UDP, Udp};
+use crate::header::{self, Ip, Link, Obstacle, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp};
 use crate::packet::Packet;
 use crate::profile;
 use crate::reason::{Kind, Reason};
@@ -86,7 +86,7 @@ pub fn run_to<P: Packet, T: Tables, R>(packet: &mut P, t: &T, end: impl Fn(Verdi
     let decided = match hot::run(packet, t) {
         Some(Ok(verdict)) => return end(verdict),
         Some(Err(reason)) => parts(Err(reason)),
-        None => slow(packet, t),
+        None => general(packet, t),
     };
     end(verdict(t, decided))
 }
@@ -94,7 +94,7 @@ pub fn run_to<P: Packet, T: Tables, R>(packet: &mut P, t: &T, end: impl Fn(Verdi
 /// The same without the hot path: for the comparison of both.
 #[cfg(any(test, feature = "host"))]
 pub fn run_general<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
-    let decided = slow(packet, t);
+    let decided = general(packet, t);
     verdict(t, decided)
 }
 
@@ -112,15 +112,6 @@ fn verdict<T: Tables>(t: &T, (action, interface, reason): (u32, u32, Reason)) ->
 }
 
 /// Decides on every packet.
-#[inline(always)]
-fn slow<P: Packet, T: Tables>(packet: &mut P, t: &T) -> (u32, u32, Reason) {
-    match icmp::run(packet, t) {
-        Some(verdict) => parts(Ok(verdict)),
-        None => general(packet, t),
-    }
-}
-
-/// Decides on every packet but ICMP errors that are a service's.
 #[inline(always)]
 fn general<P: Packet, T: Tables>(packet: &mut P, t: &T) -> (u32, u32, Reason) {
     // Two copies of nearly everything: of an IPv4 address three words are constants.
@@ -167,6 +158,13 @@ fn decide<P: Packet, T: Tables>(
     ip: Ip,
 ) -> Result<Verdict, Reason> {
     if !has_ports(ip.protocol) || ip.obstacle != Obstacle::None {
+        let icmp = if link.v6 { PROTO_ICMP6 } else { PROTO_ICMP };
+        if ip.protocol == icmp
+            && ip.obstacle == Obstacle::None
+            && let Some(end) = icmp::run(packet, t, link)
+        {
+            return end;
+        }
         return Err(obstructed(packet, t, &ip));
     }
     let Some(udp) = header::udp(packet, ip.l4) else {

@@ -54,5 +54,6 @@ pub fn outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Rea
         Proof::Data
     };
     let (begins, closes) = (flags & SYN != 0, flags & (FIN | RST) != 0);
+    // There is no counter: one that is not noted.
     Ok(Outbound { proof, begins, closes, counter: u32::MAX, ..Outbound::default() })
 }
