@@ -42,7 +42,7 @@ use crate::suite::{Suite, Wanted};
 struct Args {
     /// Which suites; all if none is named.
     suites: Vec<Suite>,
-    /// Fewer and shorter rounds: under two minutes for each suite.
+    /// Fewer and shorter rounds, and of `packet` fewer cases: two minutes at most for each suite.
     #[arg(long)]
     quick: bool,
     /// Of the suite `packet` only cases in whose `name family flows` this text is.

@@ -288,7 +288,7 @@ pub struct Endpoint {
     /// Next hop towards the backend, or [`NO_NEXTHOP`].
     pub nexthop: u32,
     /// One's complement sum (RFC 1624) of the address change vip to backend;
-    /// outbound is its complement. See `checksum::Delta`.
+    /// outbound is its complement. See `checksum::endpoint_delta`.
     pub address_delta: u16,
     /// The same with the port change.
     pub transport_delta: u16,
