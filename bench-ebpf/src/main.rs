@@ -13,7 +13,7 @@ use aya_ebpf::programs::XdpContext;
 use bench_ebpf::{Arrived, FRAME_WORDS, LAN, Play, TARGETS as COUNT, id, port};
 use dataplane::header::ETHERNET;
 use dataplane::packet::{Packet, View};
-use dataplane::pipeline::{self, Action};
+use dataplane::pipeline::{Action, Verdict, stage};
 use dataplane::table::Tables;
 use dataplane_ebpf::context::XdpPacket;
 use dataplane_ebpf::maps::{BpfTables, redirect};
@@ -214,12 +214,14 @@ pub(crate) fn given(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn pipeline(ctx: &XdpContext, tables: &impl Tables) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    pipeline::run_to(&mut packet, tables, |verdict| match verdict.action {
+    let end = |verdict: Verdict| match verdict.action {
         Action::Drop => xdp_action::XDP_DROP,
         Action::Pass => xdp_action::XDP_PASS,
         Action::Transmit => xdp_action::XDP_TX,
         Action::Redirect(interface) => redirect(interface),
-    })
+    };
+    // Nothing counts these: the bench would say so.
+    stage::hot(&mut packet, tables, end, |_, _| xdp_action::XDP_ABORTED)
 }
 
 #[panic_handler]

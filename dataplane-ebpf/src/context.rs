@@ -1,13 +1,9 @@
 //! An XDP context as a packet. All pointer access to packets is in this file.
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use core::arch::asm;
 use core::marker::PhantomData;
 use dataplane::packet::{Packet, View};
-use dataplane::pipeline::icmp;
-use dataplane::table::Tables;
-
-use crate::maps::BpfTables;
 
 /// The frame of an XDP context.
 pub struct XdpPacket<'c> {
@@ -59,26 +55,6 @@ impl Packet for XdpPacket<'_> {
         let failed = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, delta) };
         (failed == 0).then_some(())
     }
-
-    #[inline(always)]
-    fn icmp_error<T: Tables>(&mut self, _t: &T, l3: usize, v6: bool) -> u64 {
-        if v6 { icmp6_error(self.ctx.ctx, l3 as u64) } else { icmp4_error(self.ctx.ctx, l3 as u64) }
-    }
-}
-
-// The context alone is handed over: what points to it is in the caller's frame. One function for each
-// family, because the larger frame of both would be too large.
-
-#[inline(never)]
-extern "C" fn icmp4_error(ctx: *mut xdp_md, l3: u64) -> u64 {
-    let ctx = XdpContext::new(ctx);
-    icmp::apart(&mut XdpPacket::new(&ctx), &BpfTables, l3 as usize, false)
-}
-
-#[inline(never)]
-extern "C" fn icmp6_error(ctx: *mut xdp_md, l3: u64) -> u64 {
-    let ctx = XdpContext::new(ctx);
-    icmp::apart(&mut XdpPacket::new(&ctx), &BpfTables, l3 as usize, true)
 }
 
 /// `N` bytes of an XDP frame: a packet pointer that was compared with the frame's end.

@@ -2,7 +2,7 @@
 //!
 //! The level is a constant to the verifier (read-only data, frozen before the program is
 //! loaded): unless the loader raised it, none of this is left in the program. It is apart from the
-//! entry point, so that what messages take of the stack adds to no frame of the pipeline's.
+//! entry points, so that what messages take of the stack adds to no frame of the pipeline's.
 
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::macro_support::{Level, level_enabled};

@@ -1,27 +1,59 @@
-//! Fernpass's kernel program: the dataplane crate's pipeline behind one entry point.
+//! Fernpass's kernel programs: the stages of the dataplane crate's pipeline, one program each.
 #![no_std]
 #![no_main]
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use dataplane::pipeline::{self, Action};
+use dataplane::pipeline::{Action, Stage, Verdict, stage};
 use dataplane_ebpf::context::XdpPacket;
 use dataplane_ebpf::log;
 use dataplane_ebpf::maps::{self, BpfTables};
 
-/// Decides every frame that comes in on a gateway interface.
+/// Decides every frame that comes in on a gateway interface, or hands it to a stage that does.
 #[xdp]
 #[inline(always)]
 pub(crate) fn fernpass(ctx: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(&ctx);
-    pipeline::run_to(&mut packet, &BpfTables, |verdict| {
-        log::outcome(&ctx, verdict);
-        match verdict.action {
-            Action::Drop => xdp_action::XDP_DROP,
-            Action::Pass => xdp_action::XDP_PASS,
-            Action::Transmit => xdp_action::XDP_TX,
-            Action::Redirect(interface) => maps::redirect(interface),
-        }
-    })
+    let next = |_: &mut XdpPacket<'_>, stage| hand_on(&ctx, stage);
+    stage::hot(&mut XdpPacket::new(&ctx), &BpfTables, |verdict| end(&ctx, verdict), next)
+}
+
+/// [`Stage::Other`].
+#[xdp]
+#[inline(always)]
+pub(crate) fn fernpass_other(ctx: XdpContext) -> u32 {
+    let next = |_: &mut XdpPacket<'_>, stage| hand_on(&ctx, stage);
+    stage::other(&mut XdpPacket::new(&ctx), &BpfTables, |verdict| end(&ctx, verdict), next)
+}
+
+/// [`Stage::Inbound`].
+#[xdp]
+#[inline(always)]
+pub(crate) fn fernpass_in(ctx: XdpContext) -> u32 {
+    end(&ctx, stage::inbound(&mut XdpPacket::new(&ctx), &BpfTables))
+}
+
+/// [`Stage::Outbound`].
+#[xdp]
+#[inline(always)]
+pub(crate) fn fernpass_out(ctx: XdpContext) -> u32 {
+    end(&ctx, stage::outbound(&mut XdpPacket::new(&ctx), &BpfTables))
+}
+
+#[inline(always)]
+fn end(ctx: &XdpContext, verdict: Verdict) -> u32 {
+    log::outcome(ctx, verdict);
+    match verdict.action {
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Transmit => xdp_action::XDP_TX,
+        Action::Redirect(interface) => maps::redirect(interface),
+    }
+}
+
+/// Goes on in another stage's program, and does not come back unless that is missing.
+#[inline(always)]
+fn hand_on(ctx: &XdpContext, stage: Stage) -> u32 {
+    maps::tail_call(ctx, stage);
+    end(ctx, stage::missing(&BpfTables))
 }
 
 #[panic_handler]

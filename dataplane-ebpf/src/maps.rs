@@ -5,14 +5,17 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_action},
     macros::map,
-    maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray, ProgramArray, lpm_trie::Key},
+    programs::XdpContext,
 };
+use core::arch::asm;
 use dataplane::abi::{
     self, Address, Bucket, Detail, DirectoryEntry, Endpoint, MAX_DIRECTORY, MAX_ENDPOINTS,
     MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop, RING_WORDS, Settings,
     Slot, Tenant,
 };
 use dataplane::cell::Word;
+use dataplane::pipeline::Stage;
 use dataplane::reason::{self, Reason};
 use dataplane::table::{Tables, directory, hints, ids, slot};
 
@@ -49,6 +52,10 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reason::COUNT,
 #[map]
 static NAMES: HashMap<NameKey, Name> =
     HashMap::with_max_entries(MAX_ENDPOINTS + 4096, BPF_F_NO_PREALLOC);
+
+// Of these programs alone: an adopting daemon loads its own.
+#[map]
+static STAGES: ProgramArray = ProgramArray::with_max_entries(Stage::ALL.len() as u32, 0);
 
 /// 1 in tests: time is what [`Settings::test_clock`] says. Set before loading.
 #[unsafe(no_mangle)]
@@ -257,5 +264,25 @@ pub fn redirect(interface: u32) -> u32 {
     // Either way what came back is the program's verdict.
     match DEVICES.redirect(interface, xdp_action::XDP_ABORTED.into()) {
         Ok(verdict) | Err(verdict) => verdict,
+    }
+}
+
+/// Goes on in the program of another stage. It comes back only if that is not there.
+#[inline(always)]
+pub fn tail_call(ctx: &XdpContext, stage: Stage) {
+    // One call for each stage: by a constant index the kernel makes it a direct jump (an indirect one is
+    // guarded). What follows each is another nothing, so that the compiler does not make them one again.
+    macro_rules! to {
+        ($stage:expr, $nothing:literal) => {{
+            // SAFETY: the programs in the array are of this object, and take an XDP context.
+            unsafe { STAGES.tail_call(ctx, $stage as u32) };
+            // SAFETY: a comment.
+            unsafe { asm!($nothing, options(nomem, nostack)) };
+        }};
+    }
+    match stage {
+        Stage::Other => to!(Stage::Other, "// other"),
+        Stage::Inbound => to!(Stage::Inbound, "// inbound"),
+        Stage::Outbound => to!(Stage::Outbound, "// outbound"),
     }
 }

@@ -43,6 +43,8 @@ pub mod maps {
     /// Names of what an index means: [`super::NameKey`] to [`super::Name`]. Hash;
     /// the kernel program does not read it, an adopting daemon does.
     pub const NAMES: &str = "NAMES";
+    /// The programs of the pipeline's stages, by their numbers; those of one load of the object, not adopted. Program array.
+    pub const STAGES: &str = "STAGES";
 }
 
 /// Most listeners (address, port, protocol) of all services together.

@@ -5,9 +5,6 @@
 //! when the crate is compiled. In the kernel a view is a packet pointer that the
 //! verifier has seen compared with the packet's end.
 
-use crate::pipeline::icmp;
-use crate::table::Tables;
-
 /// A frame, from its Ethernet header on.
 pub trait Packet {
     /// `N` bytes of the packet; it borrows the packet, so it cannot outlive
@@ -33,15 +30,6 @@ pub trait Packet {
     /// Moves the frame's beginning by `delta` bytes (negative: makes room);
     /// `None` if there is no room, then nothing has changed.
     fn adjust_head(&mut self, delta: i32) -> Option<()>;
-
-    /// [`icmp::apart`], in the kernel a function with a stack frame of its own.
-    #[inline(always)]
-    fn icmp_error<T: Tables>(&mut self, t: &T, l3: usize, v6: bool) -> u64
-    where
-        Self: Sized,
-    {
-        icmp::apart(self, t, l3, v6)
-    }
 }
 
 /// `N` bytes of a packet. Values are as they lie in memory: *network order*.

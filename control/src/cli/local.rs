@@ -157,8 +157,14 @@ pub(super) fn detach(name: &str, place: &Place, output: &Output) -> Result<(), F
 /// Figures of the kernel program and its tables.
 #[derive(Debug, Serialize)]
 struct BpfInfo {
-    #[serde(flatten)]
-    info: Info,
+    /// Most instructions that the verifier processed for one of the programs.
+    verified_instructions: u32,
+    /// Instructions of all.
+    instructions: u32,
+    /// Bytes of all, translated.
+    translated_bytes: u32,
+    /// Each of them.
+    programs: Vec<Info>,
     /// Bytes of the tables that grow with sessions, at 65,536 of them, for each.
     bytes_per_session: f64,
 }
@@ -167,15 +173,23 @@ struct BpfInfo {
 pub(super) fn bpf_info(output: &Output) -> Result<(), Failure> {
     let sizes = Sizes::for_sessions(65_536);
     let bytes_per_session = sizes.bytes() as f64 / sizes.sessions() as f64;
-    let info = BpfInfo { info: Program::examine(PacketLog::Off)?, bytes_per_session };
+    let programs = Program::examine(PacketLog::Off)?;
+    let info = BpfInfo {
+        verified_instructions: programs.iter().map(|p| p.verified_instructions).max().unwrap_or(0),
+        instructions: programs.iter().map(|p| p.instructions).sum(),
+        translated_bytes: programs.iter().map(|p| p.translated_bytes).sum(),
+        programs,
+        bytes_per_session,
+    };
     output.show(&info, |i| {
-        format!(
-            "verifier processed {} instructions\nprogram has {} instructions ({} bytes)\ntables take {:.1} bytes for each session",
-            i.info.verified_instructions,
-            i.info.instructions,
-            i.info.translated_bytes,
-            i.bytes_per_session
-        )
+        let mut text = String::new();
+        for p in &i.programs {
+            text += &format!(
+                "{}: verifier processed {} instructions for a program of {} ({} bytes)\n",
+                p.name, p.verified_instructions, p.instructions, p.translated_bytes
+            );
+        }
+        text + &format!("tables take {:.1} bytes for each session", i.bytes_per_session)
     })
 }
 

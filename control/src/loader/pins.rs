@@ -41,6 +41,17 @@ impl Pins {
         self.dir.join("program")
     }
 
+    /// The stages of the program that has this number. They stay while a link may have that program: without a pin the
+    /// kernel empties the array when the daemon ends.
+    pub fn stages(&self, program: u32) -> PathBuf {
+        self.dir.join(format!("{STAGES}{program}"))
+    }
+
+    /// Programs whose stages are pinned, by number.
+    pub fn staged(&self) -> Vec<u32> {
+        numbered(&self.dir, STAGES)
+    }
+
     /// The directory of the links.
     pub fn links(&self) -> PathBuf {
         self.dir.join("links")
@@ -53,12 +64,7 @@ impl Pins {
 
     /// Interfaces with a pinned link, by index.
     pub fn linked(&self) -> Vec<u32> {
-        let Ok(entries) = fs::read_dir(self.links()) else { return Vec::new() };
-        let index = |name: &str| name.strip_prefix("if")?.parse().ok();
-        let mut all: Vec<u32> =
-            entries.flatten().filter_map(|entry| index(entry.file_name().to_str()?)).collect();
-        all.sort_unstable();
-        all
+        numbered(&self.links(), "if")
     }
 
     /// Whether maps are pinned.
@@ -80,6 +86,19 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// Names of pinned stages begin with it.
+const STAGES: &str = "stages-";
+
+/// The numbers behind a prefix, of what a directory has.
+fn numbered(dir: &Path, prefix: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let number = |name: &str| name.strip_prefix(prefix)?.parse().ok();
+    let mut all: Vec<u32> =
+        entries.flatten().filter_map(|entry| number(entry.file_name().to_str()?)).collect();
+    all.sort_unstable();
+    all
 }
 
 /// Makes the maps, empty, and pins them: all of them, or none.

@@ -1,12 +1,16 @@
-//! The kernel program: loaded, pinned, attached.
+//! The kernel program and those of its stages: loaded, pinned, attached.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use aya::maps::{Map, ProgramArray};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as Mode};
 use aya::programs::{ProgramError, ProgramInfo, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use dataplane::abi::maps;
+use dataplane::pipeline::Stage;
 use serde::Serialize;
 
 use super::error::{Chain, os_error};
@@ -14,14 +18,17 @@ use super::pins::loader;
 use super::{LoadError, OBJECT, PacketLog, PacketLogger, Pins};
 use crate::config::XdpMode;
 
+/// The program that is attached.
 const NAME: &str = "fernpass";
 
-/// The loaded program, with the pinned maps.
+/// The loaded programs, with the pinned maps.
 #[derive(Debug)]
 pub struct Program {
     ebpf: Ebpf,
     pins: Pins,
     id: u32,
+    /// Interfaces whose links have it.
+    links: BTreeSet<u32>,
 }
 
 /// What is attached to an interface.
@@ -33,9 +40,11 @@ pub enum Attachment {
     Replaced,
 }
 
-/// Figures of the program, as the kernel tells them.
+/// Figures of a program, as the kernel tells them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Info {
+    /// Its name in `bpftool prog`.
+    pub name: String,
     /// Instructions the verifier processed.
     pub verified_instructions: u32,
     /// Bytes of the translated program.
@@ -54,36 +63,49 @@ impl Program {
         log.set(&mut loader);
         let mut ebpf =
             loader.load(OBJECT).map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
-        let xdp = xdp(&mut ebpf)?;
-        xdp.load().map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
-        let id = info(xdp)?.id();
+        load_programs(&mut ebpf)?;
+        let id = info(xdp(&mut ebpf, NAME)?)?.id();
+        let Some(Map::ProgramArray(stages)) = ebpf.map(maps::STAGES) else {
+            return Err(missing(maps::STAGES));
+        };
+        stages
+            .pin(pins.stages(id))
+            .map_err(|e| LoadError::kernel("pinning the stages of the kernel program", &e))?;
         let path = pins.program();
         if path.exists() {
             fs::remove_file(&path)
                 .map_err(|source| LoadError::Path { path: path.clone(), source })?;
         }
-        xdp.pin(&path).map_err(|e| LoadError::kernel("pinning the kernel program", &e))?;
-        Ok(Self { ebpf, pins: pins.clone(), id })
+        xdp(&mut ebpf, NAME)?
+            .pin(&path)
+            .map_err(|e| LoadError::kernel("pinning the kernel program", &e))?;
+        let program = Self { ebpf, pins: pins.clone(), id, links: BTreeSet::new() };
+        program.forget_stages()?;
+        Ok(program)
     }
 
-    /// Loads the program with maps of its own, and without pins: for its figures.
+    /// Loads the programs with maps of their own, and without pins: for their figures.
     ///
     /// # Errors
-    /// The kernel refuses it.
-    pub fn examine(log: PacketLog) -> Result<Info, LoadError> {
+    /// The kernel refuses one.
+    pub fn examine(log: PacketLog) -> Result<Vec<Info>, LoadError> {
         let mut loader = EbpfLoader::new();
         log.set(&mut loader);
         let mut ebpf =
             loader.load(OBJECT).map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
-        let xdp = xdp(&mut ebpf)?;
-        xdp.load().map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
-        let info = info(xdp)?;
-        let translated_bytes = info.size_translated().unwrap_or_default();
-        Ok(Info {
-            verified_instructions: info.verified_instruction_count().unwrap_or_default(),
-            translated_bytes,
-            instructions: translated_bytes / 8,
-        })
+        load_programs(&mut ebpf)?;
+        names()
+            .map(|name| {
+                let info = info(xdp(&mut ebpf, name)?)?;
+                let translated_bytes = info.size_translated().unwrap_or_default();
+                Ok(Info {
+                    name: name.to_owned(),
+                    verified_instructions: info.verified_instruction_count().unwrap_or_default(),
+                    translated_bytes,
+                    instructions: translated_bytes / 8,
+                })
+            })
+            .collect()
     }
 
     /// What it says of packets, if it was loaded to say something: to be read once.
@@ -114,6 +136,8 @@ impl Program {
         if path.exists() {
             // The link of an interface that was deleted leads nowhere (ENOLINK).
             if self.swap(&path).is_ok() {
+                self.links.insert(ifindex);
+                self.forget_stages()?;
                 return Ok(Attachment::Replaced);
             }
             fs::remove_file(&path)
@@ -123,7 +147,7 @@ impl Program {
             XdpMode::Native => Mode::Driver,
             XdpMode::Generic => Mode::Skb,
         };
-        let xdp = xdp(&mut self.ebpf)?;
+        let xdp = xdp(&mut self.ebpf, NAME)?;
         let refused = |e: ProgramError| refusal(name, mode, &e);
         let id = xdp.attach_to_if_index(ifindex, mode).map_err(refused)?;
         let link = xdp.take_link(id).map_err(refused)?;
@@ -134,6 +158,8 @@ impl Program {
         })?;
         link.pin(&path)
             .map_err(|e| LoadError::kernel(format!("pinning the link to {name}"), &e))?;
+        self.links.insert(ifindex);
+        self.forget_stages()?;
         Ok(Attachment::New)
     }
 
@@ -149,12 +175,24 @@ impl Program {
         fs::remove_file(&path).map_err(|source| LoadError::Path { path, source })
     }
 
+    /// Unpins the stages of earlier programs once no link can have one of these.
+    fn forget_stages(&self) -> Result<(), LoadError> {
+        if !self.pins.linked().iter().all(|link| self.links.contains(link)) {
+            return Ok(());
+        }
+        for other in self.pins.staged().into_iter().filter(|&program| program != self.id) {
+            let path = self.pins.stages(other);
+            fs::remove_file(&path).map_err(|source| LoadError::Path { path, source })?;
+        }
+        Ok(())
+    }
+
     /// Puts this program into a pinned link.
     fn swap(&mut self, path: &Path) -> Result<(), LoadError> {
         let failed = |e: LinkError| LoadError::kernel("opening a pinned link", &e);
         let link = PinnedLink::from_pin(path).map_err(failed)?;
         let link = XdpLink::try_from(FdLink::from(link)).map_err(failed)?;
-        let xdp = xdp(&mut self.ebpf)?;
+        let xdp = xdp(&mut self.ebpf, NAME)?;
         let failed = |e: ProgramError| LoadError::kernel("replacing the program of a link", &e);
         let id = xdp.attach_to_link(link).map_err(failed)?;
         // The pin keeps it attached; the handle is not needed.
@@ -163,12 +201,41 @@ impl Program {
     }
 }
 
-fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, LoadError> {
-    let missing = || LoadError::Kernel {
+/// Loads the programs of an object into the kernel, and lets the stages lead to one another.
+///
+/// # Errors
+/// The kernel refuses one.
+pub fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    for name in names() {
+        let what = || format!("loading the kernel program {name}");
+        xdp(ebpf, name)?.load().map_err(|e| LoadError::kernel(what(), &e))?;
+    }
+    const WHAT: &str = "linking the kernel programs";
+    for stage in Stage::ALL {
+        let fd = xdp(ebpf, stage.program())?.fd().map_err(|e| LoadError::kernel(WHAT, &e))?;
+        let fd = fd.try_clone().map_err(|e| LoadError::kernel(WHAT, &e))?;
+        let map = ebpf.map_mut(maps::STAGES).ok_or_else(|| missing(maps::STAGES))?;
+        ProgramArray::try_from(map)
+            .and_then(|mut stages| stages.set(stage as u32, &fd, 0))
+            .map_err(|e| LoadError::kernel(WHAT, &e))?;
+    }
+    Ok(())
+}
+
+/// The programs of the object.
+fn names() -> impl Iterator<Item = &'static str> {
+    [NAME].into_iter().chain(Stage::ALL.map(Stage::program))
+}
+
+fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, LoadError> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> LoadError {
+    LoadError::Kernel {
         what: "loading the kernel program".to_owned(),
-        reason: format!("the object has no XDP program `{NAME}`"),
-    };
-    ebpf.program_mut(NAME).and_then(|program| program.try_into().ok()).ok_or_else(missing)
+        reason: format!("the object has no `{name}`"),
+    }
 }
 
 fn info(xdp: &Xdp) -> Result<ProgramInfo, LoadError> {

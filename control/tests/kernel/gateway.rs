@@ -4,7 +4,7 @@ use crate::memory::{Array, copy, words};
 use aya::maps::{DevMapHash, LpmTrie, Map, MapData, PerCpuArray, lpm_trie};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use control::loader::Sizes;
+use control::loader::{Sizes, load_programs};
 use dataplane::abi::{self, Bucket, Detail, DirectoryEntry, NextHop, Settings, Slot, Tenant, maps};
 use dataplane::cell::Word;
 use dataplane::fixture::World;
@@ -92,9 +92,7 @@ impl Gateway {
         }
         let mut ebpf = loader.load(OBJECT).map_err(|e| failed("loading")(&e))?;
         // Before the maps are taken: what is taken closes.
-        let program = ebpf.program_mut("fernpass").ok_or("no program")?;
-        let xdp: &mut Xdp = program.try_into().map_err(|e| failed("the program")(&e))?;
-        xdp.load().map_err(|e| failed("verifying")(&e))?;
+        load_programs(&mut ebpf).map_err(|e| failed("the programs")(&e))?;
         let ebpf_mut = &mut ebpf;
         let mut devices: DevMapHash<MapData> = taken(ebpf_mut, maps::DEVICES)?;
         for interface in [WAN, LAN] {

@@ -1,8 +1,9 @@
-//! The stack that the program's nested functions take, as Linux 6.1's verifier counts it:
+//! The stack that a program's nested functions take, as Linux 6.1's verifier counts it:
 //! newer ones round less, so that a program they take may be too large for older ones.
 
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
+use dataplane::pipeline::Stage;
 use libtest_mimic::Failed;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,13 +98,31 @@ fn taken(chain: &[usize]) -> usize {
     chain.iter().map(|frame| (*frame).max(1).next_multiple_of(FRAME_UNIT)).sum()
 }
 
-/// Nested frames take no more than [`MOST`] bytes, as Linux 6.1 counts.
+/// Nested frames of each program take no more than [`MOST`] bytes, as Linux 6.1 counts.
 pub(crate) fn depth() -> Result<(), Failed> {
     let mut object = Object::parse(crate::gateway::OBJECT).map_err(|e| e.to_string())?;
     let sections = object.functions.keys().map(|(section, _)| *section).collect();
     object.relocate_calls(&sections).map_err(|e| e.to_string())?;
-    let program = object.programs.get("fernpass").ok_or("no program")?;
-    let code = &object.functions[&program.function_key()].instructions;
+    if object.programs.len() != 1 + Stage::ALL.len() {
+        return Err(format!("{} programs", object.programs.len()).into());
+    }
+    for (name, program) in &object.programs {
+        let code = &object.functions[&program.function_key()].instructions;
+        let chain = chain(code);
+        let taken = taken(&chain);
+        println!("{name}: {taken} bytes of stack: frames {chain:?}");
+        if !(1..=MOST).contains(&taken) || chain.len() < 2 {
+            return Err(format!(
+                "{name}: frames {chain:?} take {taken} bytes of stack, of {MOST}: inline less, or pass less"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// The deepest chain of calls in a program.
+fn chain(code: &[bpf_insn]) -> Vec<usize> {
     let is_call = |insn: &bpf_insn| insn.code == CALL && insn.src_reg() == PSEUDO_CALL;
     let calls = code.iter().enumerate().filter(|(_, insn)| is_call(insn));
     let mut starts: BTreeSet<usize> = calls.map(|(at, insn)| target(at, insn)).collect();
@@ -114,14 +133,5 @@ pub(crate) fn depth() -> Result<(), Failed> {
         .zip(ends)
         .map(|(start, end)| (*start, Function::read(code, *start, end)))
         .collect();
-    let chain = deepest(&functions, 0);
-    let taken = taken(&chain);
-    println!("{taken} bytes of stack: frames {chain:?}");
-    if !(1..=MOST).contains(&taken) || functions.len() < 2 {
-        return Err(format!(
-            "frames {chain:?} take {taken} bytes of stack, of {MOST}: inline less, or pass less"
-        )
-        .into());
-    }
-    Ok(())
+    deepest(&functions, 0)
 }

@@ -1,15 +1,15 @@
 //! The hot path: a packet of an open session, on its flow, that teaches nothing, to a next hop that
 //! is known. Nearly all packets are of that kind.
 //!
-//! It decides before it writes, and what is not as usual in the least it leaves to the general
-//! path, which begins at the beginning: so next to nothing has to be kept beside what is looked at,
+//! It decides before it writes, and what is not as usual in the least it leaves to the other
+//! stages, which begin at the beginning: so next to nothing has to be kept beside what is looked at,
 //! the headers lie at constant offsets behind one comparison with the frame's end, and the whole
-//! fits into the few registers that there are. Both paths decide alike: tests compare them.
+//! fits into the few registers that there are. They decide alike: tests compare them.
 
 use super::forward::{
     action, addresses, link_layer, resolved, translate_tcp, translate_udp, translate4, translate6,
 };
-use super::{Verdict, counter, inbound, key, outbound, session};
+use super::{Stage, Verdict, counter, inbound, key, outbound, session};
 use crate::abi::{
     Directory, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, NextHop, Settings,
 };
@@ -34,20 +34,20 @@ macro_rules! shape {
     ($packet:ident, $t:ident, $l3:expr, $ip_len:expr, $read:path, $translate:path, $v6:literal) => {{
         const L4: usize = $l3 + $ip_len;
         const PAYLOAD: usize = L4 + UDP;
-        let all = $packet.view::<{ PAYLOAD + HEAD }>(0)?;
-        let ip = $read(all.part::<{ $l3 }, { $ip_len }>(), $l3, $packet.len())?;
+        let all = $packet.view::<{ PAYLOAD + HEAD }>(0).ok_or(Stage::Other)?;
+        let ip = $read(all.part::<{ $l3 }, { $ip_len }>(), $l3, $packet.len()).ok_or(Stage::Other)?;
         let udp_view = all.part::<L4, UDP>();
         let udp = header::udp_in(udp_view);
         // A datagram that fills its packet, or a whole TCP header. (IPv4's length may be below its header's.)
         if ip.protocol == PROTO_TCP {
             if ip.l4_len < TCP as u32 || ip.l4_len > u32::from(u16::MAX) {
-                return None;
+                return Err(Stage::Other);
             }
         } else if u32::from(udp.length) != ip.l4_len || ip.l4_len < UDP as u32 {
-            return None;
+            return Err(Stage::Other);
         }
         let head = all.part::<PAYLOAD, HEAD>();
-        let s = $t.settings()?;
+        let s = $t.settings().ok_or(Stage::Other)?;
         // Twice, for each direction by itself: less has to be kept.
         macro_rules! leave {
             ($way:expr, $inbound:literal, $reason:expr) => {{
@@ -64,34 +64,39 @@ macro_rules! shape {
                 if $l3 == ETHERNET && way.nexthop.vlan_protocol.get() == 0 {
                     addresses(all.part::<0, ETHERNET>(), way.nexthop);
                     $t.count($reason);
-                    return Some(Ok(leaves(action($packet, way.nexthop))));
+                    return Ok(Ok(leaves(action($packet, way.nexthop))));
                 }
                 let link = Link { l3: $l3, v6: $v6 };
                 let action = link_layer($packet, &link, way.nexthop);
                 if action.is_ok() {
                     $t.count($reason);
                 }
-                Some(action.map(leaves))
+                Ok(action.map(leaves))
             }};
         }
         let to = directory::find($t, s, &key(ip.destination, udp.destination, ip.protocol));
         if to.kind == KIND_LISTENER {
-            leave!(to_backend($t, s, &to, &ip, &udp, head)?, true, Reason::InEstablished)
+            let way = to_backend($t, s, &to, &ip, &udp, head).ok_or(Stage::Inbound)?;
+            leave!(way, true, Reason::InEstablished)
         } else {
             let from = directory::find($t, s, &key(ip.source, udp.source, ip.protocol));
             if from.kind != KIND_ENDPOINT {
-                return None;
+                return Err(Stage::Other);
             }
-            leave!(to_client($t, s, &from, &ip, &udp, head)?, false, Reason::OutEstablished)
+            let way = to_client($t, s, &from, &ip, &udp, head).ok_or(Stage::Outbound)?;
+            leave!(way, false, Reason::OutEstablished)
         }
     }};
 }
 
 /// Decides on a packet, if it is of the usual kind, and counts how it ended (but for an error);
-/// otherwise nothing has changed.
+/// otherwise nothing has changed, and it is told which stage decides.
 #[inline(always)]
-pub(super) fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Option<Result<Verdict, Reason>> {
-    let ethernet = packet.view::<ETHERNET>(0)?;
+pub(super) fn run<P: Packet, T: Tables>(
+    packet: &mut P,
+    t: &T,
+) -> Result<Result<Verdict, Reason>, Stage> {
+    let ethernet = packet.view::<ETHERNET>(0).ok_or(Stage::Other)?;
     match ethernet.u16::<12>() {
         ETHERTYPE_IPV4 => {
             shape!(packet, t, ETHERNET, IPV4, header::usual_ipv4, translate4, false)
@@ -101,17 +106,17 @@ pub(super) fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Option<Result<
         }
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => {
             const L3: usize = ETHERNET + VLAN_TAG;
-            match packet.view::<L3>(0)?.u16::<16>() {
+            match packet.view::<L3>(0).ok_or(Stage::Other)?.u16::<16>() {
                 ETHERTYPE_IPV4 => {
                     shape!(packet, t, L3, IPV4, header::usual_ipv4, translate4, false)
                 }
                 ETHERTYPE_IPV6 => {
                     shape!(packet, t, L3, IPV6, header::usual_ipv6, translate6, true)
                 }
-                _ => None,
+                _ => Err(Stage::Other),
             }
         }
-        _ => None,
+        _ => Err(Stage::Other),
     }
 }
 

@@ -18,15 +18,6 @@ use crate::table::{Tables, budget, directory};
 /// Bytes of an ICMP header, and of the inner transport header that every error has (RFC 792).
 const HEADER: usize = 8;
 
-/// What becomes of a packet, as the lower byte of a number; of [`REDIRECTED`] the interface is above 16 bits.
-const NOT_OURS: u8 = 0;
-const EXPIRED: u8 = 1;
-const LIMITED: u8 = 2;
-const NO_ROOM: u8 = 3;
-const PASSED: u8 = 4;
-const TRANSMITTED: u8 = 5;
-const REDIRECTED: u8 = 6;
-
 /// Decides on an ICMP message, of a packet without options and not a fragment, if it is an error about a packet of a
 /// service; `None` leaves it as it is.
 #[inline(always)]
@@ -35,38 +26,18 @@ pub(super) fn run<P: Packet, T: Tables>(
     t: &T,
     link: &Link,
 ) -> Option<Result<Verdict, Reason>> {
-    let end = packet.icmp_error(t, link.l3, link.v6);
-    let (action, reason) = match end as u8 {
-        NOT_OURS => return None,
-        EXPIRED => return Some(Err(Reason::TtlExpired)),
-        LIMITED => return Some(Err(Reason::SourceBudget)),
-        NO_ROOM => return Some(Err(Reason::HeadRoom)),
-        PASSED => (Action::Pass, Reason::StackIcmp),
-        TRANSMITTED => (Action::Transmit, Reason::IcmpError),
-        _ => (Action::Redirect((end >> 16) as u32), Reason::IcmpError),
+    let translated = if link.v6 { six(packet, t, link.l3) } else { four(packet, t, link.l3) };
+    let nexthop = match translated {
+        Ok(nexthop) => nexthop,
+        Err(Reason::NotOurs) => return None,
+        Err(reason) => return Some(Err(reason)),
     };
-    Some(Ok(Verdict { action, reason }))
-}
-
-/// The body of [`run`], apart because the stack is short: what becomes of the packet as a number.
-#[inline(always)]
-pub fn apart<P: Packet, T: Tables>(packet: &mut P, t: &T, l3: usize, v6: bool) -> u64 {
-    let translated = if v6 { six(packet, t, l3) } else { four(packet, t, l3) };
-    let end = match translated {
-        Err(end) => end,
-        Ok(nexthop) => match resolved(t, nexthop) {
-            // Without the hop: the stack lowers the TTL itself.
-            None => PASSED,
-            Some(n) => match link_layer(packet, &Link { l3, v6 }, n) {
-                Ok(Action::Redirect(interface)) => {
-                    return u64::from(interface) << 16 | u64::from(REDIRECTED);
-                }
-                Ok(_) => TRANSMITTED,
-                Err(_) => NO_ROOM,
-            },
-        },
+    let Some(n) = resolved(t, nexthop) else {
+        // Without the hop: the stack lowers the TTL itself.
+        return Some(Ok(Verdict { action: Action::Pass, reason: Reason::StackIcmp }));
     };
-    end.into()
+    let leaves = |action| Verdict { action, reason: Reason::IcmpError };
+    Some(link_layer(packet, link, n).map(leaves))
 }
 
 /// The packet inside.
@@ -86,34 +57,35 @@ fn find<'t, T: Tables>(
     from: impl Fn() -> Address,
     to: impl Fn() -> Address,
     inner: &Inner,
-) -> Result<(&'t Endpoint, bool, u32), u8> {
+) -> Result<(&'t Endpoint, bool, u32), Reason> {
     let has_ports = inner.protocol == PROTO_UDP || inner.protocol == PROTO_TCP;
     // Who is told is who sent it.
     if !has_ports || to().halves() != inner.source.halves() {
-        return Err(NOT_OURS);
+        return Err(Reason::NotOurs);
     }
-    let s = t.settings().ok_or(NOT_OURS)?;
+    let s = t.settings().ok_or(Reason::NotOurs)?;
     let d = directory::find(t, s, &key(inner.source, inner.source_port, inner.protocol));
     if d.kind == KIND_LISTENER {
         // Anybody may send one: as any packet without a session.
         if !budget::take(t, s, &from(), t.now()) {
-            return Err(LIMITED);
+            return Err(Reason::SourceBudget);
         }
         let flow =
             Flow { client: inner.destination, port: inner.destination_port, service: d.service };
-        let slot = t.session::<false>(s, &flow, hash::flow(s, &flow)).slot.ok_or(NOT_OURS)?;
-        let endpoint = t.endpoint(slot.endpoint.get().into()).ok_or(NOT_OURS)?;
+        let slot =
+            t.session::<false>(s, &flow, hash::flow(s, &flow)).slot.ok_or(Reason::NotOurs)?;
+        let endpoint = t.endpoint(slot.endpoint.get().into()).ok_or(Reason::NotOurs)?;
         if endpoint.flags & ENDPOINT_LIVE == 0 {
-            return Err(NOT_OURS);
+            return Err(Reason::NotOurs);
         }
         return Ok((endpoint, true, endpoint.nexthop));
     }
     let d = directory::find(t, s, &key(inner.destination, inner.destination_port, inner.protocol));
     if d.kind != KIND_ENDPOINT {
-        return Err(NOT_OURS);
+        return Err(Reason::NotOurs);
     }
-    let endpoint = t.endpoint(d.index).ok_or(NOT_OURS)?;
-    Ok((endpoint, false, t.route(&to()).ok_or(NOT_OURS)?))
+    let endpoint = t.endpoint(d.index).ok_or(Reason::NotOurs)?;
+    Ok((endpoint, false, t.route(&to()).ok_or(Reason::NotOurs)?))
 }
 
 /// Translates the transport header of the packet inside, of which the first eight bytes are there: what changes in the
@@ -148,10 +120,10 @@ fn finish(icmp: impl View<HEADER>, sum: u32) {
 
 /// An ICMP error (RFC 792) over IPv4: the next hop, when it is translated.
 #[inline(always)]
-fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, u8> {
+fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reason> {
     const INNER: usize = IPV4 + HEADER;
     const L4: usize = INNER + IPV4;
-    let v = packet.view::<{ L4 + HEADER }>(l3).ok_or(NOT_OURS)?;
+    let v = packet.view::<{ L4 + HEADER }>(l3).ok_or(Reason::NotOurs)?;
     // Unreachable (fragmentation needed among it), time exceeded, parameter problem. Inside no options, and
     // no fragment but a first one.
     if !matches!(v.u8::<IPV4>(), 3 | 11 | 12)
@@ -159,7 +131,7 @@ fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, u8> {
         || v.u8::<INNER>() != 0x45
         || v.u16::<{ INNER + 6 }>() & 0x1fff_u16.to_be() != 0
     {
-        return Err(NOT_OURS);
+        return Err(Reason::NotOurs);
     }
     let inner = Inner {
         source: Address::v4(v.u32::<{ INNER + 12 }>()),
@@ -171,7 +143,7 @@ fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, u8> {
     let (from, to) = (|| Address::v4(v.u32::<12>()), || Address::v4(v.u32::<16>()));
     let (e, inbound, nexthop) = find(t, from, to, &inner)?;
     if v.u8::<8>() <= 1 {
-        return Err(EXPIRED);
+        return Err(Reason::TtlExpired);
     }
     let mut delta = e.address_delta;
     let mut sum;
@@ -206,16 +178,16 @@ fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, u8> {
 
 /// The same over IPv6 (RFC 4443), whose headers have no sums, and ICMP's is over the addresses, too.
 #[inline(always)]
-fn six<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, u8> {
+fn six<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reason> {
     const INNER: usize = IPV6 + HEADER;
     const L4: usize = INNER + IPV6;
-    let v = packet.view::<{ L4 + HEADER }>(l3).ok_or(NOT_OURS)?;
+    let v = packet.view::<{ L4 + HEADER }>(l3).ok_or(Reason::NotOurs)?;
     // Unreachable, packet too big, time exceeded, parameter problem.
     if !matches!(v.u8::<IPV6>(), 1..=4)
         || usize::from(u16::from_be(v.u16::<4>())) < L4 + HEADER - IPV6
         || v.u8::<INNER>() & 0xf0 != 0x60
     {
-        return Err(NOT_OURS);
+        return Err(Reason::NotOurs);
     }
     let inner = Inner {
         source: Address::from_halves([v.u64::<{ INNER + 8 }>(), v.u64::<{ INNER + 16 }>()]),
@@ -228,7 +200,7 @@ fn six<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, u8> {
     let to = || Address::from_halves([v.u64::<24>(), v.u64::<32>()]);
     let (e, inbound, nexthop) = find(t, from, to, &inner)?;
     if v.u8::<7>() <= 1 {
-        return Err(EXPIRED);
+        return Err(Reason::TtlExpired);
     }
     let mut sum;
     if inbound {

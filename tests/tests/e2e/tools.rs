@@ -58,9 +58,14 @@ fn program_and_tables_are_handled_without_a_daemon() {
         done(&farm, &["attach", interface]);
     }
     traffic.wait_for(20, DEADLINE).unwrap();
+    // A handshake goes through the programs of all stages: they stay when those who loaded them are gone.
+    let late = farm.join(0, WireguardGo, Family::V4).unwrap();
+    farm.reach(late).unwrap();
     // Loading again takes another program and keeps the tables.
     assert!(done(&farm, &["load"]).contains("with the tables"));
     traffic.wait_for(20, DEADLINE).unwrap();
+    let later = farm.join(0, WireguardGo, Family::V6).unwrap();
+    farm.reach(later).unwrap();
     farm.gateway_mut().run().unwrap();
     let after = farm.session(member).unwrap();
     assert_eq!((&after.id, &after.backend), (&before.id, &before.backend));

@@ -1,0 +1,269 @@
+//! The stages that a packet may pass through, each a program of its own in the kernel.
+
+use super::{Verdict, facts, forward, hot, icmp, inbound, key, outbound, parts, verdict};
+use crate::abi::{KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings};
+use crate::header::{self, Ip, Link, Obstacle, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp};
+use crate::packet::Packet;
+use crate::profile;
+use crate::reason::Reason;
+use crate::table::{Tables, directory};
+
+/// A stage that another one hands a packet to. Its number is its index in the kernel's array of programs.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// [`other`].
+    Other = 0,
+    /// [`inbound`].
+    Inbound = 1,
+    /// [`outbound`].
+    Outbound = 2,
+}
+
+impl Stage {
+    /// All, by their numbers.
+    pub const ALL: [Self; 3] = [Self::Other, Self::Inbound, Self::Outbound];
+
+    /// Name of the stage's program in the object, and in `bpftool prog`, which shows 15 characters.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Other => "fernpass_other",
+            Self::Inbound => "fernpass_in",
+            Self::Outbound => "fernpass_out",
+        }
+    }
+}
+
+/// Reads the headers down to IP's, and decides, by an expression of the link and IP's header. Two copies of nearly everything: of an
+/// IPv4 address three words are constants. A macro, because closures that are used twice are not always inlined.
+macro_rules! by_family {
+    ($packet:ident, |$link:ident, $ip:ident| $decide:expr) => {
+        match header::link($packet) {
+            Ok(link) if link.v6 => {
+                let $link = &Link { v6: true, ..link };
+                match header::ipv6($packet, link.l3) {
+                    Ok($ip) => $decide,
+                    Err(reason) => parts(Err(reason)),
+                }
+            }
+            Ok(link) => {
+                let $link = &Link { v6: false, ..link };
+                match header::ipv4($packet, link.l3) {
+                    Ok($ip) => $decide,
+                    Err(reason) => parts(Err(reason)),
+                }
+            }
+            Err(reason) => parts(Err(reason)),
+        }
+    };
+}
+
+/// The first stage: what is as usual. `end` is what is to be done with a verdict: each path has its own copy
+/// of it, in which the verdict need not be put together first. `next` hands the packet on.
+#[inline(always)]
+pub fn hot<P: Packet, T: Tables, R>(
+    packet: &mut P,
+    t: &T,
+    end: impl Fn(Verdict) -> R,
+    next: impl Fn(&mut P, Stage) -> R,
+) -> R {
+    match hot::run(packet, t) {
+        Ok(Ok(verdict)) => end(verdict),
+        Ok(Err(reason)) => end(verdict(t, parts(Err(reason)))),
+        Err(stage) => next(packet, stage),
+    }
+}
+
+/// Sorts out whose a packet is: a service's, which is handed on; an ICMP error about such a one; a
+/// fragment or obstructed; or the host's.
+#[inline(always)]
+pub fn other<P: Packet, T: Tables, R>(
+    packet: &mut P,
+    t: &T,
+    end: impl Fn(Verdict) -> R,
+    next: impl Fn(&mut P, Stage) -> R,
+) -> R {
+    let decided = by_family!(packet, |link, ip| match sort(packet, t, link, &ip) {
+        Ok(decided) => parts(decided),
+        Err(Stage::Inbound) => (INBOUND, 0, Reason::NotOurs),
+        Err(_) => (OUTBOUND, 0, Reason::NotOurs),
+    });
+    match decided.0 {
+        INBOUND => next(packet, Stage::Inbound),
+        OUTBOUND => next(packet, Stage::Outbound),
+        _ => end(verdict(t, decided)),
+    }
+}
+
+/// [`parts`] of a packet that is handed on.
+const INBOUND: u32 = 100;
+const OUTBOUND: u32 = 101;
+
+/// From the Internet to a service.
+#[inline(always)]
+pub fn inbound<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+    let decided = by_family!(packet, |link, ip| parts(to_service(packet, t, link, ip)));
+    verdict(t, decided)
+}
+
+/// From a backend to a client.
+#[inline(always)]
+pub fn outbound<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+    let decided = by_family!(packet, |link, ip| parts(from_backend(packet, t, link, ip)));
+    verdict(t, decided)
+}
+
+/// Decides what becomes of a packet, and changes packet and tables accordingly.
+#[cfg(any(test, feature = "host"))]
+pub fn run<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+    hot(packet, t, |verdict| verdict, |packet, stage| run_from(stage, packet, t))
+}
+
+/// The same without the hot path: for the comparison of both.
+#[cfg(any(test, feature = "host"))]
+pub fn run_general<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+    run_from(Stage::Other, packet, t)
+}
+
+#[cfg(any(test, feature = "host"))]
+fn run_from<P: Packet, T: Tables>(stage: Stage, packet: &mut P, t: &T) -> Verdict {
+    match stage {
+        Stage::Other => {
+            other(packet, t, |verdict| verdict, |packet, next| run_from(next, packet, t))
+        }
+        Stage::Inbound => inbound(packet, t),
+        Stage::Outbound => outbound(packet, t),
+    }
+}
+
+/// The end of a packet whose stage is not there.
+#[inline(always)]
+pub fn missing<T: Tables>(t: &T) -> Verdict {
+    verdict(t, parts(Err(Reason::BadTable)))
+}
+
+#[inline(always)]
+fn sort<P: Packet, T: Tables>(
+    packet: &mut P,
+    t: &T,
+    link: &Link,
+    ip: &Ip,
+) -> Result<Result<Verdict, Reason>, Stage> {
+    if !has_readable_ports(ip) {
+        let icmp = if link.v6 { PROTO_ICMP6 } else { PROTO_ICMP };
+        if ip.protocol == icmp
+            && ip.obstacle == Obstacle::None
+            && let Some(decided) = icmp::run(packet, t, link)
+        {
+            return Ok(decided);
+        }
+        return Ok(Err(obstructed(packet, t, ip)));
+    }
+    let Some(udp) = header::udp(packet, ip.l4) else {
+        return Ok(Err(Reason::NotOursTruncated));
+    };
+    let Some(s) = t.settings() else { return Ok(Err(Reason::BadTable)) };
+    // One key for both questions: the stack is short.
+    let mut key = key(ip.destination, udp.destination, ip.protocol);
+    if directory::find(t, s, &key).kind == KIND_LISTENER {
+        return Err(Stage::Inbound);
+    }
+    key.address = ip.source;
+    key.port = udp.source;
+    if directory::find(t, s, &key).kind == KIND_ENDPOINT {
+        return Err(Stage::Outbound);
+    }
+    Ok(Err(Reason::NotOurs))
+}
+
+#[inline(always)]
+fn to_service<P: Packet, T: Tables>(
+    packet: &mut P,
+    t: &T,
+    link: &Link,
+    ip: Ip,
+) -> Result<Verdict, Reason> {
+    let (s, udp) = service_packet(packet, t, &ip)?;
+    let d = directory::find(t, s, &key(ip.destination, udp.destination, ip.protocol));
+    if d.kind != KIND_LISTENER {
+        return Err(Reason::NotOurs);
+    }
+    let facts = facts(t, ip, udp)?;
+    let said = profile::inbound(d.profile, packet.view(facts.payload), facts.payload_len)?;
+    let target = inbound::run(t, s, &d, &facts, &said)?;
+    forward::run(packet, t, link, &target)
+}
+
+#[inline(always)]
+fn from_backend<P: Packet, T: Tables>(
+    packet: &mut P,
+    t: &T,
+    link: &Link,
+    ip: Ip,
+) -> Result<Verdict, Reason> {
+    let (s, udp) = service_packet(packet, t, &ip)?;
+    let d = directory::find(t, s, &key(ip.source, udp.source, ip.protocol));
+    if d.kind != KIND_ENDPOINT {
+        return Err(Reason::NotOurs);
+    }
+    let facts = facts(t, ip, udp)?;
+    let said = profile::outbound(d.profile, packet.view(facts.payload), facts.payload_len)?;
+    let mut target = outbound::run(t, s, &d, &facts, &said)?;
+    if target.nexthop == NO_NEXTHOP {
+        target.nexthop = t.route(&facts.ip.destination).ok_or(Reason::NoRoute)?;
+    }
+    forward::run(packet, t, link, &target)
+}
+
+/// What is known of a packet that was handed on, read again. It fails only if it was not one.
+#[inline(always)]
+fn service_packet<'t, P: Packet, T: Tables>(
+    packet: &P,
+    t: &'t T,
+    ip: &Ip,
+) -> Result<(&'t Settings, Udp), Reason> {
+    if !has_readable_ports(ip) {
+        return Err(Reason::NotOurs);
+    }
+    let udp = header::udp(packet, ip.l4).ok_or(Reason::NotOursTruncated)?;
+    Ok((t.settings().ok_or(Reason::BadTable)?, udp))
+}
+
+/// True for whole packets of the protocols that services have.
+#[inline(always)]
+fn has_readable_ports(ip: &Ip) -> bool {
+    has_ports(ip.protocol) && ip.obstacle == Obstacle::None
+}
+
+/// True for the protocols that services have.
+#[inline(always)]
+const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, PROTO_UDP | PROTO_TCP)
+}
+
+/// A packet without readable ports. To a VIP it is refused by name if its
+/// protocol is one of the VIP's listeners'; from an endpoint likewise, where its
+/// ports are readable. All else is the host's.
+#[inline(always)]
+fn obstructed<P: Packet, T: Tables>(packet: &P, t: &T, ip: &Ip) -> Reason {
+    let refused = match ip.obstacle {
+        Obstacle::None => return Reason::NotOurs,
+        Obstacle::FirstFragment | Obstacle::LaterFragment => Reason::Fragment,
+        Obstacle::Options => Reason::Ipv4Options,
+        Obstacle::Extension => Reason::Ipv6Extension,
+    };
+    // What an extension header hides is taken for UDP: only its address can be asked for.
+    let protocol = if matches!(ip.obstacle, Obstacle::Extension) { PROTO_UDP } else { ip.protocol };
+    let Some(s) = t.settings() else { return Reason::BadTable };
+    if directory::find(t, s, &key(ip.destination, 0, protocol)).kind == KIND_VIP {
+        return refused;
+    }
+    if matches!(ip.obstacle, Obstacle::FirstFragment | Obstacle::Options)
+        && has_ports(ip.protocol)
+        && let Some(udp) = header::udp(packet, ip.l4)
+        && directory::find(t, s, &key(ip.source, udp.source, ip.protocol)).kind == KIND_ENDPOINT
+    {
+        return refused;
+    }
+    Reason::NotOurs
+}
