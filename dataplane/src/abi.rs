@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -159,6 +159,10 @@ pub enum Profile {
     OpenVpn = 3,
     /// TCP connections.
     Tcp = 4,
+    /// IKEv2 alone, without a marker (port 500).
+    Ike = 5,
+    /// ESP in UDP, and IKEv2 behind a marker (port 4500).
+    Ipsec = 6,
 }
 
 /// Set in [`Directory::service`] and in flows if the protocol is TCP: a service may have listeners of both, and

@@ -76,6 +76,7 @@ reasons! {
     TcpMalformed "tcp_malformed" Dropped "TCP header truncated, or with flags that exclude each other.";
     WireGuardMalformed "wireguard_malformed" Dropped "Not a WireGuard message: unknown type or wrong length.";
     OpenVpnMalformed "openvpn_malformed" Dropped "Not an OpenVPN message: unknown opcode or too short.";
+    IpsecMalformed "ipsec_malformed" Dropped "Neither IKEv2 nor ESP: a wrong version, a reserved SPI, or too short.";
     NoBackend "no_backend" Dropped "No backend of the pool can take it.";
     BackendDown "backend_down" Dropped "Its session's backend is down.";
     SourceBudget "source_budget" Dropped "Its source sent too many unestablished packets.";

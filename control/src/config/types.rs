@@ -232,6 +232,8 @@ pub enum Profile {
     WireGuard,
     /// Sessions are known by their peer-id, and may roam.
     OpenVpn,
+    /// IKEv2 with ESP in UDP: sessions are known by SPIs, and may roam.
+    Ipsec,
     /// Nothing beyond addresses and ports.
     Udp,
     /// TCP connections, and no other listeners.
@@ -244,29 +246,28 @@ impl Profile {
         match self {
             Self::WireGuard => "wireguard",
             Self::OpenVpn => "openvpn",
+            Self::Ipsec => "ipsec",
             Self::Udp => "udp",
             Self::Tcp => "tcp",
         }
     }
 
-    /// What is known of a listener of a service with this profile: of TCP connections always the same.
-    pub const fn of_listener(self, listener: &Listener) -> Self {
-        match listener.protocol {
-            Protocol::Tcp => Self::Tcp,
-            Protocol::Udp => self,
-        }
-    }
-
-    /// Its number in the tables.
-    pub const fn abi(self) -> dataplane::abi::Profile {
-        match self {
-            Self::WireGuard => dataplane::abi::Profile::WireGuard,
-            Self::OpenVpn => dataplane::abi::Profile::OpenVpn,
-            Self::Udp => dataplane::abi::Profile::Udp,
-            Self::Tcp => dataplane::abi::Profile::Tcp,
+    /// What is known of a listener of a service with this profile, as the tables have it: of TCP connections always the same.
+    pub const fn of_listener(self, listener: &Listener) -> dataplane::abi::Profile {
+        use dataplane::abi::Profile;
+        match (listener.protocol, self) {
+            (Protocol::Tcp, _) | (_, Self::Tcp) => Profile::Tcp,
+            (_, Self::WireGuard) => Profile::WireGuard,
+            (_, Self::OpenVpn) => Profile::OpenVpn,
+            (_, Self::Udp) => Profile::Udp,
+            (_, Self::Ipsec) if listener.port == IKE_PORT => Profile::Ike,
+            (_, Self::Ipsec) => Profile::Ipsec,
         }
     }
 }
+
+/// Where IKE is alone, and so without a marker (RFC 3948, 2.2).
+pub(super) const IKE_PORT: u16 = 500;
 
 impl Config {
     /// The tenant of this name.

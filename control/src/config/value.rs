@@ -206,17 +206,18 @@ from_text!(Mode, "\"nat\"", |text| {
     word("mode", text, &[("nat", Mode::Nat)], &["tunnel", "dsr"])
 });
 
-from_text!(Profile, "\"wireguard\", \"openvpn\", \"udp\" or \"tcp\"", |text| {
+from_text!(Profile, "\"wireguard\", \"openvpn\", \"ipsec\", \"udp\" or \"tcp\"", |text| {
     word(
         "profile",
         text,
         &[
             ("wireguard", Profile::WireGuard),
             ("openvpn", Profile::OpenVpn),
+            ("ipsec", Profile::Ipsec),
             ("udp", Profile::Udp),
             ("tcp", Profile::Tcp),
         ],
-        &["ipsec", "quic", "dtls"],
+        &["quic", "dtls"],
     )
 });
 

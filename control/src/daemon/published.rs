@@ -47,6 +47,8 @@ pub(super) fn endpoints(tables: &Wanted) -> Endpoints {
             1 => "udp",
             2 => "wireguard",
             3 => "openvpn",
+            4 => "tcp",
+            5 | 6 => "ipsec",
             _ => "unknown",
         };
         let names = registry.endpoint(*index)?;

@@ -64,7 +64,7 @@ impl Work<'_> {
         let index = self.indexes.listeners[listener];
         let entry = Directory {
             kind: KIND_LISTENER,
-            profile: service.profile.of_listener(listener).abi() as u8,
+            profile: service.profile.of_listener(listener) as u8,
             service: self.indexes.services[&service.name] as u16 | scope(listener.protocol),
             tenant: self.indexes.tenants[&service.tenant] as u16,
             ring: self.ring(pool, listener.family()),

@@ -174,7 +174,7 @@ fn keeps_listener(
     let same = |endpoint: &Endpoint| {
         u32::from(endpoint.service) == indexes.services[&service.name]
             && u32::from(endpoint.tenant) == indexes.tenants[&service.tenant]
-            && endpoint.profile == service.profile.of_listener(listener).abi() as u8
+            && endpoint.profile == service.profile.of_listener(listener) as u8
     };
     let mut block = held.block(index).peekable();
     block.peek().is_none()

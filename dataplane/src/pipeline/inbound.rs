@@ -31,7 +31,7 @@ pub(super) fn run<T: Tables>(
     let flow = Flow { client: facts.ip.source, port: facts.udp.source, service: d.service };
     let found = t.session::<false>(s, &flow, hash::flow(s, &flow));
     if let Some(slot) = found.slot
-        && (said.id == 0 || is_own(t, slot, found.index, said.id))
+        && (said.id == 0 || is_own(t, slot, &found, said))
     {
         return established(t, d, facts, said, slot, &found);
     }
@@ -44,9 +44,10 @@ pub(super) fn run<T: Tables>(
             }
             let slot = t.slot(m.index).ok_or(Reason::BadTable)?;
             count_rx(t, slot, m.index, facts.ip.len);
-            let endpoint = slot.endpoint.get();
-            hints::note(t, &flow.client, service_index(d.service), endpoint % POOL_STRIDE as u16);
-            return Ok(to(endpoint.into(), Reason::InById));
+            let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
+            hints::note(t, &flow.client, service_index(d.service), ordinal);
+            // The session may have come by another listener of the service.
+            return Ok(to(d.index * POOL_STRIDE + u32::from(ordinal), Reason::InById));
         }
     }
     if let Some(slot) = found.slot {
@@ -58,13 +59,22 @@ pub(super) fn run<T: Tables>(
 
 /// True if the id is among the slot's, or may be. Giving the next one back makes it the current one.
 #[inline(always)]
-fn is_own<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) -> bool {
+fn is_own<T: Tables>(t: &T, slot: &Slot, f: &slot::Found<'_>, said: &Inbound) -> bool {
+    let (index, id) = (f.index, said.id);
     if slot.in_id.get() == id {
         return true;
     }
     let Some(detail) = t.detail(index) else { return false };
+    if said.control {
+        return slot.out_id.get() == id || detail.out_id_previous.get() == id;
+    }
     if detail.in_id_next.get() == id {
         session::promote_in(t, slot, index);
+        return true;
+    }
+    // Before it is looked up: two concentrators may have chosen the same.
+    if said.begins && slot::is_open(f.word) && detail.in_id_previous.get() != id {
+        session::learn_in(t, slot, index, id);
         return true;
     }
     // Another id may be coming out of a handshake, in which only the flow tells whose it is.

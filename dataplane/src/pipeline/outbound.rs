@@ -49,6 +49,9 @@ pub(super) fn run<T: Tables>(
     if said.both_ways {
         learn_both(t, facts, said, slot, index);
     }
+    if said.control {
+        session::learn_control(t, slot, index, said.out_id);
+    }
     if (said.begins || said.closes)
         && let Some(detail) = t.detail(index)
     {
@@ -121,7 +124,7 @@ fn known<T: Tables>(
         endpoint: d.index as u16,
         in_id: said.in_id,
         // Many sessions may have an id of both ways: one for which there is no room is not refused.
-        out_id: if said.both_ways { 0 } else { said.out_id },
+        out_id: if said.both_ways || said.control { 0 } else { said.out_id },
         out_counter: said.counter,
         state: slot::OPEN,
         now: facts.now,
@@ -148,7 +151,7 @@ fn known<T: Tables>(
                 session::displace(t, s, tenant, slot, found.word);
             }
             let index = session::relocate(t, s, tenant, &m, &new)?;
-            session::carry_ids(t, m.index, index);
+            session::carry_ids(t, m.index, index, said.control);
             return Ok(index);
         }
     }
@@ -222,7 +225,7 @@ fn own_flow<T: Tables>(
     if said.in_id != 0 {
         session::learn_in(t, slot, f.index, said.in_id);
     }
-    if !said.both_ways && said.out_id != 0 && said.out_id != slot.out_id.get() {
+    if !said.both_ways && !said.control && said.out_id != 0 && said.out_id != slot.out_id.get() {
         session::learn_out(t, slot, f.index, said.out_id);
         if said.proof == Proof::Data
             && let Some(detail) = t.detail(f.index)

@@ -144,6 +144,24 @@ pub(super) fn promote_out<T: Tables>(t: &T, slot: &Slot, index: u32) {
     forget(t, scope, slot, detail, index, old);
 }
 
+/// Makes `id` the current one of a control channel, in both directions. The one before stays: its end is told under it.
+#[inline(never)]
+pub(super) fn learn_control<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
+    let Some(detail) = t.detail(index) else { return };
+    let (current, old) = (slot.out_id.get(), detail.out_id_previous.get());
+    if id == 0 || id == current || id == old {
+        return;
+    }
+    slot.out_id.set(id);
+    detail.out_id_previous.set(current);
+    let inbound = Scope::inbound(slot.service());
+    let outbound = Scope::outbound(slot.endpoint.get());
+    forget(t, inbound, slot, detail, index, old);
+    forget(t, outbound, slot, detail, index, old);
+    let learned = ids::insert(t, outbound, id, index) & ids::insert(t, inbound, id, index);
+    t.count(if learned { Reason::IdLearned } else { Reason::IdUnlearned });
+}
+
 /// Makes `id` the slot's only id, in both directions; 0 takes its id away.
 #[inline(never)]
 pub(super) fn rename<T: Tables>(t: &T, slot: &Slot, index: u32, id: u32) {
@@ -421,19 +439,25 @@ pub(super) fn relocate<T: Tables>(
 }
 
 /// Makes the ids that a slot holds lead to it, and no longer to the slot it was moved from: after
-/// [`relocate`], and not by it, because the stack is short.
+/// [`relocate`], and not by it, because the stack is short. Those of answers in both directions if they are a control
+/// channel's.
 #[inline(never)]
-pub(super) fn carry_ids<T: Tables>(t: &T, from: u32, to: u32) {
+pub(super) fn carry_ids<T: Tables>(t: &T, from: u32, to: u32, control: bool) {
     let (Some(slot), Some(detail)) = (t.slot(to), t.detail(to)) else { return };
     // In the order in which a promotion shifts them: none is missed that is shifted meanwhile.
-    for n in 0..6_u64 {
+    for n in 0..8_u64 {
+        if n == 6 && !control {
+            break;
+        }
         let (scope, id) = match n {
             0 => (Scope::inbound(slot.service()), detail.in_id_next.get()),
             1 => (Scope::inbound(slot.service()), slot.in_id.get()),
             2 => (Scope::inbound(slot.service()), detail.in_id_previous.get()),
             3 => (Scope::outbound(slot.endpoint.get()), detail.out_id_next.get()),
             4 => (Scope::outbound(slot.endpoint.get()), slot.out_id.get()),
-            _ => (Scope::outbound(slot.endpoint.get()), detail.out_id_previous.get()),
+            5 => (Scope::outbound(slot.endpoint.get()), detail.out_id_previous.get()),
+            6 => (Scope::inbound(slot.service()), slot.out_id.get()),
+            _ => (Scope::inbound(slot.service()), detail.out_id_previous.get()),
         };
         if id != 0 {
             ids::remove(t, scope, id, from);

@@ -189,7 +189,7 @@ fn to_service<P: Packet, T: Tables>(
         return Err(Reason::NotOurs);
     }
     let facts = facts(t, ip, udp)?;
-    let said = profile::inbound(d.profile, packet.view(facts.payload), facts.payload_len)?;
+    let said = profile::inbound_at(d.profile, packet, facts.payload, facts.payload_len)?;
     let target = inbound::run(t, s, &d, &facts, &said)?;
     forward::run(packet, t, link, &target)
 }
@@ -207,7 +207,7 @@ fn from_backend<P: Packet, T: Tables>(
         return Err(Reason::NotOurs);
     }
     let facts = facts(t, ip, udp)?;
-    let said = profile::outbound(d.profile, packet.view(facts.payload), facts.payload_len)?;
+    let said = profile::outbound_at(d.profile, packet, facts.payload, facts.payload_len)?;
     let mut target = outbound::run(t, s, &d, &facts, &said)?;
     if target.nexthop == NO_NEXTHOP {
         target.nexthop = t.route(&facts.ip.destination).ok_or(Reason::NoRoute)?;

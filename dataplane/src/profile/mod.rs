@@ -4,13 +4,14 @@
 //! tables. It holds no state and touches no table. To add one: a file here, a
 //! number in [`crate::abi::Profile`], and its arm in [`inbound`] and [`outbound`].
 
+pub mod ipsec;
 pub mod openvpn;
 pub mod tcp;
 pub mod udp;
 pub mod wireguard;
 
 use crate::abi::Profile;
-use crate::packet::View;
+use crate::packet::{Packet, View};
 use crate::reason::Reason;
 
 /// What an inbound packet says.
@@ -26,6 +27,10 @@ pub struct Inbound {
     pub both_ways: bool,
     /// The client ends the session.
     pub closes: bool,
+    /// `id` is one of the control channel's, which answers have, too: [`Outbound::control`].
+    pub control: bool,
+    /// Nobody hands out `id` in clear text: on the flow of an open session this packet teaches it.
+    pub begins: bool,
 }
 
 /// How much an answer proves about the client at its destination.
@@ -61,6 +66,8 @@ pub struct Outbound {
     pub begins: bool,
     /// The session is over, or about to be.
     pub closes: bool,
+    /// `out_id` is the control channel's, and the same in both directions, where data have others.
+    pub control: bool,
 }
 
 /// Bytes of a payload's beginning that profiles read.
@@ -69,25 +76,72 @@ pub const HEAD: usize = 12;
 const WIREGUARD: u8 = Profile::WireGuard as u8;
 const OPENVPN: u8 = Profile::OpenVpn as u8;
 const TCP: u8 = Profile::Tcp as u8;
+const IKE: u8 = Profile::Ike as u8;
+const IPSEC: u8 = Profile::Ipsec as u8;
 
-/// Reads an inbound payload of `len` bytes (of TCP: what follows the first eight bytes of its header), whose head is `None` if it is shorter than that.
+/// Reads an inbound payload of `len` bytes at `offset`.
+#[inline(always)]
+pub fn inbound_at<P: Packet>(
+    profile: u8,
+    packet: &P,
+    offset: usize,
+    len: u32,
+) -> Result<Inbound, Reason> {
+    match ike_at(profile, packet, offset, len) {
+        Some((at, len)) => ipsec::ike_inbound(packet.view(at), len),
+        None => inbound(profile, packet.view(offset), len),
+    }
+}
+
+/// Reads an answer's payload of `len` bytes at `offset`.
+#[inline(always)]
+pub fn outbound_at<P: Packet>(
+    profile: u8,
+    packet: &P,
+    offset: usize,
+    len: u32,
+) -> Result<Outbound, Reason> {
+    match ike_at(profile, packet, offset, len) {
+        Some((at, len)) => ipsec::ike_outbound(packet.view(at), len),
+        None => outbound(profile, packet.view(offset), len),
+    }
+}
+
+/// Where IKE begins and how long it is, if the payload is IKE.
+#[inline(always)]
+fn ike_at<P: Packet>(profile: u8, packet: &P, offset: usize, len: u32) -> Option<(usize, u32)> {
+    match profile {
+        IKE => Some((offset, len)),
+        IPSEC if packet.view(offset).is_some_and(ipsec::is_marked) => {
+            Some((offset + ipsec::MARKER, len.saturating_sub(ipsec::MARKER as u32)))
+        }
+        _ => None,
+    }
+}
+
+/// Reads the head of an inbound payload of `len` bytes (of TCP: what follows the first eight bytes of its header), whose head is `None` if it is shorter than that.
+/// What cannot be read from the head alone is an error here: [`inbound_at`].
 #[inline(always)]
 pub fn inbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
     match profile {
         WIREGUARD => wireguard::inbound(head, len),
         OPENVPN => openvpn::inbound(head, len),
         TCP => tcp::inbound(head, len),
+        IPSEC => ipsec::inbound(head, len),
+        IKE => Err(Reason::IpsecMalformed),
         _ => Ok(udp::inbound()),
     }
 }
 
-/// Reads an answer's payload, likewise.
+/// Reads the head of an answer's payload, likewise.
 #[inline(always)]
 pub fn outbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
     match profile {
         WIREGUARD => wireguard::outbound(head, len),
         OPENVPN => openvpn::outbound(head, len),
         TCP => tcp::outbound(head, len),
+        IPSEC => ipsec::outbound(head, len),
+        IKE => Err(Reason::IpsecMalformed),
         _ => Ok(udp::outbound()),
     }
 }

@@ -39,14 +39,17 @@ impl Scope {
         Self(1 << 31 | endpoint as u32)
     }
 
-    /// True if the slot is in the scope and holds the id.
+    /// True if the slot is in the scope and holds the id. A control channel's ids are among those of answers, and lead
+    /// to the session in both directions.
     #[inline(always)]
     pub fn holds(self, slot: &Slot, detail: &Detail, id: u32) -> bool {
         if self.0 >> 31 == 0 {
             u32::from(slot.service()) == self.0
                 && (slot.in_id.get() == id
                     || detail.in_id_next.get() == id
-                    || detail.in_id_previous.get() == id)
+                    || detail.in_id_previous.get() == id
+                    || slot.out_id.get() == id
+                    || detail.out_id_previous.get() == id)
         } else {
             u32::from(slot.endpoint.get()) == self.0 & !(1 << 31)
                 && (slot.out_id.get() == id

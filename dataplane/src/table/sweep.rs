@@ -133,6 +133,9 @@ fn holds(slot: &Slot, detail: &Detail, s: &Settings, bucket: u32, tag: u32) -> b
         (outbound, slot.out_id.get()),
         (outbound, detail.out_id_next.get()),
         (outbound, detail.out_id_previous.get()),
+        // A control channel's.
+        (inbound, slot.out_id.get()),
+        (inbound, detail.out_id_previous.get()),
     ]
     .into_iter()
     .filter(|(_, id)| *id != 0)

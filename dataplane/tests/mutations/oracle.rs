@@ -45,6 +45,8 @@ pub(crate) fn judge(
     let malformed = match l.profile {
         Profile::WireGuard if !is_wireguard(&seen.payload) => Some(Reason::WireGuardMalformed),
         Profile::OpenVpn if !is_openvpn(&seen.payload) => Some(Reason::OpenVpnMalformed),
+        Profile::Ike if !is_ike(&seen.payload) => Some(Reason::IpsecMalformed),
+        Profile::Ipsec if !is_ipsec(&seen.payload) => Some(Reason::IpsecMalformed),
         Profile::Tcp if !is_tcp(&seen.payload) => Some(Reason::TcpMalformed),
         _ => None,
     };
@@ -53,8 +55,29 @@ pub(crate) fn judge(
         return must(refused, "not of its protocol").map(|()| false);
     }
     match whose {
-        Whose::Inbound(_) => inbound(scene, &l, &seen, frame, ingress, outcome).map(|()| false),
+        Whose::Inbound(_) => {
+            inbound(scene, &l, &seen, frame, ingress, outcome).map(|()| teaches(&l, &seen.payload))
+        }
         _ => outbound(&l, &seen, frame, ingress, outcome).map(|()| true),
+    }
+}
+
+/// A new association's first packets: nobody else tells its SPI.
+fn teaches(l: &Listener, payload: &[u8]) -> bool {
+    l.profile == Profile::Ipsec && matches!(payload, [_, _, _, _, 0, 0, 0, 0..64, ..])
+}
+
+fn is_ike(payload: &[u8]) -> bool {
+    payload.len() >= 28 && payload[17] >> 4 == 2
+}
+
+fn is_ipsec(payload: &[u8]) -> bool {
+    match payload {
+        [_] => true,
+        // Four zero bytes are of IKE, where there is enough to be sure.
+        [0, 0, 0, 0, message @ ..] if payload.len() >= 12 => is_ike(message),
+        [0, 0, 0 | 1, ..] => payload.len() >= 20 && payload[2] == 1,
+        _ => payload.len() >= 20,
     }
 }
 

@@ -3,6 +3,7 @@
 mod handshakes;
 mod host_traffic;
 mod icmp;
+mod ipsec;
 mod limits;
 mod opening;
 mod openvpn;
@@ -15,6 +16,8 @@ mod tcp;
 mod translation;
 
 use dataplane::abi::Profile;
+use dataplane::fixture::ipsec::Exchange::{Auth, SaInit};
+use dataplane::fixture::ipsec::{REQUEST, RESPONSE, marked};
 use dataplane::fixture::site::Listener;
 use dataplane::fixture::{self, Outcome, World, message};
 use dataplane::pipeline::Action;
@@ -36,6 +39,8 @@ fn beginning(l: &Listener) -> Vec<u8> {
     match l.profile {
         Profile::OpenVpn => fixture::openvpn::hard_reset_client(),
         Profile::Tcp => fixture::tcp::segment(fixture::tcp::SYN, &[]),
+        Profile::Ike => fixture::ipsec::ike(SaInit, REQUEST, (1, 0)),
+        Profile::Ipsec => marked(fixture::ipsec::ike(SaInit, REQUEST, (1, 0))),
         Profile::WireGuard | Profile::Udp => message::initiation(1),
     }
 }
@@ -45,6 +50,8 @@ fn answer(l: &Listener) -> Vec<u8> {
     match l.profile {
         Profile::OpenVpn => fixture::openvpn::data(0, 1),
         Profile::Tcp => fixture::tcp::data(1),
+        Profile::Ike => fixture::ipsec::ike(Auth, RESPONSE, (1, 1)),
+        Profile::Ipsec => fixture::ipsec::esp(256, 1),
         Profile::WireGuard | Profile::Udp => message::data(1, 1),
     }
 }

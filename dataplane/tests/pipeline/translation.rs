@@ -4,7 +4,7 @@
 use dataplane::abi::Profile;
 use dataplane::fixture::read::read;
 use dataplane::fixture::site::{ALL, BACKENDS, Listener, WAN};
-use dataplane::fixture::{Checksum, Frame, World, message, openvpn, tcp};
+use dataplane::fixture::{Checksum, Frame, World, ipsec, message, openvpn, tcp};
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,6 +13,8 @@ fn payload(l: &Listener, noise: &[u8]) -> Vec<u8> {
         Profile::WireGuard => message::data_of(0, 0, 32),
         Profile::OpenVpn => openvpn::data_of(0, 0, 24),
         Profile::Tcp => tcp::segment(tcp::ACK, &[]),
+        Profile::Ike => ipsec::ike(ipsec::Exchange::Auth, ipsec::RESPONSE, (1, 1)),
+        Profile::Ipsec => ipsec::esp_of(256, 1, 24),
         Profile::Udp => Vec::new(),
     };
     payload.extend(noise);

@@ -4,6 +4,7 @@
 
 mod common;
 mod configuration;
+mod ipsec;
 mod openvpn;
 mod operations;
 mod own_traffic;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::{called, placed};
 use crate::config::draft::Draft;
 use crate::config::finding::Findings;
+use crate::config::types::IKE_PORT;
 use crate::config::{Family, Listener, Profile, Protocol};
 
 pub(super) fn check(draft: &Draft, out: &mut Findings) {
@@ -32,6 +33,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
     }
     not_backends(draft, &vips, out);
     protocols(draft, out);
+    ipsec(draft, out);
     families(draft, out);
 }
 
@@ -44,6 +46,30 @@ fn protocols(draft: &Draft, out: &mut Findings) {
             out.error(listener.span(), message).help(
                 "write `profile = \"udp\"`, or the datagrams' own: TCP listeners of a service are TCP whatever its profile is",
             );
+        }
+    }
+}
+
+/// IKE begins at port 500, and goes on at another one together with ESP.
+fn ipsec(draft: &Draft, out: &mut Findings) {
+    for service in draft.services.iter().filter(|s| s.profile == Some(Profile::Ipsec)) {
+        let datagrams = || service.listen.iter().filter(|l| l.get_ref().protocol == Protocol::Udp);
+        for listener in datagrams() {
+            let Listener { address, port, .. } = *listener.get_ref();
+            let is_first = port == IKE_PORT;
+            let has_other = datagrams().any(|other| {
+                other.get_ref().address == address && (other.get_ref().port == IKE_PORT) != is_first
+            });
+            if has_other {
+                continue;
+            }
+            let (message, missing) = if is_first {
+                ("clients go on at port 4500, where nobody listens", 4500)
+            } else {
+                ("clients begin at port 500, where nobody listens", 500)
+            };
+            let other = Listener { port: missing, ..*listener.get_ref() };
+            out.warn(listener.span(), message).help(format!("add the listener \"{other}\""));
         }
     }
 }

@@ -273,10 +273,10 @@ health = "icmp"
     (r#"pool = "wg""#, r#"pool = "rdp""#, 25, "there is no pool `rdp`", "there is `wg`"),
     (
         r#"profile = "wireguard""#,
-        r#"profile = "ipsec""#,
+        r#"profile = "quic""#,
         23,
-        "profile `ipsec` is not yet supported in this version",
-        "so far there is `wireguard`, `openvpn`, `udp` and `tcp`",
+        "profile `quic` is not yet supported in this version",
+        "so far there is `wireguard`, `openvpn`, `ipsec`, `udp` and `tcp`",
     ),
     (
         r#"profile = "wireguard""#,
@@ -411,6 +411,13 @@ metrics = "9477"
 ];
 
 const WARNINGS: &[Case] = &[
+    (
+        r#"profile = "wireguard""#,
+        r#"profile = "ipsec""#,
+        24,
+        "clients begin at port 500, where nobody listens",
+        "add the listener \"203.0.113.10:500/udp\"",
+    ),
     (
         "[[service]]",
         r#"[[tenant]]

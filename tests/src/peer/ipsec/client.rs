@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::charon::Charon;
 use super::pool::IkePool;
-use crate::error::Result;
+use crate::error::{LabError, Result};
 use crate::layout::plan::{self, Family};
 use crate::layout::{Host, Lab};
 use crate::net::Ns;
@@ -18,7 +18,6 @@ use crate::traffic::Target;
 pub struct IkeClient {
     name: String,
     ns: Ns,
-    inner: Ipv4Addr,
     pool: u8,
     ports: [u16; 2],
     charon: Charon,
@@ -61,7 +60,7 @@ impl IkeClient {
             pool.secret(),
         ))?;
         let (ns, pool) = (host.ns().clone(), pool.site().number());
-        Ok(Self { name, ns, inner, pool, ports, charon })
+        Ok(Self { name, ns, pool, ports, charon })
     }
 
     /// What its concentrator calls it.
@@ -85,6 +84,18 @@ impl IkeClient {
     }
 }
 
+impl IkeClient {
+    /// Its address in the tunnel: not always the one that it asks for, as concentrators count for themselves.
+    fn address_inside(&self) -> Result<Ipv4Addr> {
+        const INSTALLED: &str = "installing new virtual IP ";
+        let log = self.log();
+        let last = log.lines().rev().find_map(|line| line.split_once(INSTALLED));
+        last.and_then(|(_, address)| address.trim().parse().ok()).ok_or_else(|| {
+            LabError::Scenario(format!("{} has no address in the tunnel:\n{log}", self.name))
+        })
+    }
+}
+
 impl Client for IkeClient {
     /// The port of its ESP and of all IKE messages but the first.
     fn port(&self) -> u16 {
@@ -98,7 +109,7 @@ impl Client for IkeClient {
 
     fn target(&self) -> Result<Target> {
         let (interface, server) = (self.charon.interface()?, plan::inner_server(self.pool));
-        Ok(Target::in_tunnel(self.ns.clone(), &interface, self.inner, server))
+        Ok(Target::in_tunnel(self.ns.clone(), &interface, self.address_inside()?, server))
     }
 
     /// The address changes, which it notices and tells by MOBIKE. The ports stay.
