@@ -34,13 +34,19 @@ pub(crate) const WIREGUARD_PORT: u16 = 51_820;
 pub(crate) const UDP_PORT: u16 = 4_000;
 pub(crate) const OPENVPN_PORT: u16 = 1_194;
 pub(crate) const TCP_PORT: u16 = 3_389;
+pub(crate) const IPSEC_PORT: u16 = 4_500;
 
 /// A service's name, which is its profile's and its pool's too, and its port.
 pub(crate) type Service = (&'static str, u16);
 /// WireGuard's.
 pub(crate) const WIREGUARD: Service = ("wireguard", WIREGUARD_PORT);
-const SERVICES: [Service; 4] =
-    [WIREGUARD, ("udp", UDP_PORT), ("openvpn", OPENVPN_PORT), ("tcp", TCP_PORT)];
+const SERVICES: [Service; 5] = [
+    WIREGUARD,
+    ("udp", UDP_PORT),
+    ("openvpn", OPENVPN_PORT),
+    ("ipsec", IPSEC_PORT),
+    ("tcp", TCP_PORT),
+];
 
 /// A gateway with tables of its own, pinned in a bpffs of its own.
 pub(crate) struct Gateway {
@@ -134,11 +140,16 @@ impl Gateway {
         if opened != u64::from(sessions) {
             bail!("{opened} of {sessions} sessions opened");
         }
-        if answer == Message::DataAnswer {
+        let taught_by = match answer {
+            Message::DataAnswer => Some(Message::Data),
+            Message::EspAnswer => Some(Message::Esp),
+            _ => None,
+        };
+        if let Some(data) = taught_by {
             // Sessions made by data alone learn their inbound ids from their clients' first packets;
             // by the second ones they are the current ids.
             for _ in 0..2 {
-                player.set(Message::Data, family, all, Target::Gateway);
+                player.set(data, family, all, Target::Gateway);
                 player.run(sessions, Side::Wan)?;
             }
         }

@@ -17,8 +17,8 @@ use etherparse::PacketBuilder;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::gateway::{
-    BACKEND4, BACKEND6, BACKENDS, Gateway, OPENVPN_PORT, TCP_PORT, UDP_PORT, VIP4, VIP6,
-    WIREGUARD_PORT,
+    BACKEND4, BACKEND6, BACKENDS, Gateway, IPSEC_PORT, OPENVPN_PORT, TCP_PORT, UDP_PORT, VIP4,
+    VIP6, WIREGUARD_PORT,
 };
 use crate::memory::{Element, Plain, PlainSlot, words};
 use crate::place::{LAN, WAN, WAN_PEER};
@@ -34,6 +34,8 @@ const PAYLOAD: usize = 32;
 const BATCH: u32 = 64;
 /// Opcode and key of OpenVPN's `P_DATA_V2`.
 const OPENVPN_DATA: u8 = 9 << 3;
+/// The SPI of the first flow.
+const FIRST_SPI: u32 = 0x0100_0000;
 /// Factors of the ids that concentrators and clients hand out; odd.
 const IN_FACTOR: u32 = 0x9e37_79b1;
 const OUT_FACTOR: u32 = 0x85eb_ca77;
@@ -69,6 +71,10 @@ pub(crate) enum Message {
     OpenVpn,
     /// An OpenVPN server's data.
     OpenVpnAnswer,
+    /// ESP of a client with the SPI that its concentrator chose.
+    Esp,
+    /// ESP of a concentrator.
+    EspAnswer,
     /// A segment of a client's TCP connection.
     Segment,
     /// A segment of a TCP server.
@@ -88,7 +94,11 @@ impl Message {
     const fn is_answer(self) -> bool {
         matches!(
             self,
-            Self::DataAnswer | Self::DatagramAnswer | Self::OpenVpnAnswer | Self::SegmentAnswer
+            Self::DataAnswer
+                | Self::DatagramAnswer
+                | Self::OpenVpnAnswer
+                | Self::EspAnswer
+                | Self::SegmentAnswer
         )
     }
 
@@ -102,6 +112,8 @@ impl Message {
             Self::Datagram
             | Self::DatagramAnswer
             | Self::Foreign
+            | Self::Esp
+            | Self::EspAnswer
             | Self::Segment
             | Self::SegmentAnswer => (0, length),
         };
@@ -205,6 +217,7 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
     let port = match message {
         Message::Datagram | Message::DatagramAnswer => UDP_PORT,
         Message::OpenVpn | Message::OpenVpnAnswer => OPENVPN_PORT,
+        Message::Esp | Message::EspAnswer => IPSEC_PORT,
         Message::Segment | Message::SegmentAnswer => TCP_PORT,
         _ => WIREGUARD_PORT,
     };
@@ -250,6 +263,10 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
             // Opcode and peer-id are one word, and all integers are big-endian.
             (play.id_at, play.counter_at) = (offsets.payload, offsets.payload + 4);
             play.id_prefix = u32::from(OPENVPN_DATA) << 24;
+        }
+        Message::Esp | Message::EspAnswer => {
+            (play.id_at, play.counter_at) = (offsets.payload, offsets.payload + 4);
+            play.id_prefix = FIRST_SPI;
         }
         _ => {}
     }

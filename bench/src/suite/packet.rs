@@ -67,6 +67,11 @@ const OPENVPN: [Case; 2] = [
     case("openvpn out", Message::OpenVpnAnswer, Reason::OutEstablished),
 ];
 
+const IPSEC: [Case; 2] = [
+    case("esp in", Message::Esp, Reason::InEstablished),
+    case("esp out", Message::EspAnswer, Reason::OutEstablished),
+];
+
 const TCP: [Case; 2] = [
     case("tcp in", Message::Segment, Reason::InEstablished),
     case("tcp out", Message::SegmentAnswer, Reason::OutEstablished),
@@ -126,6 +131,8 @@ fn plans(wanted: Wanted<'_>, sessions: u32, counts: &[u32]) -> Vec<Plan> {
         (Family::V6, Message::DatagramAnswer),
         (Family::V4, Message::OpenVpnAnswer),
         (Family::V6, Message::OpenVpnAnswer),
+        (Family::V4, Message::EspAnswer),
+        (Family::V6, Message::EspAnswer),
         (Family::V4, Message::SegmentAnswer),
         (Family::V6, Message::SegmentAnswer),
     ] {
@@ -133,6 +140,7 @@ fn plans(wanted: Wanted<'_>, sessions: u32, counts: &[u32]) -> Vec<Plan> {
         let established = match answer {
             Message::DatagramAnswer => DATAGRAMS,
             Message::OpenVpnAnswer => OPENVPN,
+            Message::EspAnswer => IPSEC,
             Message::SegmentAnswer => TCP,
             _ => ESTABLISHED,
         };
@@ -144,7 +152,10 @@ fn plans(wanted: Wanted<'_>, sessions: u32, counts: &[u32]) -> Vec<Plan> {
         }
         // Two minutes are not enough for all of every profile.
         let is_other = wanted.quick && answer != Message::DataAnswer;
-        let left_out = |flows| is_other && (family == Family::V6 || flows == 1_000);
+        let is_wanted = |flows| {
+            matches!(flows, 1 | 60_000) || answer == Message::DatagramAnswer && flows == 1_000_000
+        };
+        let left_out = |flows| is_other && (family == Family::V6 || !is_wanted(flows));
         cases.retain(|(case, flows)| !left_out(*flows) && wanted.has(case.name, family, *flows));
         if !cases.is_empty() {
             plans.push((family, answer, cases));
