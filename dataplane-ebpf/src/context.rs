@@ -1,8 +1,12 @@
 //! An XDP context as a packet. All pointer access to packets is in this file.
 
-use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use aya_ebpf::{
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
 use core::arch::asm;
 use core::marker::PhantomData;
+use dataplane::cell::opaque;
 use dataplane::packet::{Packet, View};
 
 /// The frame of an XDP context.
@@ -53,6 +57,16 @@ impl Packet for XdpPacket<'_> {
     fn adjust_head(&mut self, delta: i32) -> Option<()> {
         // SAFETY: the context is the program's own; the helper checks the bounds.
         let failed = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, delta) };
+        (failed == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, len: usize) -> Option<()> {
+        // The difference of two pointers, of which the compiler would otherwise take the lower halves before.
+        let now = opaque(self.len() as u64);
+        let delta = len as i32 - now as i32;
+        // SAFETY: as above.
+        let failed = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) };
         (failed == 0).then_some(())
     }
 }

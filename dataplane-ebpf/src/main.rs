@@ -28,14 +28,23 @@ pub(crate) fn fernpass_other(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub(crate) fn fernpass_in(ctx: XdpContext) -> u32 {
-    end(&ctx, stage::inbound(&mut XdpPacket::new(&ctx), &BpfTables))
+    let next = |_: &mut XdpPacket<'_>, stage| hand_on(&ctx, stage);
+    stage::inbound(&mut XdpPacket::new(&ctx), &BpfTables, |verdict| end(&ctx, verdict), next)
 }
 
 /// [`Stage::Outbound`].
 #[xdp]
 #[inline(always)]
 pub(crate) fn fernpass_out(ctx: XdpContext) -> u32 {
-    end(&ctx, stage::outbound(&mut XdpPacket::new(&ctx), &BpfTables))
+    let next = |_: &mut XdpPacket<'_>, stage| hand_on(&ctx, stage);
+    stage::outbound(&mut XdpPacket::new(&ctx), &BpfTables, |verdict| end(&ctx, verdict), next)
+}
+
+/// [`Stage::TooBig`].
+#[xdp]
+#[inline(always)]
+pub(crate) fn fernpass_toobig(ctx: XdpContext) -> u32 {
+    end(&ctx, stage::too_big(&mut XdpPacket::new(&ctx), &BpfTables))
 }
 
 #[inline(always)]

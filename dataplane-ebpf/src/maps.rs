@@ -284,5 +284,6 @@ pub fn tail_call(ctx: &XdpContext, stage: Stage) {
         Stage::Other => to!(Stage::Other, "// other"),
         Stage::Inbound => to!(Stage::Inbound, "// inbound"),
         Stage::Outbound => to!(Stage::Outbound, "// outbound"),
+        Stage::TooBig => to!(Stage::TooBig, "// too big"),
     }
 }

@@ -30,6 +30,9 @@ pub trait Packet {
     /// Moves the frame's beginning by `delta` bytes (negative: makes room);
     /// `None` if there is no room, then nothing has changed.
     fn adjust_head(&mut self, delta: i32) -> Option<()>;
+
+    /// Leaves so many bytes of the frame, of which it has more; `None` if it cannot be, then nothing has changed.
+    fn cut(&mut self, len: usize) -> Option<()>;
 }
 
 /// `N` bytes of a packet. Values are as they lie in memory: *network order*.
@@ -115,6 +118,11 @@ mod host {
                 return None;
             }
             self.head = head;
+            Some(())
+        }
+
+        fn cut(&mut self, len: usize) -> Option<()> {
+            self.bytes.truncate(self.head + len);
             Some(())
         }
     }

@@ -55,12 +55,13 @@ reasons! {
     InUnestablished "in_unestablished" Forwarded "Inbound without a session, placed by hint or ring.";
     OutEstablished "out_established" Forwarded "Answer on a known flow.";
     IcmpError "icmp_error" Forwarded "An ICMP error about a packet of a service, translated like that packet.";
+    IcmpTooBig "icmp_too_big" Forwarded "Larger than the next hop's MTU, and not to be fragmented: its sender was told by an ICMP error.";
     OutStateless "out_stateless" Forwarded "Answer that proves nothing, forwarded without a session.";
 
     StackInbound "stack_inbound" Passed "Inbound, translated and left to the kernel's stack: next hop unresolved.";
     StackOutbound "stack_outbound" Passed "Answer, translated and left to the kernel's stack: next hop unresolved.";
     StackIcmp "stack_icmp" Passed "An ICMP error, translated and left to the kernel's stack: next hop unresolved.";
-    StackTooBig "stack_too_big" Passed "Translated and left to the kernel's stack: larger than the next hop's MTU.";
+    StackTooBig "stack_too_big" Passed "Translated and left to the kernel's stack: larger than the next hop's MTU, and may be fragmented.";
     NotIp "not_ip" Passed "Neither IPv4 nor IPv6 (ARP and others): the host's.";
     NotOurs "not_ours" Passed "Neither to a service nor from a backend's endpoint: the host's.";
     NotOursTruncated "not_ours_truncated" Passed "Too short to have ports, or not a protocol with ports: the host's.";
@@ -70,6 +71,7 @@ reasons! {
     Ipv6Malformed "ipv6_malformed" Dropped "IPv6 header truncated, of a wrong version, or with a wrong length.";
     Ipv4Options "ipv4_options" Dropped "To or from a service, with IPv4 options.";
     Ipv6Extension "ipv6_extension" Dropped "To or from a service, with an IPv6 extension header.";
+    TooBig "too_big" Dropped "Larger than the next hop's MTU, and not to be fragmented; its sender had been told often enough.";
     TtlExpired "ttl_expired" Dropped "TTL or hop limit is used up.";
     Fragment "fragment" Dropped "To or from a service, and a fragment.";
     UdpMalformed "udp_malformed" Dropped "UDP header truncated, or its length field is wrong.";

@@ -219,10 +219,12 @@ pub(super) fn await_neighbours(watch: &Watch) -> anyhow::Result<()> {
 }
 
 /// Reasons that say that something was refused or went wrong, other than with dead concentrators.
-pub(super) const WRONG: [Reason; 5] = [
+pub(super) const WRONG: [Reason; 7] = [
     Reason::MoveRefused,
     Reason::InsertRace,
     Reason::IdUnlearned,
     Reason::StackTooBig,
+    Reason::IcmpTooBig,
+    Reason::TooBig,
     Reason::SessionDisplaced,
 ];

@@ -1,6 +1,6 @@
 //! The translation, and the way out of the gateway.
 
-use super::{Action, Target, Verdict};
+use super::{Action, Target, Verdict, too_big};
 use crate::abi::{Address, ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
 use crate::checksum;
 use crate::header::{
@@ -32,11 +32,21 @@ pub(super) fn run<P: Packet, T: Tables>(
         let ip = packet.view::<IPV6>(link.l3).ok_or(Reason::Ipv6Malformed)?;
         protocol = ip.u8::<6>();
         out = way_out(t, endpoint, target, IPV6 as u32 + u32::from(u16::from_be(ip.u16::<4>())));
+        if let Err(Obstacle::Narrow(mtu)) = out {
+            too_big::leave(packet, link, mtu);
+            return Err(Reason::TooBig);
+        }
         translate6(ip, endpoint, inbound, out.is_ok());
     } else {
         let ip = packet.view::<IPV4>(link.l3).ok_or(Reason::Ipv4Malformed)?;
         protocol = ip.u8::<9>();
         out = way_out(t, endpoint, target, u16::from_be(ip.u16::<2>()).into());
+        if let Err(Obstacle::Narrow(mtu)) = out
+            && too_big::is_whole(ip)
+        {
+            too_big::leave(packet, link, mtu);
+            return Err(Reason::TooBig);
+        }
         translate4(ip, endpoint, inbound, out.is_ok());
     }
     if protocol == PROTO_TCP {
@@ -51,8 +61,24 @@ pub(super) fn run<P: Packet, T: Tables>(
             let action = link_layer(packet, link, n)?;
             Ok(Verdict { action, reason: target.reason })
         }
-        Err(reason) => Ok(Verdict { action: Action::Pass, reason }),
+        Err(obstacle) => {
+            let reason = match obstacle {
+                Obstacle::Narrow(_) => Reason::StackTooBig,
+                Obstacle::Unresolved if inbound => Reason::StackInbound,
+                Obstacle::Unresolved => Reason::StackOutbound,
+            };
+            Ok(Verdict { action: Action::Pass, reason })
+        }
     }
+}
+
+/// Why XDP cannot send a packet on.
+#[derive(Clone, Copy)]
+enum Obstacle {
+    /// Its next hop takes no more bytes than these.
+    Narrow(u16),
+    /// Its next hop is not known.
+    Unresolved,
 }
 
 /// Where a packet of so many bytes goes, or why XDP cannot send it there. The stack lowers the TTL itself.
@@ -62,14 +88,15 @@ fn way_out<'t, T: Tables>(
     endpoint: &Endpoint,
     target: &Target,
     len: u32,
-) -> Result<&'t NextHop, Reason> {
+) -> Result<&'t NextHop, Obstacle> {
     let inbound = target.nexthop == NO_NEXTHOP;
     let index = if inbound { endpoint.nexthop } else { target.nexthop };
     match resolved(t, index) {
-        Some(n) if len <= u32::from(n.mtu.get()) => Ok(n),
-        Some(_) => Err(Reason::StackTooBig),
-        None if inbound => Err(Reason::StackInbound),
-        None => Err(Reason::StackOutbound),
+        Some(n) => {
+            let mtu = n.mtu.get();
+            if len <= u32::from(mtu) { Ok(n) } else { Err(Obstacle::Narrow(mtu)) }
+        }
+        None => Err(Obstacle::Unresolved),
     }
 }
 

@@ -5,9 +5,11 @@
 //!  hot ──▶ other ────┤                                         ├──▶ forward ─▶ Tx, Redirect, Pass
 //!   │                └─ source is an endpoint ─────▶ outbound ─┘
 //!   └ as usual: forward            neither: ICMP errors about such packets, or the host's
+//!
+//!  inbound, outbound ──▶ too_big: the sender of what does not fit is told
 //! ```
 //!
-//! Each of the four [`stage`]s is a program of its own in the kernel, entered by a tail call, with a stack and a
+//! Each of the [`stage`]s is a program of its own in the kernel, entered by a tail call, with a stack and a
 //! verifier's budget of its own. It begins at the beginning of the packet: nothing is handed on but the packet and the
 //! tables. The [`hot`] path, which nearly all packets never leave, knows often where to go on, and so spares the
 //! stage between.
@@ -21,6 +23,7 @@ mod inbound;
 mod outbound;
 mod session;
 pub mod stage;
+mod too_big;
 
 use crate::abi::AddressKey;
 #[cfg(doc)]

@@ -1,6 +1,6 @@
 //! The stages that a packet may pass through, each a program of its own in the kernel.
 
-use super::{Verdict, facts, forward, hot, icmp, inbound, key, outbound, parts, verdict};
+use super::{Verdict, facts, forward, hot, icmp, inbound, key, outbound, parts, too_big, verdict};
 use crate::abi::{KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings};
 use crate::header::{self, Ip, Link, Obstacle, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp};
 use crate::packet::Packet;
@@ -18,11 +18,13 @@ pub enum Stage {
     Inbound = 1,
     /// [`outbound`].
     Outbound = 2,
+    /// [`too_big`].
+    TooBig = 3,
 }
 
 impl Stage {
     /// All, by their numbers.
-    pub const ALL: [Self; 3] = [Self::Other, Self::Inbound, Self::Outbound];
+    pub const ALL: [Self; 4] = [Self::Other, Self::Inbound, Self::Outbound, Self::TooBig];
 
     /// Name of the stage's program in the object, and in `bpftool prog`, which shows 15 characters.
     pub const fn program(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Stage {
             Self::Other => "fernpass_other",
             Self::Inbound => "fernpass_in",
             Self::Outbound => "fernpass_out",
+            Self::TooBig => "fernpass_toobig",
         }
     }
 }
@@ -101,15 +104,38 @@ const OUTBOUND: u32 = 101;
 
 /// From the Internet to a service.
 #[inline(always)]
-pub fn inbound<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+pub fn inbound<P: Packet, T: Tables, R>(
+    packet: &mut P,
+    t: &T,
+    end: impl Fn(Verdict) -> R,
+    next: impl Fn(&mut P, Stage) -> R,
+) -> R {
     let decided = by_family!(packet, |link, ip| parts(to_service(packet, t, link, ip)));
-    verdict(t, decided)
+    if decided.2 as u32 == Reason::TooBig as u32 {
+        return next(packet, Stage::TooBig);
+    }
+    end(verdict(t, decided))
 }
 
 /// From a backend to a client.
 #[inline(always)]
-pub fn outbound<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+pub fn outbound<P: Packet, T: Tables, R>(
+    packet: &mut P,
+    t: &T,
+    end: impl Fn(Verdict) -> R,
+    next: impl Fn(&mut P, Stage) -> R,
+) -> R {
     let decided = by_family!(packet, |link, ip| parts(from_backend(packet, t, link, ip)));
+    if decided.2 as u32 == Reason::TooBig as u32 {
+        return next(packet, Stage::TooBig);
+    }
+    end(verdict(t, decided))
+}
+
+/// What is larger than its next hop takes, and may not be fragmented.
+#[inline(always)]
+pub fn too_big<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+    let decided = by_family!(packet, |link, _ip| parts(too_big::run(packet, t, link)));
     verdict(t, decided)
 }
 
@@ -131,8 +157,13 @@ fn run_from<P: Packet, T: Tables>(stage: Stage, packet: &mut P, t: &T) -> Verdic
         Stage::Other => {
             other(packet, t, |verdict| verdict, |packet, next| run_from(next, packet, t))
         }
-        Stage::Inbound => inbound(packet, t),
-        Stage::Outbound => outbound(packet, t),
+        Stage::Inbound => {
+            inbound(packet, t, |verdict| verdict, |packet, next| run_from(next, packet, t))
+        }
+        Stage::Outbound => {
+            outbound(packet, t, |verdict| verdict, |packet, next| run_from(next, packet, t))
+        }
+        Stage::TooBig => too_big(packet, t),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use dataplane::abi::Profile;
 use dataplane::fixture::catalog::{Scene, Session, hop_to};
+use dataplane::fixture::icmp;
 use dataplane::fixture::site::{self, ALL, BACKENDS, Listener};
 use dataplane::fixture::{Outcome, Seen, read};
 use dataplane::header::PROTO_TCP;
@@ -184,6 +185,16 @@ fn outbound(
         let refused = outcome.frame == frame && outcome.reason() == Reason::NoRoute;
         return must(refused, "without a route");
     };
+    if hop == site::CLIENTS_NARROW && seen.ip_len > usize::from(site::NARROW) {
+        let ip = 14 + 4 * seen.tags.len();
+        if frame[ip + 6] & 0x40 != 0 {
+            let (from, to) = (seen.destination.ip(), seen.source.ip());
+            let message = icmp::too_big(from, to, site::NARROW, &frame[ip..]);
+            must(outcome.reason() == Reason::IcmpTooBig, "too big, and not refused")?;
+            must(outcome.verdict.action == Action::Transmit, "too big, and nobody told")?;
+            return must(outcome.frame[ip + 20..] == message, "told something else");
+        }
+    }
     let after = read::read(&outcome.frame).ok_or("broken")?;
     must(after.source == l.at, "not from the listener")?;
     must(after.destination == seen.destination, "another destination")?;

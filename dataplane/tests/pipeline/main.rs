@@ -13,6 +13,7 @@ mod reuse;
 mod roaming;
 mod routes;
 mod tcp;
+mod too_big;
 mod translation;
 
 use dataplane::abi::Profile;

@@ -122,7 +122,8 @@ fn the_mtu_counts_to_the_byte() {
     let world = World::new();
     let narrow = usize::from(site::NARROW);
     for (len, fits) in [(narrow - 1, true), (narrow, true), (narrow + 1, false)] {
-        let answer = Frame::new(WG.backend(0), v4(9), data_of(5, 1, len - 28));
+        let mut answer = Frame::new(WG.backend(0), v4(9), data_of(5, 1, len - 28));
+        answer.fragmentable = true;
         let outcome = world.receive(&answer.bytes(), LAN);
         if fits {
             forwarded(&outcome, Reason::OutEstablished);
@@ -133,7 +134,8 @@ fn the_mtu_counts_to_the_byte() {
     for hop in &world.tables.nexthops {
         hop.mtu.set(200);
     }
-    let frame = Frame::new(v4(1), WG.at, data_of(5, 1, 173));
+    let mut frame = Frame::new(v4(1), WG.at, data_of(5, 1, 173));
+    frame.fragmentable = true;
     left_to_the_stack(&world.receive(&frame.bytes(), WAN), &frame, Reason::StackTooBig);
 }
 

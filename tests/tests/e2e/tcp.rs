@@ -210,3 +210,55 @@ fn transfers_over_a_narrow_link_outside_find_its_size() {
         assert!(counters.get("icmp_error") > 0, "{counters:?}");
     }
 }
+
+/// Both ways: what its own links do not take, the gateway says itself, to clients and to servers.
+#[test]
+fn transfers_over_the_gateways_own_narrow_links_find_their_size() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = TcpPool::start(&lab, "justiz", 2).unwrap();
+    let gateway = gateway(&lab, &pool);
+    for family in [Family::V4, Family::V6] {
+        for is_inside in [true, false] {
+            let host = lab.host().unwrap();
+            let backends = || pool.servers().iter().map(|server| server.station().address(family));
+            let narrow: Vec<IpAddr> =
+                if is_inside { backends().collect() } else { vec![host.address(family)] };
+            for address in narrow {
+                limit(&lab, address, 1300);
+            }
+            until("the limit in the tables", SOON, || {
+                let hops = gateway.call(&["nexthop", "list"])?;
+                Ok(hops.to_string().contains("1300").then_some(()))
+            })
+            .unwrap();
+            let before = gateway.counters().unwrap();
+            let load = TcpLoad {
+                connections: 20,
+                concurrent: 5,
+                requests: 2,
+                bytes: 100_000,
+                pause: Duration::ZERO,
+            };
+            let tally = load.run(host.ns(), pool.site().vip(family)).unwrap();
+            let counters = gateway.counters().unwrap().since(&before);
+            println!("{family:?}, inside {is_inside}: {tally:?}, {counters:?}");
+            assert_eq!((tally.completed, tally.broken()), (20, 0), "{tally:?}");
+            assert!(counters.get("icmp_too_big") > 0, "{counters:?}");
+            assert_eq!(counters.get("stack_too_big"), 0, "{counters:?}");
+            for address in backends().filter(|_| is_inside) {
+                limit(&lab, address, 1500);
+            }
+        }
+    }
+}
+
+/// Limits packets from the gateway to an address to so many bytes.
+fn limit(lab: &Lab, address: IpAddr, mtu: u16) {
+    let found = lab.gateway().run("ip", &["-j", "route", "get", &address.to_string()]).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let word = |key: &str| found[0][key].as_str().map(str::to_owned);
+    let via = word("gateway").map(|gateway| format!("via {gateway} ")).unwrap_or_default();
+    let device = word("dev").unwrap();
+    lab.gateway().ip(&[format!("route replace {address} {via}dev {device} mtu {mtu}")]).unwrap();
+}
