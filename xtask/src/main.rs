@@ -30,8 +30,11 @@ enum Command {
     Setup,
     /// Build `fernpass`, optimised, with the kernel program in it.
     Build,
-    /// Play the story of the gateway among real WireGuard peers, with measured results.
+    /// Play the story of the gateway among real VPN peers, with measured results.
     Demo {
+        /// wireguard (the whole story), openvpn or ipsec (clients that change their address).
+        #[arg(long, default_value = "wireguard", conflicts_with_all = ["keep", "vm"])]
+        profile: String,
         /// Print the results as JSON, and nothing else on stdout.
         #[arg(long)]
         json: bool,
@@ -98,13 +101,17 @@ fn run(command: Command) -> anyhow::Result<()> {
             setup::setup(Need::BUILD)?;
             process::cargo(&["build", "--locked", "--release", "--bin", "fernpass"])
         }
-        Command::Demo { json, keep, vm } => {
+        Command::Demo { profile, json, keep, vm } => {
             let mut arguments = vec!["demo"];
             arguments.extend(json.then_some("--json"));
             if vm {
                 return vm::demo(json);
             }
-            arguments.extend(keep.then_some("--keep"));
+            if keep {
+                arguments.push("--keep");
+            } else {
+                arguments.extend(["--profile", &profile]);
+            }
             suitable::check("demo")?;
             setup::setup(Need::LAB)?;
             process::lab(&arguments)

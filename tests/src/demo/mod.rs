@@ -1,14 +1,15 @@
-//! The story of the gateway in six steps, each of them measured.
+//! The story of the gateway in six steps, each of them measured; and its chief claim with other protocols.
 
 mod cast;
+mod profiles;
 mod screen;
 mod steps;
 
 use std::time::Instant;
 
-use clap::Args;
-use lab::scenario::Farm;
-use lab::{LabError, Result, preflight, record};
+use clap::{Args, ValueEnum};
+use lab::scenario::{Claim, Farm};
+use lab::{Lab, LabError, Result, preflight, record};
 use serde_json::{Value, json};
 
 pub(crate) use cast::{commands, farm, greet};
@@ -24,6 +25,22 @@ pub(crate) struct Options {
     /// Leave the lab standing, and print the commands to explore it
     #[arg(long)]
     keep: bool,
+    /// With other clients and servers, which change their address: the story is WireGuard's
+    #[arg(long, value_enum, default_value_t = Profile::WireGuard, conflicts_with = "keep")]
+    profile: Profile,
+}
+
+/// Whose clients and servers play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// The whole story
+    #[value(name = "wireguard")]
+    WireGuard,
+    /// OpenVPN over UDP: clients float between servers that give out the same peer-ids
+    #[value(name = "openvpn")]
+    OpenVpn,
+    /// IKEv2 with MOBIKE, ESP in UDP
+    Ipsec,
 }
 
 /// What became of a step.
@@ -35,6 +52,12 @@ struct Outcome {
 }
 
 impl Outcome {
+    fn of<C: Claim>(name: &'static str, claim: &C) -> Self {
+        // Cannot fail: the measurements are plain structs.
+        let measured = serde_json::to_value(claim).unwrap_or_default();
+        Self { name, measured, failures: claim.failures(), summary: claim.summary() }
+    }
+
     fn ok(&self) -> bool {
         self.failures.is_empty()
     }
@@ -68,9 +91,14 @@ fn play(options: &Options) -> Result<Vec<Outcome>> {
     preflight()?;
     let screen = Screen::new(options.json);
     let started = Instant::now();
+    if options.profile != Profile::WireGuard {
+        let outcomes = profiles::play(options.profile, &screen)?;
+        screen.table(&outcomes, started.elapsed());
+        return Ok(outcomes);
+    }
     greet(&screen);
     let mut farm = farm(options.keep)?;
-    take_down_when_interrupted(&farm);
+    take_down_when_interrupted(farm.lab());
     screen.say(&format!(
         "lab {} and the gateway stand after {:.1} s",
         farm.lab().id(),
@@ -106,8 +134,8 @@ fn broken(step: &Step, e: &LabError) -> Outcome {
 }
 
 /// An interrupt takes the lab down before the process ends.
-pub(crate) fn take_down_when_interrupted(farm: &Farm) {
-    let id = farm.lab().id().to_owned();
+pub(crate) fn take_down_when_interrupted(lab: &Lab) {
+    let id = lab.id().to_owned();
     // Fails when there is a handler already: that of this process's first lab.
     let _ = ctrlc::set_handler(move || {
         eprintln!("\ninterrupted: taking lab {id} down");

@@ -24,6 +24,11 @@ pub trait Client: fmt::Debug {
     /// whatever the client does. `host` is the one it was started on.
     fn roam(&mut self, host: &Host) -> Result<()>;
 
+    /// Most pings, of twenty a second, that a change of its address may cost by itself.
+    fn most_lost(&self) -> u64 {
+        2
+    }
+
     /// Connects, and sends until something comes back: which machine it was.
     fn reach(&self, deadline: Duration) -> Result<u8> {
         self.connected(deadline)?;

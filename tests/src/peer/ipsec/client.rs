@@ -112,6 +112,11 @@ impl Client for IkeClient {
         Ok(Target::in_tunnel(self.ns.clone(), &interface, self.address_inside()?, server))
     }
 
+    /// Its concentrator sends to the old address until it has been told the new one.
+    fn most_lost(&self) -> u64 {
+        5
+    }
+
     /// The address changes, which it notices and tells by MOBIKE. The ports stay.
     fn roam(&mut self, host: &Host) -> Result<()> {
         host.switch_uplink()

@@ -1,0 +1,75 @@
+//! The same claim with other protocols: real clients change their address under way.
+
+use std::time::Duration;
+
+use lab::gateway::{Config, Gateway};
+use lab::layout::Site;
+use lab::layout::plan::Family;
+use lab::peer::{IkeClient, IkePool, OvpnClient, OvpnPool};
+use lab::scenario::{Claim, roam_client};
+use lab::wait::until;
+use lab::{Lab, Result};
+
+use super::screen::Screen;
+use super::{Outcome, Profile, take_down_when_interrupted};
+
+/// How long anything may take on a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+/// Sessions of the one tenant: more than come.
+const QUOTA: u32 = 100;
+
+/// Plays it: a client of each family roams, between two concentrators.
+pub(super) fn play(profile: Profile, screen: &Screen) -> Result<Vec<Outcome>> {
+    let lab = Lab::new(lab::Options::default())?;
+    take_down_when_interrupted(&lab);
+    match profile {
+        Profile::OpenVpn => {
+            screen.say("Fernpass between OpenVPN clients and two servers that count alike.");
+            let mut pool = OvpnPool::start(&lab, "justiz", 2)?;
+            let gateway = start(&lab, pool.site())?;
+            each(screen, |family| {
+                let host = lab.host()?;
+                let mut client = OvpnClient::start(&lab, &host, &mut pool, family)?;
+                let name = client.name().to_owned();
+                roam_client(&gateway, &name, &host, family, &mut client)
+            })
+        }
+        Profile::Ipsec => {
+            screen
+                .say("Fernpass between strongSwan clients (IKEv2, MOBIKE) and two concentrators.");
+            // MOBIKE tells the concentrators' inner addresses.
+            lab.hide_inside()?;
+            let mut pool = IkePool::start(&lab, "justiz", 2)?;
+            let gateway = start(&lab, pool.site())?;
+            each(screen, |family| {
+                let host = lab.host()?;
+                let mut client = IkeClient::start(&lab, &host, &mut pool, family)?;
+                let name = client.name().to_owned();
+                roam_client(&gateway, &name, &host, family, &mut client)
+            })
+        }
+        Profile::WireGuard => Ok(Vec::new()),
+    }
+}
+
+/// A gateway before a site, whose concentrators are up.
+fn start(lab: &Lab, site: &Site) -> Result<Gateway> {
+    let gateway = Gateway::start(lab, &Config::new(lab).with_site(site, QUOTA))?;
+    until("all concentrators being up", SOON, || {
+        Ok(gateway.backends()?.iter().all(|backend| backend.is_up()).then_some(()))
+    })?;
+    Ok(gateway)
+}
+
+fn each<C: Claim>(
+    screen: &Screen,
+    mut play: impl FnMut(Family) -> Result<C>,
+) -> Result<Vec<Outcome>> {
+    let mut outcomes = Vec::new();
+    for (family, name) in [(Family::V4, "roam_ipv4"), (Family::V6, "roam_ipv6")] {
+        let outcome = Outcome::of(name, &play(family)?);
+        screen.verdict(&outcome);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
