@@ -15,7 +15,8 @@
 //! ESP's inbound SPI is chosen by the concentrator and told in encrypted messages: the first packets of a new association, on the
 //! flow of an open session, teach it. ESP going out has the client's, which nobody else needs.
 //!
-//! A response to a first message may go to a forged address: it is a handshake. Any other response is to a message that
+//! A response to a first message may go to a forged address: it is a handshake, and let through where there is no room
+//! to remember it: the second message goes by the client's address. Any other response is to a message that
 //! proved the client; a request is not.
 
 use super::{HEAD, Inbound, Outbound, Proof};
@@ -122,5 +123,6 @@ pub fn ike_outbound(head: Option<impl View<IKE>>, len: u32) -> Result<Outbound, 
     } else {
         Proof::Data
     };
-    Ok(Outbound { out_id: m.id, control: true, proof, ..Outbound::default() })
+    let begins = proof as u8 == Proof::Handshake as u8;
+    Ok(Outbound { out_id: m.id, control: true, proof, begins, ..Outbound::default() })
 }

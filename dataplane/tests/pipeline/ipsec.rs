@@ -199,6 +199,19 @@ fn a_session_that_was_lost_is_known_again_from_what_goes_on() {
 }
 
 #[test]
+fn a_full_count_of_tentative_sessions_stops_no_handshake() {
+    let world = World::new();
+    world.tables.tenants[0].max_tentative.set(1);
+    for n in 1..20 {
+        let (at, spis) = (client(&IPSEC, n), (1, u64::from(n)));
+        let ordinal = world.inbound(&IKE, first(at), ike(SaInit, REQUEST, (1, 0))).backend(&IKE);
+        assert!(world.answer(&IKE, ordinal, first(at), ike(SaInit, RESPONSE, spis)).is_forwarded());
+        assert_eq!(world.inbound(&IPSEC, at, request(Auth, spis)).backend(&IPSEC), ordinal);
+    }
+    assert_eq!(world.tables.tenants[0].tentative.load(), 1);
+}
+
+#[test]
 fn what_is_neither_ike_nor_esp_is_refused_by_name() {
     let world = World::new();
     let at = client(&IPSEC, 1);
