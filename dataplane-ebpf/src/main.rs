@@ -32,12 +32,25 @@ pub(crate) fn fernpass_in(ctx: XdpContext) -> u32 {
     stage::inbound(&mut XdpPacket::new(&ctx), &BpfTables, |verdict| end(&ctx, verdict), next)
 }
 
-/// [`Stage::Outbound`].
+/// [`Stage::Outbound4`].
 #[xdp]
 #[inline(always)]
-pub(crate) fn fernpass_out(ctx: XdpContext) -> u32 {
-    let next = |_: &mut XdpPacket<'_>, stage| hand_on(&ctx, stage);
-    stage::outbound(&mut XdpPacket::new(&ctx), &BpfTables, |verdict| end(&ctx, verdict), next)
+pub(crate) fn fernpass_out4(ctx: XdpContext) -> u32 {
+    outbound::<false>(&ctx)
+}
+
+/// [`Stage::Outbound6`].
+#[xdp]
+#[inline(always)]
+pub(crate) fn fernpass_out6(ctx: XdpContext) -> u32 {
+    outbound::<true>(&ctx)
+}
+
+#[inline(always)]
+fn outbound<const V6: bool>(ctx: &XdpContext) -> u32 {
+    let next = |_: &mut XdpPacket<'_>, stage| hand_on(ctx, stage);
+    let mut packet = XdpPacket::new(ctx);
+    stage::outbound::<V6, _, _, _>(&mut packet, &BpfTables, |verdict| end(ctx, verdict), next)
 }
 
 /// [`Stage::TooBig`].

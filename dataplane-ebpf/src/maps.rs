@@ -283,7 +283,8 @@ pub fn tail_call(ctx: &XdpContext, stage: Stage) {
     match stage {
         Stage::Other => to!(Stage::Other, "// other"),
         Stage::Inbound => to!(Stage::Inbound, "// inbound"),
-        Stage::Outbound => to!(Stage::Outbound, "// outbound"),
+        Stage::Outbound4 => to!(Stage::Outbound4, "// outbound, IPv4"),
+        Stage::Outbound6 => to!(Stage::Outbound6, "// outbound, IPv6"),
         Stage::TooBig => to!(Stage::TooBig, "// too big"),
     }
 }

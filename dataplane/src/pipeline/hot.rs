@@ -83,7 +83,7 @@ macro_rules! shape {
             if from.kind != KIND_ENDPOINT {
                 return Err(Stage::Other);
             }
-            let way = to_client($t, s, &from, &ip, &udp, head).ok_or(Stage::Outbound)?;
+            let way = to_client($t, s, &from, &ip, &udp, head).ok_or(Stage::outbound($v6))?;
             leave!(way, false, Reason::OutEstablished)
         }
     }};

@@ -16,22 +16,32 @@ pub enum Stage {
     Other = 0,
     /// [`inbound`].
     Inbound = 1,
-    /// [`outbound`].
-    Outbound = 2,
+    /// [`outbound`] of IPv4.
+    Outbound4 = 2,
+    /// [`outbound`] of IPv6. What answers teach is the largest part of the pipeline.
+    Outbound6 = 3,
     /// [`too_big`].
-    TooBig = 3,
+    TooBig = 4,
 }
 
 impl Stage {
     /// All, by their numbers.
-    pub const ALL: [Self; 4] = [Self::Other, Self::Inbound, Self::Outbound, Self::TooBig];
+    pub const ALL: [Self; 5] =
+        [Self::Other, Self::Inbound, Self::Outbound4, Self::Outbound6, Self::TooBig];
+
+    /// [`outbound`] of a family.
+    #[inline(always)]
+    pub(super) const fn outbound(v6: bool) -> Self {
+        if v6 { Self::Outbound6 } else { Self::Outbound4 }
+    }
 
     /// Name of the stage's program in the object, and in `bpftool prog`, which shows 15 characters.
     pub const fn program(self) -> &'static str {
         match self {
             Self::Other => "fernpass_other",
             Self::Inbound => "fernpass_in",
-            Self::Outbound => "fernpass_out",
+            Self::Outbound4 => "fernpass_out4",
+            Self::Outbound6 => "fernpass_out6",
             Self::TooBig => "fernpass_toobig",
         }
     }
@@ -88,19 +98,21 @@ pub fn other<P: Packet, T: Tables, R>(
 ) -> R {
     let decided = by_family!(packet, |link, ip| match sort(packet, t, link, &ip) {
         Ok(decided) => parts(decided),
-        Err(Stage::Inbound) => (INBOUND, 0, Reason::NotOurs),
-        Err(_) => (OUTBOUND, 0, Reason::NotOurs),
+        Err(stage) => (HANDED_ON + stage as u32, 0, Reason::NotOurs),
     });
     match decided.0 {
         INBOUND => next(packet, Stage::Inbound),
-        OUTBOUND => next(packet, Stage::Outbound),
+        OUTBOUND4 => next(packet, Stage::Outbound4),
+        OUTBOUND6 => next(packet, Stage::Outbound6),
         _ => end(verdict(t, decided)),
     }
 }
 
 /// [`parts`] of a packet that is handed on.
-const INBOUND: u32 = 100;
-const OUTBOUND: u32 = 101;
+const HANDED_ON: u32 = 100;
+const INBOUND: u32 = HANDED_ON + Stage::Inbound as u32;
+const OUTBOUND4: u32 = HANDED_ON + Stage::Outbound4 as u32;
+const OUTBOUND6: u32 = HANDED_ON + Stage::Outbound6 as u32;
 
 /// From the Internet to a service.
 #[inline(always)]
@@ -117,15 +129,24 @@ pub fn inbound<P: Packet, T: Tables, R>(
     end(verdict(t, decided))
 }
 
-/// From a backend to a client.
+/// From a backend to a client, of one family.
 #[inline(always)]
-pub fn outbound<P: Packet, T: Tables, R>(
+pub fn outbound<const V6: bool, P: Packet, T: Tables, R>(
     packet: &mut P,
     t: &T,
     end: impl Fn(Verdict) -> R,
     next: impl Fn(&mut P, Stage) -> R,
 ) -> R {
-    let decided = by_family!(packet, |link, ip| parts(from_backend(packet, t, link, ip)));
+    let link = match header::link(packet) {
+        Ok(link) if link.v6 == V6 => Ok(Link { v6: V6, ..link }),
+        // It is handed to the stage of its own family.
+        Ok(_) => Err(Reason::BadTable),
+        Err(reason) => Err(reason),
+    };
+    let decided = parts(link.and_then(|link| {
+        let ip = if V6 { header::ipv6(packet, link.l3) } else { header::ipv4(packet, link.l3) };
+        from_backend(packet, t, &link, ip?)
+    }));
     if decided.2 as u32 == Reason::TooBig as u32 {
         return next(packet, Stage::TooBig);
     }
@@ -153,15 +174,15 @@ pub fn run_general<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
 
 #[cfg(any(test, feature = "host"))]
 fn run_from<P: Packet, T: Tables>(stage: Stage, packet: &mut P, t: &T) -> Verdict {
+    let end = |verdict| verdict;
     match stage {
-        Stage::Other => {
-            other(packet, t, |verdict| verdict, |packet, next| run_from(next, packet, t))
+        Stage::Other => other(packet, t, end, |packet, next| run_from(next, packet, t)),
+        Stage::Inbound => inbound(packet, t, end, |packet, next| run_from(next, packet, t)),
+        Stage::Outbound4 => {
+            outbound::<false, _, _, _>(packet, t, end, |packet, next| run_from(next, packet, t))
         }
-        Stage::Inbound => {
-            inbound(packet, t, |verdict| verdict, |packet, next| run_from(next, packet, t))
-        }
-        Stage::Outbound => {
-            outbound(packet, t, |verdict| verdict, |packet, next| run_from(next, packet, t))
+        Stage::Outbound6 => {
+            outbound::<true, _, _, _>(packet, t, end, |packet, next| run_from(next, packet, t))
         }
         Stage::TooBig => too_big(packet, t),
     }
@@ -202,7 +223,7 @@ fn sort<P: Packet, T: Tables>(
     key.address = ip.source;
     key.port = udp.source;
     if directory::find(t, s, &key).kind == KIND_ENDPOINT {
-        return Err(Stage::Outbound);
+        return Err(Stage::outbound(link.v6));
     }
     Ok(Err(Reason::NotOurs))
 }
