@@ -213,13 +213,28 @@ pub struct Directory {
     pub tenant: u16,
     /// Listener: its ring's number, or [`NO_RING`]. Endpoint: zero.
     pub ring: u16,
-    /// Listener: the listener index. Endpoint: the endpoint index.
+    /// Listener: the listener index, perhaps with [`LISTENER_BY_FLOW`]. Endpoint: the endpoint index.
     pub index: u32,
     /// Zero.
     pub zero: u32,
 }
 
+/// Set in a listener's [`Directory::index`] if new sessions are placed by their flows, and not by their clients' addresses.
+pub const LISTENER_BY_FLOW: u32 = 1 << 31;
+
 impl Directory {
+    /// The index of a listener.
+    #[inline(always)]
+    pub const fn listener(&self) -> u32 {
+        self.index & !LISTENER_BY_FLOW
+    }
+
+    /// True if new sessions of this listener are placed by their flows.
+    #[inline(always)]
+    pub const fn is_by_flow(&self) -> bool {
+        self.index & LISTENER_BY_FLOW != 0
+    }
+
     /// All but the index in one word, which is 0 for no entry alone.
     #[inline(always)]
     pub const fn pack(&self) -> u64 {

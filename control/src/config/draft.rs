@@ -9,7 +9,8 @@ use toml::Spanned;
 
 use super::reader::Field;
 use super::{
-    Api, Backend, Config, Gateway, Health, Limits, Listener, Mode, Pool, Profile, Service, Tenant,
+    Affinity, Api, Backend, Config, Gateway, Health, Limits, Listener, Mode, Pool, Profile,
+    Service, Tenant,
 };
 
 /// The whole file.
@@ -63,6 +64,7 @@ pub(super) struct DraftService {
     pub(super) name: Field<String>,
     pub(super) tenant: Field<String>,
     pub(super) profile: Option<Profile>,
+    pub(super) affinity: Field<Affinity>,
     pub(super) listen: Vec<Spanned<Listener>>,
     pub(super) pool: Field<String>,
 }
@@ -126,6 +128,7 @@ impl DraftService {
             name: take(self.name)?,
             tenant: take(self.tenant)?,
             profile: self.profile?,
+            affinity: take(self.affinity).unwrap_or(Affinity::Source),
             listen: self.listen.into_iter().map(Spanned::into_inner).collect(),
             pool: take(self.pool)?,
         })

@@ -218,10 +218,22 @@ pub struct Service {
     pub tenant: String,
     /// What is known of its protocol.
     pub profile: Profile,
+    /// What its clients' sessions are placed by.
+    pub affinity: Affinity,
     /// The addresses and ports. At least one.
     pub listen: Vec<Listener>,
     /// Where its sessions go: the name of a pool.
     pub pool: String,
+}
+
+/// What new sessions of a service are placed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Affinity {
+    /// The client's address: all of a client's sessions are on one backend, and of its neighbours behind one address.
+    Source,
+    /// Address and port: each session by itself.
+    Flow,
 }
 
 /// What the gateway knows of a service's protocol.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::suggest::{all_of, did_you_mean, one_of};
-use super::{Listener, ListenerError, Mode, Profile, Sysctl, XdpMode};
+use super::{Affinity, Listener, ListenerError, Mode, Profile, Sysctl, XdpMode};
 
 /// Why a value cannot be read.
 #[derive(Debug, Default)]
@@ -200,6 +200,10 @@ from_text!(XdpMode, "\"native\" or \"generic\"", |text| {
 
 from_text!(Sysctl, "\"check\" or \"set\"", |text| {
     word("sysctl policy", text, &[("check", Sysctl::Check), ("set", Sysctl::Set)], &[])
+});
+
+from_text!(Affinity, "\"source\" or \"flow\"", |text| {
+    word("affinity", text, &[("source", Affinity::Source), ("flow", Affinity::Flow)], &[])
 });
 
 from_text!(Mode, "\"nat\"", |text| {

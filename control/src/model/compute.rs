@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dataplane::abi::{
     Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT,
-    KIND_LISTENER, KIND_VIP, NO_NEXTHOP, NO_RING, POOL_STRIDE, SERVICE_TCP, service_index,
+    KIND_LISTENER, KIND_VIP, LISTENER_BY_FLOW, NO_NEXTHOP, NO_RING, POOL_STRIDE, SERVICE_TCP,
+    service_index,
 };
 use dataplane::checksum;
 
@@ -13,7 +14,7 @@ use super::paths::Paths;
 use super::wanted::{Live, Ring, TenantLimits, Wanted, ring_number};
 use super::{Inputs, Status, maglev};
 use crate::config::{
-    Backend, BackendId, Budget, Config, Family, Listener, Pool, Protocol, Service,
+    Affinity, Backend, BackendId, Budget, Config, Family, Listener, Pool, Protocol, Service,
 };
 
 /// What the tables should hold.
@@ -68,7 +69,10 @@ impl Work<'_> {
             service: self.indexes.services[&service.name] as u16 | scope(listener.protocol),
             tenant: self.indexes.tenants[&service.tenant] as u16,
             ring: self.ring(pool, listener.family()),
-            index,
+            index: match service.affinity {
+                Affinity::Source => index,
+                Affinity::Flow => index | LISTENER_BY_FLOW,
+            },
             zero: 0,
         };
         let key = |address, port: u16| AddressKey {

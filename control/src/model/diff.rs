@@ -85,7 +85,7 @@ fn strays(
         entry.kind == KIND_LISTENER && rings.iter().any(|(number, _)| *number == entry.ring)
     };
     // A pool has four rings.
-    let user = |entry: &Directory| (entry.index, entry.ring / 4);
+    let user = |entry: &Directory| (entry.listener(), entry.ring / 4);
     current
         .directory
         .iter()

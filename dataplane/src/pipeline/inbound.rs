@@ -47,7 +47,7 @@ pub(super) fn run<T: Tables>(
             let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
             hints::note(t, &flow.client, service_index(d.service), ordinal);
             // The session may have come by another listener of the service.
-            return Ok(to(d.index * POOL_STRIDE + u32::from(ordinal), Reason::InById));
+            return Ok(to(d.listener() * POOL_STRIDE + u32::from(ordinal), Reason::InById));
         }
     }
     if let Some(slot) = found.slot {
@@ -164,10 +164,12 @@ fn unestablished<T: Tables>(
         tenant.refused.add(1);
         return Err(Reason::TenantQuota);
     }
-    let base = d.index * POOL_STRIDE;
+    let base = d.listener() * POOL_STRIDE;
     // TCP or UDP: the same backend.
     let service = service_index(d.service);
-    if let Some(ordinal) = hints::find(t, s, &flow.client, service) {
+    if !d.is_by_flow()
+        && let Some(ordinal) = hints::find(t, s, &flow.client, service)
+    {
         let index = base + u32::from(ordinal) % POOL_STRIDE;
         if let Some(e) = t.endpoint(index)
             && e.flags & (ENDPOINT_LIVE | ENDPOINT_ACCEPTS) == ENDPOINT_LIVE | ENDPOINT_ACCEPTS
@@ -180,7 +182,8 @@ fn unestablished<T: Tables>(
     if d.ring == NO_RING {
         return Err(Reason::NoBackend);
     }
-    let position = hash::placement(&flow.client, service) % u64::from(RING_SIZE);
+    let port = if d.is_by_flow() { flow.port } else { 0 };
+    let position = hash::placement(&flow.client, service, port) % u64::from(RING_SIZE);
     let word = u32::from(d.ring) * RING_WORDS + (position / 8) as u32;
     let eight = t.ring(word).ok_or(Reason::BadTable)?;
     let ordinal = (eight >> (position % 8 * 8)) as u32 & 0xff;

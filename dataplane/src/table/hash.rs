@@ -80,13 +80,13 @@ pub fn source(s: &Settings, client: &Address) -> u64 {
     mix(mix(mix(s.hash_key[0].get() ^ M, a), b), s.hash_key[1].get())
 }
 
-/// The placement of a client's address at a service: the same on every gateway.
+/// The placement of a client's address at a service, or, with its port, of its flow: the same on every gateway.
 #[inline(always)]
-pub fn placement(client: &Address, service: u16) -> u64 {
+pub fn placement(client: &Address, service: u16, port: u16) -> u64 {
     let [a, b] = client.halves();
     // The words are native; the multiplication is not endian-neutral, and all
     // machines that run this are little-endian.
-    mix(mix(mix(M, a), b), service as u64) >> 16
+    mix(mix(mix(M, a), b), service as u64 | (port as u64) << 16) >> 16
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
             ("hint", &|n| hint(&s, &address(n), 1)),
             ("source", &|n| source(&s, &address(n))),
             ("source of IPv6", &|n| source(&s, &six(n))),
-            ("placement", &|n| placement(&address(n), 1) % 8191 * 0x100_0010_0001),
+            ("placement", &|n| placement(&address(n), 1, 0) % 8191 * 0x100_0010_0001),
         ];
         for (name, hash) in hashes {
             for shift in [0, 20, 40] {

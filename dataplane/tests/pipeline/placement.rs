@@ -1,7 +1,7 @@
 //! Where packets without a session go.
 
-use crate::{beginning, client, forwarded, refused};
-use dataplane::abi::{ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_RING};
+use crate::{answer, beginning, client, forwarded, refused};
+use dataplane::abi::{ENDPOINT_ACCEPTS, ENDPOINT_LIVE, LISTENER_BY_FLOW, NO_RING};
 use dataplane::fixture::World;
 use dataplane::fixture::message::{data, initiation, keepalive, response};
 use dataplane::fixture::site::{BACKENDS, LISTENERS, Listener, UDP, WG};
@@ -91,6 +91,26 @@ fn the_hint_brings_a_known_address_back_to_its_backend() {
     }
     world.flag(WG.endpoint(ordinal), ENDPOINT_LIVE | ENDPOINT_ACCEPTS);
     assert_eq!(world.inbound(&WG, at, initiation(1)).backend(&WG), ordinal);
+}
+
+#[test]
+fn placed_by_flow_the_sessions_of_one_address_are_spread_and_each_stays() {
+    for l in [WG, UDP] {
+        let mut world = World::new();
+        world.change(&l, |entry| entry.index |= LISTENER_BY_FLOW);
+        let mut seen = [0; BACKENDS as usize];
+        let mut at = client(&l, 1);
+        for port in 1..=300 {
+            at.set_port(port);
+            let ordinal = world.inbound(&l, at, beginning(&l)).backend(&l);
+            seen[ordinal as usize] += 1;
+            // Its next packet finds the same, and what another flow of the address has opened does not matter.
+            assert_eq!(world.inbound(&l, at, beginning(&l)).backend(&l), ordinal);
+            world.answer(&l, (ordinal + 1) % BACKENDS, client(&l, 1), answer(&l));
+        }
+        assert!(seen.iter().all(|count| *count > 60), "{seen:?}");
+        assert_eq!(world.count(Reason::HintUsed), 0);
+    }
 }
 
 #[test]

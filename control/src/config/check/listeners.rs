@@ -8,7 +8,7 @@ use super::{called, placed};
 use crate::config::draft::Draft;
 use crate::config::finding::Findings;
 use crate::config::types::IKE_PORT;
-use crate::config::{Family, Listener, Profile, Protocol};
+use crate::config::{Affinity, Family, Listener, Profile, Protocol};
 
 pub(super) fn check(draft: &Draft, out: &mut Findings) {
     let mut seen: BTreeMap<Listener, (Range<usize>, &str)> = BTreeMap::new();
@@ -34,6 +34,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
     not_backends(draft, &vips, out);
     protocols(draft, out);
     ipsec(draft, out);
+    affinity(draft, out);
     families(draft, out);
 }
 
@@ -70,6 +71,26 @@ fn ipsec(draft: &Draft, out: &mut Findings) {
             };
             let other = Listener { port: missing, ..*listener.get_ref() };
             out.warn(listener.span(), message).help(format!("add the listener \"{other}\""));
+        }
+    }
+}
+
+/// What belongs together must not be placed by ports.
+fn affinity(draft: &Draft, out: &mut Findings) {
+    for service in &draft.services {
+        let Some(affinity) = &service.affinity else { continue };
+        if *affinity.get_ref() == Affinity::Source {
+            continue;
+        }
+        let has = |protocol| service.listen.iter().any(|l| l.get_ref().protocol == protocol);
+        let help = "write `affinity = \"source\"`, or leave it out";
+        if service.profile == Some(Profile::Ipsec) {
+            let message =
+                "profile `ipsec` cannot have the affinity `flow`: a client goes on at another port";
+            out.error(affinity.span(), message).help(help);
+        } else if has(Protocol::Tcp) && has(Protocol::Udp) {
+            let message = "TCP and UDP of a client may be on different backends";
+            out.warn(affinity.span(), message).help(help);
         }
     }
 }

@@ -24,11 +24,12 @@ pub(super) fn service(mut section: Section<'_, '_>, out: &mut Findings) -> Draft
     let name = rules::name(section.required("name", out), out);
     let tenant = section.required("tenant", out);
     let profile = section.required("profile", out).map(Spanned::into_inner);
+    let affinity = section.optional("affinity", out);
     let listen = listen(&mut section, out);
     let pool = section.required("pool", out);
     let span = section.span();
     section.finish(out);
-    DraftService { span, name, tenant, profile, listen, pool }
+    DraftService { span, name, tenant, profile, affinity, listen, pool }
 }
 
 fn listen(section: &mut Section<'_, '_>, out: &mut Findings) -> Vec<Spanned<Listener>> {

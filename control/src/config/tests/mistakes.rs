@@ -280,6 +280,20 @@ health = "icmp"
     ),
     (
         r#"profile = "wireguard""#,
+        "profile = \"wireguard\"\naffinity = \"port\"",
+        24,
+        "there is no affinity `port`",
+        "write `source` or `flow`",
+    ),
+    (
+        "profile = \"wireguard\"\nlisten = [\"203.0.113.10:51820/udp\"]",
+        "profile = \"ipsec\"\naffinity = \"flow\"\nlisten = [\"203.0.113.10:500/udp\", \"203.0.113.10:4500/udp\"]",
+        24,
+        "profile `ipsec` cannot have the affinity `flow`: a client goes on at another port",
+        "write `affinity = \"source\"`",
+    ),
+    (
+        r#"profile = "wireguard""#,
         r#"profile = "tcp""#,
         24,
         "profile `tcp` cannot have the listener 203.0.113.10:51820/udp",
@@ -411,6 +425,13 @@ metrics = "9477"
 ];
 
 const WARNINGS: &[Case] = &[
+    (
+        r#"listen = ["203.0.113.10:51820/udp"]"#,
+        "affinity = \"flow\"\nlisten = [\"203.0.113.10:51820/udp\", \"203.0.113.10:443/tcp\"]",
+        24,
+        "TCP and UDP of a client may be on different backends",
+        "leave it out",
+    ),
     (
         r#"profile = "wireguard""#,
         r#"profile = "ipsec""#,

@@ -3,6 +3,7 @@
 use dataplane::abi::{Directory, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP};
 
 use super::World;
+use crate::config::Affinity;
 
 const EXAMPLE: &str = include_str!("../../../../docs/fernpass.toml");
 
@@ -28,4 +29,26 @@ fn an_address_with_listeners_is_known_without_a_port() {
     world.settle();
     assert_eq!(world.entry("203.0.113.11:0"), None);
     assert_eq!(world.entry("203.0.113.10:0"), vip);
+}
+
+/// Only the listeners change: what leads packets of sessions stays as it is.
+#[test]
+fn another_affinity_changes_where_new_sessions_go_and_nothing_else() {
+    let mut world = World::new(EXAMPLE);
+    world.settle();
+    let before = world.tables.clone();
+    for service in &mut world.config.services {
+        service.affinity = Affinity::Flow;
+    }
+    world.settle();
+    for (key, entry) in &world.tables.directory {
+        let old = before.directory[key];
+        if entry.kind == KIND_LISTENER {
+            assert!(entry.is_by_flow() && !old.is_by_flow());
+            assert_eq!((entry.pack(), entry.listener()), (old.pack(), old.index));
+        } else {
+            assert_eq!(*entry, old);
+        }
+    }
+    assert_eq!((&world.tables.endpoints, &world.tables.rings), (&before.endpoints, &before.rings));
 }
