@@ -32,7 +32,7 @@ pub(super) fn run<P: Packet, T: Tables>(
         let ip = packet.view::<IPV6>(link.l3).ok_or(Reason::Ipv6Malformed)?;
         protocol = ip.u8::<6>();
         out = way_out(t, endpoint, target, IPV6 as u32 + u32::from(u16::from_be(ip.u16::<4>())));
-        if let Err(Obstacle::Narrow(mtu)) = out {
+        if let Err(NoWay::Narrow(mtu)) = out {
             too_big::leave(packet, link, mtu);
             return Err(Reason::TooBig);
         }
@@ -41,7 +41,7 @@ pub(super) fn run<P: Packet, T: Tables>(
         let ip = packet.view::<IPV4>(link.l3).ok_or(Reason::Ipv4Malformed)?;
         protocol = ip.u8::<9>();
         out = way_out(t, endpoint, target, u16::from_be(ip.u16::<2>()).into());
-        if let Err(Obstacle::Narrow(mtu)) = out
+        if let Err(NoWay::Narrow(mtu)) = out
             && too_big::is_whole(ip)
         {
             too_big::leave(packet, link, mtu);
@@ -61,11 +61,11 @@ pub(super) fn run<P: Packet, T: Tables>(
             let action = link_layer(packet, link, n)?;
             Ok(Verdict { action, reason: target.reason })
         }
-        Err(obstacle) => {
-            let reason = match obstacle {
-                Obstacle::Narrow(_) => Reason::StackTooBig,
-                Obstacle::Unresolved if inbound => Reason::StackInbound,
-                Obstacle::Unresolved => Reason::StackOutbound,
+        Err(no_way) => {
+            let reason = match no_way {
+                NoWay::Narrow(_) => Reason::StackTooBig,
+                NoWay::Unresolved if inbound => Reason::StackInbound,
+                NoWay::Unresolved => Reason::StackOutbound,
             };
             Ok(Verdict { action: Action::Pass, reason })
         }
@@ -74,7 +74,7 @@ pub(super) fn run<P: Packet, T: Tables>(
 
 /// Why XDP cannot send a packet on.
 #[derive(Clone, Copy)]
-enum Obstacle {
+enum NoWay {
     /// Its next hop takes no more bytes than these.
     Narrow(u16),
     /// Its next hop is not known.
@@ -88,15 +88,15 @@ fn way_out<'t, T: Tables>(
     endpoint: &Endpoint,
     target: &Target,
     len: u32,
-) -> Result<&'t NextHop, Obstacle> {
+) -> Result<&'t NextHop, NoWay> {
     let inbound = target.nexthop == NO_NEXTHOP;
     let index = if inbound { endpoint.nexthop } else { target.nexthop };
     match resolved(t, index) {
         Some(n) => {
             let mtu = n.mtu.get();
-            if len <= u32::from(mtu) { Ok(n) } else { Err(Obstacle::Narrow(mtu)) }
+            if len <= u32::from(mtu) { Ok(n) } else { Err(NoWay::Narrow(mtu)) }
         }
-        None => Err(Obstacle::Unresolved),
+        None => Err(NoWay::Unresolved),
     }
 }
 

@@ -215,7 +215,7 @@ fn sort<P: Packet, T: Tables>(
         return Ok(Err(Reason::NotOursTruncated));
     };
     let Some(s) = t.settings() else { return Ok(Err(Reason::BadTable)) };
-    // One key for both questions: the stack is short.
+    // One key for both questions.
     let mut key = key(ip.destination, udp.destination, ip.protocol);
     if directory::find(t, s, &key).kind == KIND_LISTENER {
         return Err(Stage::Inbound);

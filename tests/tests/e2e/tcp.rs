@@ -20,6 +20,10 @@ const SOON: Duration = Duration::from_secs(30);
 const UNLIMITED: Limits =
     Limits { unestablished_per_source: Rate { rate: 100_000, burst: 100_000 } };
 
+/// Requests and answers that fill many packets, as large as there may be.
+const TRANSFERS: TcpLoad =
+    TcpLoad { connections: 20, concurrent: 5, requests: 2, bytes: 100_000, pause: Duration::ZERO };
+
 fn gateway(lab: &Lab, pool: &TcpPool) -> Gateway {
     let mut config = Config::new(lab).with_site(pool.site(), 30_000);
     config.gateway.max_sessions = 32_768;
@@ -196,14 +200,7 @@ fn transfers_over_a_narrow_link_outside_find_its_size() {
         host.ns().ip(&["link set up0 mtu 1300"]).unwrap();
         host.ns().ip(&routes).unwrap();
         let before = gateway.counters().unwrap();
-        let load = TcpLoad {
-            connections: 20,
-            concurrent: 5,
-            requests: 2,
-            bytes: 100_000,
-            pause: Duration::ZERO,
-        };
-        let tally = load.run(host.ns(), pool.site().vip(family)).unwrap();
+        let tally = TRANSFERS.run(host.ns(), pool.site().vip(family)).unwrap();
         let counters = gateway.counters().unwrap().since(&before);
         println!("{family:?}: {tally:?}, {counters:?}");
         assert_eq!((tally.completed, tally.broken()), (20, 0), "{tally:?}");
@@ -233,14 +230,7 @@ fn transfers_over_the_gateways_own_narrow_links_find_their_size() {
             })
             .unwrap();
             let before = gateway.counters().unwrap();
-            let load = TcpLoad {
-                connections: 20,
-                concurrent: 5,
-                requests: 2,
-                bytes: 100_000,
-                pause: Duration::ZERO,
-            };
-            let tally = load.run(host.ns(), pool.site().vip(family)).unwrap();
+            let tally = TRANSFERS.run(host.ns(), pool.site().vip(family)).unwrap();
             let counters = gateway.counters().unwrap().since(&before);
             println!("{family:?}, inside {is_inside}: {tally:?}, {counters:?}");
             assert_eq!((tally.completed, tally.broken()), (20, 0), "{tally:?}");
