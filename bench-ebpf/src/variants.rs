@@ -42,6 +42,7 @@ macro_rules! variant {
         detail(index: u32) -> Option<&Detail>;
         ids(bucket: u32) -> Option<&Bucket>;
         hints(bucket: u32) -> Option<&Bucket>;
+        fragments(bucket: u32) -> Option<&Bucket>;
         budget(index: u32) -> Option<&Word>;
         tenant(index: u32) -> Option<&Tenant>;
         directory_entry(index: u32) -> Option<&DirectoryEntry>;
@@ -58,6 +59,8 @@ macro_rules! variant {
         publish(hash: u64, index: u32, to: u8) -> u64;
         find_id(scoped: u64, flow: u64, high: u64, low: u64) -> u64;
         rate_candidate(index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64;
+        find_fragment(hash: u64) -> u64;
+        note_fragment(hash: u64, endpoint: u64) -> u64;
         note_hint(high: u64, low: u64, service_ordinal: u64) -> u64;
         insert_id(scope: u32, id: u32, index: u32) -> u64;
         remove_id(scope: u32, id: u32, index: u32) -> u64;

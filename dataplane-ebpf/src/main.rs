@@ -53,6 +53,14 @@ fn outbound<const V6: bool>(ctx: &XdpContext) -> u32 {
     stage::outbound::<V6, _, _, _>(&mut packet, &BpfTables, |verdict| end(ctx, verdict), next)
 }
 
+/// [`Stage::Fragment`].
+#[xdp]
+#[inline(always)]
+pub(crate) fn fernpass_frag(ctx: XdpContext) -> u32 {
+    let next = |_: &mut XdpPacket<'_>, stage| hand_on(&ctx, stage);
+    stage::fragment(&mut XdpPacket::new(&ctx), &BpfTables, |verdict| end(&ctx, verdict), next)
+}
+
 /// [`Stage::TooBig`].
 #[xdp]
 #[inline(always)]

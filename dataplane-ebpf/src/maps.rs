@@ -10,14 +10,14 @@ use aya_ebpf::{
 };
 use core::arch::asm;
 use dataplane::abi::{
-    self, Address, Bucket, Detail, DirectoryEntry, Endpoint, MAX_DIRECTORY, MAX_ENDPOINTS,
-    MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop, RING_WORDS, Settings,
-    Slot, Tenant,
+    self, Address, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, MAX_DIRECTORY,
+    MAX_ENDPOINTS, MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop,
+    RING_WORDS, Settings, Slot, Tenant,
 };
 use dataplane::cell::Word;
 use dataplane::pipeline::Stage;
 use dataplane::reason::{self, Reason};
-use dataplane::table::{Tables, directory, hints, ids, slot};
+use dataplane::table::{Tables, directory, fragments, hints, ids, slot};
 
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -44,6 +44,8 @@ static DETAILS: Array<Detail> = Array::with_max_entries(1024 + 64, BPF_F_MMAPABL
 static IDS: Array<Bucket> = Array::with_max_entries(512, BPF_F_MMAPABLE);
 #[map]
 static HINTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
+#[map]
+static FRAGMENTS: Array<Bucket> = Array::with_max_entries(FRAGMENT_BUCKETS, BPF_F_MMAPABLE);
 #[map]
 static BUDGETS: Array<Word> = Array::with_max_entries(abi::BUDGET_SLOTS, BPF_F_MMAPABLE);
 #[map]
@@ -93,6 +95,10 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn hints(&self, bucket: u32) -> Option<&Bucket> {
         element!(HINTS, bucket)
+    }
+    #[inline(always)]
+    fn fragments(&self, bucket: u32) -> Option<&Bucket> {
+        element!(FRAGMENTS, bucket)
     }
     #[inline(always)]
     fn budget(&self, index: u32) -> Option<&Word> {
@@ -183,6 +189,14 @@ impl Tables for BpfTables {
         fernpass_rate_candidate(index, scoped, flow, high, low)
     }
     #[inline(always)]
+    fn find_fragment(&self, hash: u64) -> u64 {
+        fernpass_find_fragment(hash)
+    }
+    #[inline(always)]
+    fn note_fragment(&self, hash: u64, endpoint: u64) -> u64 {
+        fernpass_note_fragment(hash, endpoint)
+    }
+    #[inline(always)]
     fn note_hint(&self, high: u64, low: u64, service_ordinal: u64) -> u64 {
         fernpass_note_hint(high, low, service_ordinal)
     }
@@ -242,6 +256,18 @@ extern "C" fn fernpass_rate_candidate(
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn fernpass_find_fragment(hash: u64) -> u64 {
+    fragments::find_apart(&BpfTables, hash)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_note_fragment(hash: u64, endpoint: u64) -> u64 {
+    fragments::note_apart(&BpfTables, hash, endpoint)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 extern "C" fn fernpass_note_hint(high: u64, low: u64, service_ordinal: u64) -> u64 {
     hints::note_apart(&BpfTables, high, low, service_ordinal)
 }
@@ -285,6 +311,7 @@ pub fn tail_call(ctx: &XdpContext, stage: Stage) {
         Stage::Inbound => to!(Stage::Inbound, "// inbound"),
         Stage::Outbound4 => to!(Stage::Outbound4, "// outbound, IPv4"),
         Stage::Outbound6 => to!(Stage::Outbound6, "// outbound, IPv6"),
+        Stage::Fragment => to!(Stage::Fragment, "// fragment"),
         Stage::TooBig => to!(Stage::TooBig, "// too big"),
     }
 }

@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -38,6 +38,8 @@ pub mod maps {
     pub const HINTS: &str = "HINTS";
     /// Budgets of unestablished packets per source prefix, one [`Word`](crate::cell::Word) each. Array, mmapable.
     pub const BUDGETS: &str = "BUDGETS";
+    /// [`super::Bucket`], where fragments go; see `table::fragments`. Array, mmapable.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Packets by [`Reason`](crate::reason::Reason). Per-CPU array of `u64`.
     pub const COUNTERS: &str = "COUNTERS";
     /// Names of what an index means: [`super::NameKey`] to [`super::Name`]. Hash;
@@ -76,6 +78,8 @@ pub const NO_RING: u16 = u16::MAX;
 pub const NO_NEXTHOP: u32 = u32::MAX;
 /// Budget entries ([`maps::BUDGETS`]).
 pub const BUDGET_SLOTS: u32 = 1 << 16;
+/// Buckets of [`maps::FRAGMENTS`]: 32,768 packets in fragments at once.
+pub const FRAGMENT_BUCKETS: u32 = 1 << 12;
 
 /// An IPv6 address, or an IPv4 address in its mapped form `::ffff:a.b.c.d`
 /// (RFC 4291 2.5.5.2): 16 bytes in network order, read as four native words.
@@ -194,9 +198,12 @@ pub const KIND_LISTENER: u8 = 1;
 /// `Directory::kind` of a backend's endpoint.
 pub const KIND_ENDPOINT: u8 = 2;
 /// `Directory::kind` of an entry with port 0: some listener has this address and
-/// protocol. Fragments and obstructed packets, which have no ports to ask for, are
-/// refused by it.
+/// protocol. Packets that have no ports to ask for are known by it. The rest is a listener's if all are of one service, any of them; else
+/// it says [`LISTENER_BY_FLOW`] and [`NO_RING`], because without a port nothing can be placed.
 pub const KIND_VIP: u8 = 3;
+/// `Directory::kind` of an entry with port 0: some endpoint has this address and protocol. The index is that of any, if
+/// all are of one service and one of its addresses, else `u32::MAX`.
+pub const KIND_BACKEND: u8 = 4;
 
 /// Value in the directory. All but the index is one word of its entry, so swapping
 /// `ring` swaps the placement of a listener atomically.
@@ -227,6 +234,12 @@ impl Directory {
     #[inline(always)]
     pub const fn listener(&self) -> u32 {
         self.index & !LISTENER_BY_FLOW
+    }
+
+    /// True if packets are placed by the entry: its ring, if it has one, is in use.
+    #[inline(always)]
+    pub const fn places(&self) -> bool {
+        matches!(self.kind, KIND_LISTENER | KIND_VIP)
     }
 
     /// True if new sessions of this listener are placed by their flows.

@@ -13,6 +13,8 @@ pub const VLAN_TAG: usize = 4;
 pub const IPV4: usize = 20;
 /// Bytes of an IPv6 header.
 pub const IPV6: usize = 40;
+/// Bytes of an IPv6 fragment header.
+pub const FRAGMENT: usize = 8;
 /// Bytes of a UDP header.
 pub const UDP: usize = 8;
 /// Bytes of a TCP header without options.
@@ -26,7 +28,7 @@ pub const PROTO_ICMP: u8 = 1;
 /// IP protocol number of ICMPv6.
 pub const PROTO_ICMP6: u8 = 58;
 /// The fragment header's number as a next header (RFC 8200, 4.5).
-const IPV6_FRAGMENT: u8 = 44;
+pub(crate) const IPV6_FRAGMENT: u8 = 44;
 
 pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
 pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
@@ -203,7 +205,7 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
         len: (IPV6 + payload) as u32,
     };
     if ip.protocol == IPV6_FRAGMENT {
-        let (Some(f), true) = (packet.view::<8>(l3 + IPV6), ip.l4_len >= 8) else {
+        let (Some(f), true) = (packet.view::<FRAGMENT>(l3 + IPV6), ip.l4_len >= 8) else {
             return Err(Reason::Ipv6Malformed);
         };
         ip.protocol = f.u8::<0>();
@@ -219,6 +221,18 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
         };
     }
     Ok(ip)
+}
+
+/// What the fragments of a packet have in common, beside their addresses (RFC 791, 3.2; RFC 8200, 4.5), of an IP packet that is
+/// one; IPv4 has a number for each protocol.
+#[inline(always)]
+pub fn identification<P: Packet>(packet: &P, l3: usize, v6: bool) -> Option<u64> {
+    Some(if v6 {
+        packet.view::<FRAGMENT>(l3 + IPV6)?.u32::<4>().into()
+    } else {
+        let h = packet.view::<IPV4>(l3)?;
+        u64::from(h.u16::<4>()) | u64::from(h.u8::<9>()) << 16
+    })
 }
 
 /// The same of a header as nearly all are: see [`usual_ipv4`].
@@ -269,7 +283,7 @@ pub fn udp_in(h: impl View<UDP>) -> Udp {
     Udp { source: h.u16::<0>(), destination: h.u16::<2>(), length: u16::from_be(h.u16::<4>()) }
 }
 
-/// Bytes behind the first eight of the transport header: of UDP the datagram's payload, of TCP the rest of its
+/// Bytes behind the first eight of the transport header: of UDP the whole datagram's payload, of TCP the rest of its
 /// header and what follows.
 #[inline(always)]
 pub fn payload_len(udp: &Udp, ip: &Ip) -> Result<u32, Reason> {
@@ -281,7 +295,9 @@ pub fn payload_len(udp: &Udp, ip: &Ip) -> Result<u32, Reason> {
         };
     }
     let length = u32::from(udp.length);
-    if length < UDP as u32 || length > ip.l4_len {
+    // A first fragment says how long its datagram is.
+    let is_whole = ip.obstacle as u8 != Obstacle::FirstFragment as u8;
+    if length < UDP as u32 || is_whole && length > ip.l4_len {
         return Err(Reason::UdpMalformed);
     }
     Ok(length - UDP as u32)

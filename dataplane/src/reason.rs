@@ -54,6 +54,8 @@ reasons! {
     InById "in_by_id" Forwarded "Inbound from another address, carried by its session id.";
     InUnestablished "in_unestablished" Forwarded "Inbound without a session, placed by hint or ring.";
     OutEstablished "out_established" Forwarded "Answer on a known flow.";
+    InFragment "in_fragment" Forwarded "Inbound, a fragment that is not its packet's first.";
+    OutFragment "out_fragment" Forwarded "Of an answer, a fragment that is not its packet's first.";
     IcmpError "icmp_error" Forwarded "An ICMP error about a packet of a service, translated like that packet.";
     IcmpTooBig "icmp_too_big" Forwarded "Larger than the next hop's MTU, and not to be fragmented: its sender was told by an ICMP error.";
     OutStateless "out_stateless" Forwarded "Answer that proves nothing, forwarded without a session.";
@@ -73,7 +75,7 @@ reasons! {
     Ipv6Extension "ipv6_extension" Dropped "To or from a service, with an IPv6 extension header.";
     TooBig "too_big" Dropped "Larger than the next hop's MTU, and not to be fragmented; its sender had been told often enough.";
     TtlExpired "ttl_expired" Dropped "TTL or hop limit is used up.";
-    Fragment "fragment" Dropped "To or from a service, and a fragment.";
+    Fragment "fragment" Dropped "To a service, a fragment whose first one was not seen, and that cannot be placed without its ports.";
     UdpMalformed "udp_malformed" Dropped "UDP header truncated, or its length field is wrong.";
     TcpMalformed "tcp_malformed" Dropped "TCP header truncated, or with flags that exclude each other.";
     WireGuardMalformed "wireguard_malformed" Dropped "Not a WireGuard message: unknown type or wrong length.";

@@ -97,7 +97,15 @@ impl Event {
 
 /// A world with [`OPEN`] sessions, each on its flow, and with slots that others have left.
 fn world() -> World {
-    let sizes = Sizes { slots: 8, overflow: 2, ids: 16, hints: 1, budgets: 0, ..Sizes::default() };
+    let sizes = Sizes {
+        slots: 8,
+        overflow: 2,
+        ids: 16,
+        hints: 1,
+        fragments: 0,
+        budgets: 0,
+        ..Sizes::default()
+    };
     let world = World::with(sizes);
     let most = [2, 3, 100][thread_rng().gen_range(0..3)];
     world.tables.tenants[0].max_sessions.set(100);
@@ -272,7 +280,15 @@ fn none_crossed(world: &World, events: &[Event]) -> Result<(), String> {
 
 /// A client takes up the id that it was given while it is given another.
 fn rekeys() {
-    let sizes = Sizes { slots: 8, overflow: 2, ids: 16, hints: 1, budgets: 0, ..Sizes::default() };
+    let sizes = Sizes {
+        slots: 8,
+        overflow: 2,
+        ids: 16,
+        hints: 1,
+        fragments: 0,
+        budgets: 0,
+        ..Sizes::default()
+    };
     let world = Arc::new(World::with(sizes));
     for event in [
         Event::Answer(0, 0),

@@ -129,7 +129,7 @@ const fn hash<K, V>(entries: u32) -> Shape {
 }
 
 /// All maps and their shapes.
-pub const SHAPES: [(&str, Shape); 15] = [
+pub const SHAPES: [(&str, Shape); 16] = [
     (maps::SETTINGS, array::<abi::Settings>(Some(1))),
     (maps::DIRECTORY, array::<abi::DirectoryEntry>(Some(2 * abi::MAX_DIRECTORY))),
     (maps::ENDPOINTS, array::<abi::Endpoint>(Some(abi::MAX_ENDPOINTS))),
@@ -154,6 +154,7 @@ pub const SHAPES: [(&str, Shape); 15] = [
     (maps::DETAILS, array::<abi::Detail>(None)),
     (maps::IDS, array::<abi::Bucket>(None)),
     (maps::HINTS, array::<abi::Bucket>(None)),
+    (maps::FRAGMENTS, array::<abi::Bucket>(Some(abi::FRAGMENT_BUCKETS))),
     (maps::BUDGETS, array::<u64>(Some(abi::BUDGET_SLOTS))),
     (
         maps::COUNTERS,

@@ -212,8 +212,7 @@ fn rings(tables: &Tables, held: &Wanted) -> BTreeMap<u16, Ring> {
     for entry in held.directory.values() {
         let first = u32::from(entry.ring) * RING_WORDS;
         let range = first as usize..(first + RING_WORDS) as usize;
-        let listener = entry.kind == dataplane::abi::KIND_LISTENER;
-        if let (true, Some(cells)) = (listener, tables.rings.get(range)) {
+        if let (true, Some(cells)) = (entry.places(), tables.rings.get(range)) {
             let mut words = [[0; 8]; RING_WORDS as usize];
             for (word, cell) in words.iter_mut().zip(cells) {
                 *word = cell.get().to_ne_bytes();

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dataplane::abi::{
-    Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT,
-    KIND_LISTENER, KIND_VIP, LISTENER_BY_FLOW, NO_NEXTHOP, NO_RING, POOL_STRIDE, SERVICE_TCP,
-    service_index,
+    Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_BACKEND,
+    KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, LISTENER_BY_FLOW, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    SERVICE_TCP, service_index,
 };
 use dataplane::checksum;
 
@@ -82,9 +82,19 @@ impl Work<'_> {
             zero: 0,
         };
         self.wanted.directory.insert(key(listener.address.into(), listener.port), entry);
-        // One for all listeners at the address: what has no ports to read is known by it.
-        let vip = Directory { kind: KIND_VIP, ..Directory::default() };
-        self.wanted.directory.insert(key(listener.address.into(), 0), vip);
+        // One for all listeners at the address: what has no ports to read is known by it, and placed if
+        // they are of one service.
+        let nobody = Directory {
+            kind: KIND_VIP,
+            ring: NO_RING,
+            index: LISTENER_BY_FLOW,
+            ..Directory::default()
+        };
+        self.without_port(
+            key(listener.address.into(), 0),
+            Directory { kind: KIND_VIP, ..entry },
+            nobody,
+        );
         for backend in &pool.backends {
             let Some((address, port)) = target(backend, listener) else { continue };
             let id = BackendId::new(&pool.name, &backend.name);
@@ -96,7 +106,29 @@ impl Work<'_> {
             );
             let entry = Directory { kind: KIND_ENDPOINT, ring: 0, index: at, ..entry };
             self.wanted.directory.insert(key(address.into(), port), entry);
+            let nobody = Directory { kind: KIND_BACKEND, index: u32::MAX, ..Directory::default() };
+            self.without_port(
+                key(address.into(), 0),
+                Directory { kind: KIND_BACKEND, ..entry },
+                nobody,
+            );
         }
+    }
+
+    /// Adds the entry of an address for what has no port: the first one's, while all that share the address are of one service,
+    /// and, of a backend, stand for one of its addresses; else `nobody`.
+    fn without_port(&mut self, key: AddressKey, entry: Directory, nobody: Directory) {
+        let vip = |at: &u32| self.wanted.endpoints.get(at).map(|endpoint| endpoint.vip);
+        let is_alike = |other: &Directory| {
+            other.service == entry.service
+                && (entry.kind == KIND_VIP || vip(&other.index) == vip(&entry.index))
+        };
+        let entry = match self.wanted.directory.get(&key) {
+            None => entry,
+            Some(first) if is_alike(first) => return,
+            Some(_) => nobody,
+        };
+        self.wanted.directory.insert(key, entry);
     }
 
     fn endpoint(
@@ -183,10 +215,7 @@ impl Work<'_> {
         let current = self.inputs.current;
         let holds = |number: &u16| current.rings.get(number) == Some(ring);
         let in_use = |number: u16| {
-            current
-                .directory
-                .values()
-                .any(|entry| entry.kind == KIND_LISTENER && entry.ring == number)
+            current.directory.values().any(|entry| entry.places() && entry.ring == number)
         };
         match numbers.into_iter().find(holds) {
             Some(number) => number,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use dataplane::abi::{AddressKey, Directory, Endpoint, KIND_LISTENER, NO_RING, NameKey, RouteKey};
+use dataplane::abi::{AddressKey, Directory, Endpoint, NO_RING, NameKey, RouteKey};
 
 use super::wanted::{KnownHop, Live, Ring, TenantLimits, Wanted};
 use super::writer::{TableWriter, Written};
@@ -81,9 +81,8 @@ fn strays(
     wanted: &Wanted,
     rings: &[(u16, Ring)],
 ) -> impl Iterator<Item = (AddressKey, Directory)> {
-    let overwritten = |entry: &Directory| {
-        entry.kind == KIND_LISTENER && rings.iter().any(|(number, _)| *number == entry.ring)
-    };
+    let overwritten =
+        |entry: &Directory| entry.places() && rings.iter().any(|(number, _)| *number == entry.ring);
     // A pool has four rings.
     let user = |entry: &Directory| (entry.listener(), entry.ring / 4);
     current
@@ -116,9 +115,9 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
             old.is_some_and(|old| loses(old) && identity(old) == identity(new))
         });
     let (listeners, others): (Vec<_>, Vec<_>) =
-        directory.put.into_iter().partition(|(_, entry)| entry.kind == KIND_LISTENER);
+        directory.put.into_iter().partition(|(_, entry)| entry.places());
     let (listeners_gone, others_gone): (Vec<_>, Vec<_>) =
-        directory.gone.into_iter().partition(|key| current.directory[key].kind == KIND_LISTENER);
+        directory.gone.into_iter().partition(|key| current.directory[key].places());
     let put_name = |(key, name)| Step::Name { key, name: Some(name) };
     let put_endpoint = |(index, new)| Step::Endpoint { index, endpoint: Some(new) };
     let put_directory = |(key, entry)| Step::Directory { key, entry: Some(entry) };

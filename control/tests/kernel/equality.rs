@@ -97,6 +97,9 @@ fn one_stream(
     if let Some(word) = difference(words(&t.budgets), words(&gateway.budgets)) {
         return Err(format!("budget {word}").into());
     }
+    if let Some(word) = difference(words(&t.fragments), words(&gateway.fragments)) {
+        return Err(format!("word {word} of the fragments").into());
+    }
     let mut counted = [0; ENDS.len()];
     for (index, (after, before)) in gateway.counters()?.iter().zip(&before).enumerate() {
         let reason = Reason::ALL[index];
@@ -182,7 +185,7 @@ fn action(action: Action) -> u32 {
     }
 }
 
-/// The first word in which the tables differ, budgets apart.
+/// The first word in which the tables differ, budgets and fragments apart.
 fn differing(gateway: &Gateway, t: &HostTables) -> Option<String> {
     let shared = gateway.shared(t);
     let tables = [

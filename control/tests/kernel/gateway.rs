@@ -39,6 +39,7 @@ pub(crate) struct Gateway {
     pub(crate) ids: Array<Bucket>,
     pub(crate) hints: Array<Bucket>,
     pub(crate) tenants: Array<Tenant>,
+    pub(crate) fragments: Array<Bucket>,
     pub(crate) budgets: Array<Word>,
     nexthops: Array<NextHop>,
     endpoints: Array<Word>,
@@ -105,6 +106,7 @@ impl Gateway {
             ids: array(ebpf_mut, maps::IDS, SIZES.ids)?,
             hints: array(ebpf_mut, maps::HINTS, SIZES.hints)?,
             tenants: array(ebpf_mut, maps::TENANTS, site::TENANTS)?,
+            fragments: array(ebpf_mut, maps::FRAGMENTS, abi::FRAGMENT_BUCKETS)?,
             budgets: array(ebpf_mut, maps::BUDGETS, abi::BUDGET_SLOTS)?,
             nexthops: array(ebpf_mut, maps::NEXTHOPS, site::HOPS)?,
             endpoints: array(ebpf_mut, maps::ENDPOINTS, 8 * LISTENERS * abi::POOL_STRIDE)?,
@@ -125,6 +127,7 @@ impl Gateway {
         copy(words(&t.ids), words(&self.ids));
         copy(words(&t.hints), words(&self.hints));
         copy(words(&t.tenants), words(&self.tenants));
+        copy(words(&t.fragments), words(&self.fragments));
         copy(words(&t.budgets), words(&self.budgets));
         copy(words(&t.nexthops), words(&self.nexthops));
         copy(words(&t.endpoints), words(&self.endpoints));

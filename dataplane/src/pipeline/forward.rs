@@ -1,19 +1,21 @@
 //! The translation, and the way out of the gateway.
 
-use super::{Action, Target, Verdict, too_big};
+use super::{Action, Target, Verdict, fragment, too_big};
 use crate::abi::{Address, ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
 use crate::checksum;
 use crate::header::{
-    ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4, IPV6, Link, PROTO_TCP, TCP, UDP, VLAN_TAG,
+    ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FRAGMENT, IPV4, IPV6, IPV6_FRAGMENT, Link, PROTO_TCP,
+    TCP, UDP, VLAN_TAG,
 };
 use crate::packet::{Packet, View};
 use crate::reason::Reason;
 use crate::table::Tables;
 
 /// Translates the packet, and sends it towards the endpoint, or, if the target
-/// names a next hop, from the endpoint towards the client.
+/// names a next hop, from the endpoint towards the client. Where a first fragment goes is noted; a later one (`LATER`)
+/// has no transport header.
 #[inline(always)]
-pub(super) fn run<P: Packet, T: Tables>(
+pub(super) fn run<const LATER: bool, P: Packet, T: Tables>(
     packet: &mut P,
     t: &T,
     link: &Link,
@@ -25,9 +27,9 @@ pub(super) fn run<P: Packet, T: Tables>(
         return Err(Reason::BackendDown);
     }
     // Length and protocol are read again rather than kept: the stack is short.
-    let l4 = link.l3 + if link.v6 { IPV6 } else { IPV4 };
+    let mut l4 = link.l3 + if link.v6 { IPV6 } else { IPV4 };
     let out;
-    let protocol;
+    let mut protocol;
     if link.v6 {
         let ip = packet.view::<IPV6>(link.l3).ok_or(Reason::Ipv6Malformed)?;
         protocol = ip.u8::<6>();
@@ -35,6 +37,12 @@ pub(super) fn run<P: Packet, T: Tables>(
         if let Err(NoWay::Narrow(mtu)) = out {
             too_big::leave(packet, link, mtu);
             return Err(Reason::TooBig);
+        }
+        if !LATER && protocol == IPV6_FRAGMENT {
+            let header = packet.view::<FRAGMENT>(l4).ok_or(Reason::Ipv6Malformed)?;
+            protocol = header.u8::<0>();
+            l4 += FRAGMENT;
+            fragment::note(packet, t, link.l3, true, target.endpoint);
         }
         translate6(ip, endpoint, inbound, out.is_ok());
     } else {
@@ -47,9 +55,15 @@ pub(super) fn run<P: Packet, T: Tables>(
             too_big::leave(packet, link, mtu);
             return Err(Reason::TooBig);
         }
+        // More fragments: none of those that come here is a later one.
+        if !LATER && ip.u8::<6>() & 0x20 != 0 {
+            fragment::note(packet, t, link.l3, false, target.endpoint);
+        }
         translate4(ip, endpoint, inbound, out.is_ok());
     }
-    if protocol == PROTO_TCP {
+    if LATER {
+        // Nothing but addresses.
+    } else if protocol == PROTO_TCP {
         let tcp = packet.view::<TCP>(l4).ok_or(Reason::TcpMalformed)?;
         translate_tcp(tcp, endpoint, inbound);
     } else {

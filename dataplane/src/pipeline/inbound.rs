@@ -4,8 +4,8 @@
 use super::session::{self, count_rx};
 use super::{Facts, Target, counter};
 use crate::abi::{
-    Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_NEXTHOP, NO_RING, POOL_STRIDE, RING_SIZE,
-    RING_WORDS, Settings, Slot, is_noted, service_index, ticks,
+    Address, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    RING_SIZE, RING_WORDS, Settings, Slot, is_noted, service_index, ticks,
 };
 use crate::profile::Inbound;
 use crate::reason::Reason;
@@ -164,11 +164,25 @@ fn unestablished<T: Tables>(
         tenant.refused.add(1);
         return Err(Reason::TenantQuota);
     }
+    let port = if d.is_by_flow() { flow.port } else { 0 };
+    Ok(to(place(t, s, d, &flow.client, port)?, Reason::InUnestablished))
+}
+
+/// The endpoint of a listener's that takes what is new of a client's address; of its flow, if new sessions are placed
+/// by that: then the port is not 0.
+#[inline(always)]
+pub(super) fn place<T: Tables>(
+    t: &T,
+    s: &Settings,
+    d: &Directory,
+    client: &Address,
+    port: u16,
+) -> Result<u32, Reason> {
     let base = d.listener() * POOL_STRIDE;
     // TCP or UDP: the same backend.
     let service = service_index(d.service);
     if !d.is_by_flow()
-        && let Some(ordinal) = hints::find(t, s, &flow.client, service)
+        && let Some(ordinal) = hints::find(t, s, client, service)
     {
         let index = base + u32::from(ordinal) % POOL_STRIDE;
         if let Some(e) = t.endpoint(index)
@@ -176,16 +190,15 @@ fn unestablished<T: Tables>(
             && e.service == service
         {
             t.count(Reason::HintUsed);
-            return Ok(to(index, Reason::InUnestablished));
+            return Ok(index);
         }
     }
     if d.ring == NO_RING {
         return Err(Reason::NoBackend);
     }
-    let port = if d.is_by_flow() { flow.port } else { 0 };
-    let position = hash::placement(&flow.client, service, port) % u64::from(RING_SIZE);
+    let position = hash::placement(client, service, port) % u64::from(RING_SIZE);
     let word = u32::from(d.ring) * RING_WORDS + (position / 8) as u32;
     let eight = t.ring(word).ok_or(Reason::BadTable)?;
     let ordinal = (eight >> (position % 8 * 8)) as u32 & 0xff;
-    Ok(to(base + ordinal % POOL_STRIDE, Reason::InUnestablished))
+    Ok(base + ordinal % POOL_STRIDE)
 }

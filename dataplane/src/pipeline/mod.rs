@@ -6,7 +6,8 @@
 //!   │                └─ source is an endpoint ─────▶ outbound ─┘
 //!   └ as usual: forward            neither: ICMP errors about such packets, or the host's
 //!
-//!  inbound, outbound ──▶ too_big: the sender of what does not fit is told
+//!  other ──▶ fragment: what is not its packet's first one follows that
+//!  inbound, outbound, fragment ──▶ too_big: the sender of what does not fit is told
 //! ```
 //!
 //! Each of the [`stage`]s is a program of its own in the kernel, entered by a tail call, with a stack and a
@@ -17,6 +18,7 @@
 //! *Answers make sessions*: [`inbound`] never creates, moves or ends one.
 
 mod forward;
+mod fragment;
 mod hot;
 mod icmp;
 mod inbound;

@@ -1,6 +1,8 @@
 //! The stages that a packet may pass through, each a program of its own in the kernel.
 
-use super::{Verdict, facts, forward, hot, icmp, inbound, key, outbound, parts, too_big, verdict};
+use super::{
+    Verdict, facts, forward, fragment, hot, icmp, inbound, key, outbound, parts, too_big, verdict,
+};
 use crate::abi::{KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings};
 use crate::header::{self, Ip, Link, Obstacle, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp};
 use crate::packet::Packet;
@@ -22,12 +24,20 @@ pub enum Stage {
     Outbound6 = 3,
     /// [`too_big`].
     TooBig = 4,
+    /// [`fragment`].
+    Fragment = 5,
 }
 
 impl Stage {
     /// All, by their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Other, Self::Inbound, Self::Outbound4, Self::Outbound6, Self::TooBig];
+    pub const ALL: [Self; 6] = [
+        Self::Other,
+        Self::Inbound,
+        Self::Outbound4,
+        Self::Outbound6,
+        Self::TooBig,
+        Self::Fragment,
+    ];
 
     /// [`outbound`] of a family.
     #[inline(always)]
@@ -43,6 +53,7 @@ impl Stage {
             Self::Outbound4 => "fernpass_out4",
             Self::Outbound6 => "fernpass_out6",
             Self::TooBig => "fernpass_toobig",
+            Self::Fragment => "fernpass_frag",
         }
     }
 }
@@ -104,6 +115,7 @@ pub fn other<P: Packet, T: Tables, R>(
         INBOUND => next(packet, Stage::Inbound),
         OUTBOUND4 => next(packet, Stage::Outbound4),
         OUTBOUND6 => next(packet, Stage::Outbound6),
+        FRAGMENT => next(packet, Stage::Fragment),
         _ => end(verdict(t, decided)),
     }
 }
@@ -113,6 +125,7 @@ const HANDED_ON: u32 = 100;
 const INBOUND: u32 = HANDED_ON + Stage::Inbound as u32;
 const OUTBOUND4: u32 = HANDED_ON + Stage::Outbound4 as u32;
 const OUTBOUND6: u32 = HANDED_ON + Stage::Outbound6 as u32;
+const FRAGMENT: u32 = HANDED_ON + Stage::Fragment as u32;
 
 /// From the Internet to a service.
 #[inline(always)]
@@ -153,6 +166,24 @@ pub fn outbound<const V6: bool, P: Packet, T: Tables, R>(
     end(verdict(t, decided))
 }
 
+/// A fragment that is not its packet's first.
+#[inline(always)]
+pub fn fragment<P: Packet, T: Tables, R>(
+    packet: &mut P,
+    t: &T,
+    end: impl Fn(Verdict) -> R,
+    next: impl Fn(&mut P, Stage) -> R,
+) -> R {
+    let decided = by_family!(packet, |link, ip| parts(
+        fragment::run(packet, t, link, &ip)
+            .and_then(|target| forward::run::<true, _, _>(packet, t, link, &target))
+    ));
+    if decided.2 as u32 == Reason::TooBig as u32 {
+        return next(packet, Stage::TooBig);
+    }
+    end(verdict(t, decided))
+}
+
 /// What is larger than its next hop takes, and may not be fragmented.
 #[inline(always)]
 pub fn too_big<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
@@ -185,6 +216,7 @@ fn run_from<P: Packet, T: Tables>(stage: Stage, packet: &mut P, t: &T) -> Verdic
             outbound::<true, _, _, _>(packet, t, end, |packet, next| run_from(next, packet, t))
         }
         Stage::TooBig => too_big(packet, t),
+        Stage::Fragment => fragment(packet, t, end, |packet, next| run_from(next, packet, t)),
     }
 }
 
@@ -201,6 +233,14 @@ fn sort<P: Packet, T: Tables>(
     link: &Link,
     ip: &Ip,
 ) -> Result<Result<Verdict, Reason>, Stage> {
+    if ip.obstacle as u8 == Obstacle::LaterFragment as u8 && has_ports(ip.protocol) {
+        let Some(s) = t.settings() else { return Ok(Err(Reason::BadTable)) };
+        return if fragment::is_of_service(t, s, ip) {
+            Err(Stage::Fragment)
+        } else {
+            Ok(Err(Reason::NotOurs))
+        };
+    }
     if !has_readable_ports(ip) {
         let icmp = if link.v6 { PROTO_ICMP6 } else { PROTO_ICMP };
         if ip.protocol == icmp
@@ -243,7 +283,7 @@ fn to_service<P: Packet, T: Tables>(
     let facts = facts(t, ip, udp)?;
     let said = profile::inbound_at(d.profile, packet, facts.payload, facts.payload_len)?;
     let target = inbound::run(t, s, &d, &facts, &said)?;
-    forward::run(packet, t, link, &target)
+    forward::run::<false, _, _>(packet, t, link, &target)
 }
 
 #[inline(always)]
@@ -264,7 +304,7 @@ fn from_backend<P: Packet, T: Tables>(
     if target.nexthop == NO_NEXTHOP {
         target.nexthop = t.route(&facts.ip.destination).ok_or(Reason::NoRoute)?;
     }
-    forward::run(packet, t, link, &target)
+    forward::run::<false, _, _>(packet, t, link, &target)
 }
 
 /// What is known of a packet that was handed on, read again. It fails only if it was not one.
@@ -281,10 +321,10 @@ fn service_packet<'t, P: Packet, T: Tables>(
     Ok((t.settings().ok_or(Reason::BadTable)?, udp))
 }
 
-/// True for whole packets of the protocols that services have.
+/// True for packets of the protocols that services have, whole or a first fragment.
 #[inline(always)]
 fn has_readable_ports(ip: &Ip) -> bool {
-    has_ports(ip.protocol) && ip.obstacle == Obstacle::None
+    has_ports(ip.protocol) && matches!(ip.obstacle, Obstacle::None | Obstacle::FirstFragment)
 }
 
 /// True for the protocols that services have.
@@ -299,8 +339,9 @@ const fn has_ports(protocol: u8) -> bool {
 #[inline(always)]
 fn obstructed<P: Packet, T: Tables>(packet: &P, t: &T, ip: &Ip) -> Reason {
     let refused = match ip.obstacle {
-        Obstacle::None => return Reason::NotOurs,
-        Obstacle::FirstFragment | Obstacle::LaterFragment => Reason::Fragment,
+        Obstacle::None | Obstacle::FirstFragment | Obstacle::LaterFragment => {
+            return Reason::NotOurs;
+        }
         Obstacle::Options => Reason::Ipv4Options,
         Obstacle::Extension => Reason::Ipv6Extension,
     };
@@ -310,7 +351,7 @@ fn obstructed<P: Packet, T: Tables>(packet: &P, t: &T, ip: &Ip) -> Reason {
     if directory::find(t, s, &key(ip.destination, 0, protocol)).kind == KIND_VIP {
         return refused;
     }
-    if matches!(ip.obstacle, Obstacle::FirstFragment | Obstacle::Options)
+    if matches!(ip.obstacle, Obstacle::Options)
         && has_ports(ip.protocol)
         && let Some(udp) = header::udp(packet, ip.l4)
         && directory::find(t, s, &key(ip.source, udp.source, ip.protocol)).kind == KIND_ENDPOINT

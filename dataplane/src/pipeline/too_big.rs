@@ -6,7 +6,7 @@
 
 use crate::abi::Address;
 use crate::checksum::fold;
-use crate::header::{ETHERNET, IPV4, IPV6, Link};
+use crate::header::{ETHERNET, FRAGMENT, IPV4, IPV6, Link};
 use crate::packet::{Packet, View};
 use crate::reason::Reason;
 use crate::table::{Tables, budget};
@@ -17,7 +17,8 @@ use super::{Action, Verdict};
 const HEADER: usize = 8;
 /// Bytes of the quoted packet.
 const QUOTE4: usize = IPV4 + HEADER;
-const QUOTE6: usize = IPV6 + HEADER;
+/// A fragment has a header before that one.
+const QUOTE6: usize = IPV6 + FRAGMENT + HEADER;
 /// Bytes of the error, behind which the size is handed over.
 const ERROR4: usize = IPV4 + HEADER + QUOTE4;
 const ERROR6: usize = IPV6 + HEADER + QUOTE6;
@@ -128,7 +129,8 @@ fn four(v: impl View<{ ERROR4 + SIZE }>) {
 fn six(v: impl View<{ ERROR6 + SIZE }>) {
     const LENGTH: [u8; 2] = length(ERROR6 - IPV6);
     let mtu = v.u32::<ERROR6>();
-    let mut sum = quote!(v, 48, 0 4 8 12 16 20 24 28 32 36 40 44);
+    // The last ones first: their place is taken.
+    let mut sum = quote!(v, 48, 48 52 0 4 8 12 16 20 24 28 32 36 40 44);
     // The addresses change places, which the sum over them does not mind: of the quote's they are still there.
     sum += write!(v,
         0: word([0x60, 0, 0, 0]),

@@ -80,6 +80,14 @@ pub fn source(s: &Settings, client: &Address) -> u64 {
     mix(mix(mix(s.hash_key[0].get() ^ M, a), b), s.hash_key[1].get())
 }
 
+/// The hash of what the fragments of a packet have in common.
+#[inline(always)]
+pub fn fragment(s: &Settings, source: &Address, destination: &Address, identification: u64) -> u64 {
+    let ([a, b], [c, d]) = (source.halves(), destination.halves());
+    let h = mix(mix(s.hash_key[0].get() ^ identification, a), b);
+    mix(mix(mix(h, c), d), s.hash_key[1].get())
+}
+
 /// The placement of a client's address at a service, or, with its port, of its flow: the same on every gateway.
 #[inline(always)]
 pub fn placement(client: &Address, service: u16, port: u16) -> u64 {

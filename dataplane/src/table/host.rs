@@ -2,8 +2,8 @@
 
 use super::{Tables, directory};
 use crate::abi::{
-    Address, BUDGET_SLOTS, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, RING_WORDS, RouteKey,
-    Settings, Slot, Tenant,
+    Address, BUDGET_SLOTS, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, NextHop,
+    RING_WORDS, RouteKey, Settings, Slot, Tenant,
 };
 use crate::cell::Word;
 use crate::reason::{COUNT, Reason};
@@ -28,6 +28,8 @@ pub struct Sizes {
     pub nexthops: u32,
     /// Rings.
     pub rings: u32,
+    /// Buckets of fragments: [`FRAGMENT_BUCKETS`], or none, and then none is followed.
+    pub fragments: u32,
     /// Budgets: [`BUDGET_SLOTS`], or none, and then no source is limited.
     pub budgets: u32,
 }
@@ -43,6 +45,7 @@ impl Default for Sizes {
             tenants: 4,
             nexthops: 32,
             rings: 8,
+            fragments: FRAGMENT_BUCKETS,
             budgets: BUDGET_SLOTS,
         }
     }
@@ -57,6 +60,7 @@ pub struct HostTables {
     pub details: Vec<Detail>,
     pub ids: Vec<Bucket>,
     pub hints: Vec<Bucket>,
+    pub fragments: Vec<Bucket>,
     pub budgets: Vec<Word>,
     pub tenants: Vec<Tenant>,
     pub endpoints: Vec<Endpoint>,
@@ -95,6 +99,7 @@ impl HostTables {
             details: filled(sizes.slots + sizes.overflow),
             ids: filled(sizes.ids),
             hints: filled(sizes.hints),
+            fragments: filled(sizes.fragments),
             budgets: filled(sizes.budgets),
             tenants: filled(sizes.tenants),
             endpoints: vec![Endpoint::default(); sizes.endpoints as usize],
@@ -127,6 +132,9 @@ impl Tables for HostTables {
     }
     fn hints(&self, bucket: u32) -> Option<&Bucket> {
         self.hints.get(bucket as usize)
+    }
+    fn fragments(&self, bucket: u32) -> Option<&Bucket> {
+        self.fragments.get(bucket as usize)
     }
     fn budget(&self, index: u32) -> Option<&Word> {
         self.budgets.get(index as usize)

@@ -4,12 +4,14 @@
 //! * [`slot`]: the session table. Few writers, no locks: see there.
 //! * [`ids`]: from a session id to the slots that may hold it.
 //! * [`hints`]: from a client's address to the backend it used last.
+//! * [`fragments`]: from a packet's first fragment to the others.
 //! * [`budget`]: packets without a session, per source.
 //! * [`quota`]: sessions per tenant.
 //! * `sweep` (host): the daemon's part of the slots' and ids' lives.
 
 pub mod budget;
 pub mod directory;
+pub mod fragments;
 pub mod hash;
 pub mod hints;
 #[cfg(any(test, feature = "host"))]
@@ -38,6 +40,8 @@ pub trait Tables {
     fn ids(&self, bucket: u32) -> Option<&Bucket>;
     /// A bucket of the hints.
     fn hints(&self, bucket: u32) -> Option<&Bucket>;
+    /// A bucket of the fragments.
+    fn fragments(&self, bucket: u32) -> Option<&Bucket>;
     /// A source's budget.
     fn budget(&self, index: u32) -> Option<&Word>;
     /// A tenant.
@@ -145,6 +149,22 @@ pub trait Tables {
         Self: Sized,
     {
         ids::remove_apart(self, scope, id, index)
+    }
+    /// [`fragments::find_apart`].
+    #[inline(always)]
+    fn find_fragment(&self, hash: u64) -> u64
+    where
+        Self: Sized,
+    {
+        fragments::find_apart(self, hash)
+    }
+    /// [`fragments::note_apart`].
+    #[inline(always)]
+    fn note_fragment(&self, hash: u64, endpoint: u64) -> u64
+    where
+        Self: Sized,
+    {
+        fragments::note_apart(self, hash, endpoint)
     }
     /// [`hints::note_apart`].
     #[inline(always)]

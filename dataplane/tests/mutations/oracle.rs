@@ -8,7 +8,7 @@ use dataplane::fixture::{Outcome, Seen, read};
 use dataplane::header::PROTO_TCP;
 use dataplane::pipeline::Action;
 use dataplane::reason::{Kind, Reason};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Whose packet it is.
 enum Whose {
@@ -28,6 +28,11 @@ pub(crate) fn judge(
     outcome: &Outcome,
 ) -> Result<bool, &'static str> {
     let kept = outcome.frame == frame && !outcome.is_forwarded();
+    match fragment(frame) {
+        Some(0) => return first_fragment(scene, frame, ingress, outcome),
+        Some(_) => return must(kept || later_fragment(frame, outcome), "mistaken").map(|()| false),
+        None => {}
+    }
     let Some(seen) = read::read(frame).filter(has_usual_tags) else {
         return must(kept, "not a whole UDP or TCP packet, and touched").map(|()| false);
     };
@@ -61,6 +66,105 @@ pub(crate) fn judge(
         }
         _ => outbound(&l, &seen, frame, ingress, outcome).map(|()| true),
     }
+}
+
+/// Where the IP header is, behind the usual tags, and whether it is IPv4's.
+fn ip(frame: &[u8]) -> Option<(usize, bool)> {
+    let kind = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    let mut at = 12;
+    if matches!(kind(at)?, 0x8100 | 0x88a8) {
+        at = 16;
+        if kind(at)? == 0x8100 {
+            at = 20;
+        }
+    }
+    match kind(at)? {
+        0x0800 if frame.len() >= at + 22 => Some((at + 2, true)),
+        0x86dd if frame.len() >= at + 50 => Some((at + 2, false)),
+        _ => None,
+    }
+}
+
+/// A fragment's offset, in units of eight bytes, if a frame is one, and, a first one, has nothing else before its ports.
+fn fragment(frame: &[u8]) -> Option<u16> {
+    let (ip, v4) = ip(frame)?;
+    let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    if v4 {
+        let field = word(ip + 6);
+        (field & 0x1fff != 0 || field & 0x2000 != 0 && frame[ip] == 0x45).then_some(field & 0x1fff)
+    } else {
+        let is_extension = matches!(frame[ip + 40], 0 | 43 | 51 | 60 | 135 | 139 | 140);
+        let offset = word(ip + 42) >> 3;
+        (frame[ip + 6] == 44 && (offset != 0 || !is_extension)).then_some(offset)
+    }
+}
+
+/// The packet that a first fragment would be if it were whole.
+fn whole(frame: &[u8]) -> Vec<u8> {
+    let mut out = frame.to_vec();
+    if let (Some(0), Some((ip, v4))) = (fragment(frame), ip(frame)) {
+        if v4 {
+            out[ip + 6] &= !0x20;
+        } else {
+            out[ip + 6] = out[ip + 40];
+            let length = u16::from_be_bytes([out[ip + 4], out[ip + 5]]).wrapping_sub(8);
+            out[ip + 4..ip + 6].copy_from_slice(&length.to_be_bytes());
+            out.drain(ip + 40..ip + 48);
+        }
+    }
+    out
+}
+
+/// What becomes of a whole packet becomes of its first fragment.
+fn first_fragment(
+    scene: &Scene,
+    frame: &[u8],
+    ingress: u32,
+    outcome: &Outcome,
+) -> Result<bool, &'static str> {
+    let packet = whole(frame);
+    // It tells about itself, and a datagram may be longer than its first fragment.
+    if outcome.reason() == Reason::IcmpTooBig || read::read(&packet).is_none() {
+        return Ok(true);
+    }
+    let outcome = Outcome { frame: whole(&outcome.frame), ..outcome.clone() };
+    judge(scene, &packet, ingress, &outcome)
+}
+
+/// True if a later fragment was translated, to a backend of its address' or from it, and nothing else of it changed.
+fn later_fragment(frame: &[u8], outcome: &Outcome) -> bool {
+    let (Some((before, v4)), Some((after, _))) = (ip(frame), ip(&outcome.frame)) else {
+        return false;
+    };
+    let (old, new) = (&frame[before..], &outcome.frame[after..]);
+    let (sum, source, destination, len) = if v4 { (10..12, 12, 16, 4) } else { (0..0, 8, 24, 16) };
+    let address = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let is = |packet: &[u8], at: usize, ip: IpAddr| packet[at..at + len] == address(ip);
+    let blank = |packet: &[u8], moved: usize| {
+        let mut packet = packet.to_vec();
+        let ttl = if v4 { 8 } else { 7 };
+        for range in [ttl..ttl + 1, sum.clone(), moved..moved + len] {
+            packet[range].fill(0);
+        }
+        packet
+    };
+    // From one address of a pair to the other, there.
+    let changed = |at: usize, from: IpAddr, to: IpAddr| {
+        is(old, at, from) && is(new, at, to) && blank(old, at) == blank(new, at)
+    };
+    let of = ALL.iter().filter(|l| l.at.is_ipv4() == v4);
+    let mut pairs = of.flat_map(|l| (0..BACKENDS).map(|n| (l.at.ip(), l.backend(n).ip())));
+    pairs.any(|(vip, backend)| match outcome.reason() {
+        // It tells about itself.
+        Reason::IcmpTooBig => true,
+        Reason::InFragment | Reason::StackInbound => changed(destination, vip, backend),
+        Reason::OutFragment | Reason::StackOutbound => changed(source, backend, vip),
+        Reason::StackTooBig => changed(destination, vip, backend) || changed(source, backend, vip),
+        _ => false,
+    })
 }
 
 /// A new association's first packets: nobody else tells its SPI.

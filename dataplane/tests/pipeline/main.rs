@@ -1,5 +1,6 @@
 //! Packets in, packets out: the pipeline on the host, rule by rule of DESIGN.md.
 
+mod fragments;
 mod handshakes;
 mod host_traffic;
 mod icmp;

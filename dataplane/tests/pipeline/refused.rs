@@ -24,20 +24,6 @@ fn both(l: &dataplane::fixture::site::Listener) -> [Frame; 2] {
 }
 
 #[test]
-fn fragments_are_refused_where_they_can_be_told() {
-    for l in LISTENERS {
-        for fragment in [(0, true), (1, true), (185, false), (0x1fff, false)] {
-            let [mut inbound, _] = both(&l);
-            inbound.fragment = Some(fragment);
-            check(&inbound, WAN, Reason::Fragment);
-        }
-        let [_, mut answer] = both(&l);
-        answer.fragment = Some((0, true));
-        check(&answer, LAN, Reason::Fragment);
-    }
-}
-
-#[test]
 fn later_fragments_are_never_read_as_if_they_had_ports() {
     // From a backend: its payload looks like the ports of an endpoint and a client.
     let world = World::new();

@@ -12,8 +12,8 @@ use crate::error::{Result, Tried};
 
 /// IPPROTO_RAW: the sender writes the IP header.
 const IPPROTO_RAW: i32 = 255;
-/// Largest payload of a datagram that fits an Ethernet frame.
-const MAX_PAYLOAD: usize = 1452;
+/// Bytes of a packet, or what follows IPv6's header, in each of its fragments.
+const FRAGMENT: usize = 1200;
 
 /// Packets sent at once. A veth queues 256 (`VETH_RING_SIZE`, drivers/net/veth.c) and drops
 /// more: which is nobody's loss to explain.
@@ -76,10 +76,35 @@ impl RawSender {
         &self,
         source: SocketAddr,
         destination: SocketAddr,
+        payload: &[u8],
         obstruction: Obstruction,
     ) -> Result<()> {
-        let whole = datagram(source, destination, &[0; 64]);
-        self.send_packet(source, destination, &obstructed(whole, obstruction))
+        let whole = datagram(source, destination, payload);
+        self.send_packet(source, destination, &obstructed(&whole, obstruction))
+    }
+
+    /// Sends one datagram in fragments, the last one first, as if it came from `source`.
+    ///
+    /// # Panics
+    /// When the addresses are of two families.
+    pub fn send_backwards(
+        &self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) -> Result<()> {
+        let whole = datagram(source, destination, payload);
+        let identification = fastrand::u16(1..);
+        let header = if source.is_ipv4() { 20 } else { 40 };
+        let last = (whole.len() - header - 1) / FRAGMENT;
+        for n in (0..=last).rev() {
+            let from = header + n * FRAGMENT;
+            let content = &whole[from..whole.len().min(from + FRAGMENT)];
+            let mut packet = [&whole[..header], content].concat();
+            fragment(&mut packet, (n * FRAGMENT / 8) as u16, n < last, identification);
+            self.send_packet(source, destination, &packet)?;
+        }
+        Ok(())
     }
 
     fn send_packet(
@@ -103,8 +128,7 @@ impl RawSender {
 
 /// An IP packet with a UDP datagram.
 fn datagram(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() <= MAX_PAYLOAD, "a forged datagram must fit one frame");
-    let length = u16::try_from(8 + payload.len()).expect("checked above");
+    let length = u16::try_from(8 + payload.len()).expect("what is forged fits a datagram");
     let mut udp = Vec::with_capacity(8 + payload.len());
     udp.extend(source.port().to_be_bytes());
     udp.extend(destination.port().to_be_bytes());
@@ -135,7 +159,7 @@ fn packet(
     mut content: Vec<u8>,
     sum_at: usize,
 ) -> Vec<u8> {
-    let length = u16::try_from(content.len()).expect("what is forged fits a frame").to_be_bytes();
+    let length = u16::try_from(content.len()).expect("what is forged fits a packet").to_be_bytes();
     let mut pseudo = Vec::with_capacity(40);
     let mut packet = Vec::with_capacity(40 + content.len());
     match (source, destination) {
@@ -171,25 +195,33 @@ fn packet(
 }
 
 /// Puts an obstruction into a packet; the kernel fills in the checksum of an IPv4 header.
-fn obstructed(mut packet: Vec<u8>, obstruction: Obstruction) -> Vec<u8> {
+fn obstructed(packet: &[u8], obstruction: Obstruction) -> Vec<u8> {
+    let mut packet = packet.to_vec();
     let is_v4 = packet[0] >> 4 == 4;
-    // An offset counts eights of bytes; below it, in IPv6, is the flag that more follow.
     match (is_v4, obstruction) {
-        (true, Obstruction::FirstFragment) => packet[6] = 0x20,
-        (true, Obstruction::LaterFragment) => packet[7] = 8,
+        (_, Obstruction::FirstFragment) => fragment(&mut packet, 0, true, fastrand::u16(1..)),
+        (_, Obstruction::LaterFragment) => fragment(&mut packet, 8, false, fastrand::u16(1..)),
         (true, Obstruction::Header) => {
             packet[0] = 0x46;
             // Three times "no operation", and the end (RFC 791).
             packet.splice(20..20, [1, 1, 1, 0]);
         }
-        (false, Obstruction::FirstFragment) => extend(&mut packet, 44, [17, 0, 0, 1, 0, 0, 0, 7]),
-        (false, Obstruction::LaterFragment) => {
-            extend(&mut packet, 44, [17, 0, 0, 8 << 3, 0, 0, 0, 7]);
-        }
         // Destination options: six bytes of padding (RFC 8200).
         (false, Obstruction::Header) => extend(&mut packet, 60, [17, 0, 1, 4, 0, 0, 0, 0]),
     }
     packet
+}
+
+/// Makes a fragment of a UDP packet: its offset counts eights of bytes.
+fn fragment(packet: &mut Vec<u8>, offset: u16, more: bool, identification: u16) {
+    let [high, low] = identification.to_be_bytes();
+    if packet[0] >> 4 == 4 {
+        packet[4..6].copy_from_slice(&[high, low]);
+        packet[6..8].copy_from_slice(&(offset | u16::from(more) << 13).to_be_bytes());
+    } else {
+        let [upper, lower] = (offset << 3 | u16::from(more)).to_be_bytes();
+        extend(packet, 44, [17, 0, upper, lower, 0, 0, high, low]);
+    }
 }
 
 /// Puts an extension header before the UDP header of an IPv6 packet.

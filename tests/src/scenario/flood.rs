@@ -1,5 +1,6 @@
-//! A flood of handshake initiations from random sources.
+//! A flood of handshake initiations, or of fragments, from random sources.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::error::Result;
 use crate::gateway::SessionView;
 use crate::layout::plan::{self, Family};
 use crate::net::Ns;
-use crate::traffic::Flood;
+use crate::traffic::{Flood, FragmentFlood};
 
 /// Initiations a second: what the concentrators of a small machine can read. Behind
 /// a full socket of theirs nobody could tell whose fault a loss is.
@@ -20,8 +21,8 @@ const TRAFFIC: u32 = 50;
 /// What [`flood`] measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Flooded {
-    /// Initiations sent.
-    pub initiations: u64,
+    /// Packets sent.
+    pub packets: u64,
     /// How many the gateway forwarded without a session.
     pub forwarded: u64,
     /// How many it refused, of a tenant at its quota. Random sources meet no source's budget.
@@ -44,8 +45,25 @@ pub struct Flooded {
     pub overrun: u64,
 }
 
-/// Floods all services while all clients have traffic.
+/// Floods all services with initiations while all clients have traffic.
 pub fn flood(farm: &Farm, initiations: u64) -> Result<Flooded> {
+    flooded(farm, initiations, |service, count| {
+        Flood { count, rate: RATE }.run(farm.lab().inet(), service)
+    })
+}
+
+/// Floods all services with fragments that never become packets while all clients have traffic.
+pub fn fragment_flood(farm: &Farm, fragments: u64) -> Result<Flooded> {
+    flooded(farm, fragments, |service, count| {
+        FragmentFlood { count, rate: RATE }.run(farm.lab().inet(), service)
+    })
+}
+
+fn flooded(
+    farm: &Farm,
+    packets: u64,
+    run: impl Fn(SocketAddr, u64) -> Result<Duration>,
+) -> Result<Flooded> {
     let before = farm.gateway().sessions()?;
     let mut traffic = Vec::new();
     for member in 0..farm.members().len() {
@@ -61,9 +79,9 @@ pub fn flood(farm: &Farm, initiations: u64) -> Result<Flooded> {
         .flat_map(|pool| [Family::V4, Family::V6].map(|f| plan::listener(pool.number(), f)))
         .collect();
     let mut took = Duration::ZERO;
-    let count = initiations.div_ceil(services.len() as u64);
+    let count = packets.div_ceil(services.len() as u64);
     for &service in &services {
-        took += Flood { count, rate: RATE }.run(farm.lab().inet(), service)?;
+        took += run(service, count)?;
     }
     let (mut sent, mut lost) = (0, 0);
     for sequence in traffic {
@@ -74,8 +92,8 @@ pub fn flood(farm: &Farm, initiations: u64) -> Result<Flooded> {
     let counted = farm.gateway().counters()?.since(&counters);
     let after = farm.gateway().sessions()?;
     Ok(Flooded {
-        initiations: count * services.len() as u64,
-        forwarded: counted.get("in_unestablished"),
+        packets: count * services.len() as u64,
+        forwarded: counted.get("in_unestablished") + counted.get("in_fragment"),
         refused: counted.get("tenant_quota"),
         took_ms: ms(took),
         opened: counted.get("session_opened") + counted.get("session_tentative"),
@@ -107,8 +125,8 @@ impl Claim for Flooded {
         let arrived = self.forwarded + self.refused;
         Check::default()
             // What a full queue of the lab's own drops is no fault of the gateway's.
-            .that(arrived >= self.initiations / 100 * 95, || {
-                format!("only {arrived} of {} initiations arrived at the gateway", self.initiations)
+            .that(arrived >= self.packets / 100 * 95, || {
+                format!("only {arrived} of {} packets arrived at the gateway", self.packets)
             })
             .that(self.opened == 0, || format!("{} sessions were opened", self.opened))
             .that(self.before == self.after && self.disturbed.is_empty(), || {
@@ -128,8 +146,8 @@ impl Claim for Flooded {
 
     fn summary(&self) -> String {
         format!(
-            "{} initiations in {:.1} s, {} forwarded, {} refused at a full quota: {} sessions opened, {} before and {} after, {} of {} packets lost",
-            self.initiations,
+            "{} packets in {:.1} s, {} forwarded, {} refused at a full quota: {} sessions opened, {} before and {} after, {} of {} packets lost",
+            self.packets,
             self.took_ms as f64 / 1000.0,
             self.forwarded,
             self.refused,

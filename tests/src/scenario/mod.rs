@@ -24,7 +24,7 @@ mod shared;
 pub use death::{Death, death};
 pub use drain::{Drain, drain};
 pub use farm::{Farm, FarmPlan, Member, PoolPlan};
-pub use flood::{Flooded, flood};
+pub use flood::{Flooded, flood, fragment_flood};
 pub use idle::{Idle, IdleClient, idle_clients};
 pub use impaired::{Impaired, impaired};
 pub use impostor::{Impostor, impostor};

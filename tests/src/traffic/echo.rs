@@ -14,9 +14,11 @@ use crate::net::Ns;
 use crate::wait::Stop;
 
 /// Port of the echo servers, UDP and TCP.
-pub(super) const PORT: u16 = 7007;
+pub const PORT: u16 = 7007;
 /// Shortest request: a sequence number and room for the tag.
 pub(crate) const SHORTEST: usize = 16;
+/// Longest request, in fragments.
+const LONGEST: usize = 1 << 16;
 /// Where the answer carries the server's tag.
 pub(crate) const TAG: usize = 8;
 /// Socket buffers, so that a busy machine does not look like loss on the way.
@@ -71,7 +73,7 @@ impl EchoServer {
     pub fn start(ns: &Ns, own: IpAddr, tag: u8) -> Result<Self> {
         let socket = listen(ns, own)?;
         let server = Server::spawn(move |stop| {
-            let mut buffer = [0; 2048];
+            let mut buffer = vec![0; LONGEST];
             while !stop.is_given() {
                 stop.readable(socket.as_fd(), None);
                 while let Ok((length, from)) = socket.recv_from(&mut buffer) {

@@ -1,10 +1,10 @@
-//! Floods from random addresses: WireGuard handshake initiations, TCP connection requests.
+//! Floods from random addresses: WireGuard handshake initiations, fragments, TCP connection requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::net::{Ns, RawSender};
+use crate::net::{Ns, Obstruction, RawSender};
 use crate::wait::Stop;
 
 /// Length of an initiation (type 1).
@@ -39,6 +39,29 @@ impl Flood {
             // The sender's index and the start of its key differ from packet to packet.
             fastrand::Rng::new().fill(&mut message[4..24]);
             sender.send(random_source(to), to, &message)
+        })
+    }
+}
+
+/// A flood of fragments, half of them first ones of initiations, half of them later ones of nothing: no packet is ever whole.
+#[derive(Clone, Copy, Debug)]
+pub struct FragmentFlood {
+    /// How many packets.
+    pub count: u64,
+    /// Most packets a second.
+    pub rate: u32,
+}
+
+impl FragmentFlood {
+    /// Floods `to` from the namespace of the Internet; the time it took.
+    pub fn run(&self, inet: &Ns, to: SocketAddr) -> Result<Duration> {
+        let message = initiation();
+        let mut is_first = false;
+        paced(inet, self.count, self.rate, |sender| {
+            is_first = !is_first;
+            let obstruction =
+                if is_first { Obstruction::FirstFragment } else { Obstruction::LaterFragment };
+            sender.send_obstructed(random_source(to), to, &message, obstruction)
         })
     }
 }

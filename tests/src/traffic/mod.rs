@@ -7,8 +7,8 @@ mod sequence;
 mod target;
 
 pub(crate) use echo::{BUFFER, SHORTEST, TAG};
-pub use echo::{EchoServer, TcpEchoServer, tcp_round_trip};
-pub use flood::{Flood, SynFlood, initiation};
+pub use echo::{EchoServer, PORT as ECHO_PORT, TcpEchoServer, tcp_round_trip};
+pub use flood::{Flood, FragmentFlood, SynFlood, initiation};
 pub use icmp::ping;
 pub use sequence::{Sequence, Tally};
 pub use target::{Probe, Target};

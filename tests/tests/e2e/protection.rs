@@ -36,7 +36,7 @@ fn a_client_beyond_the_quota_is_refused_and_the_rest_work() {
 }
 
 #[test]
-fn packets_without_readable_ports_are_refused_by_name() {
+fn options_and_extension_headers_are_refused_by_name() {
     let _place = gate::enter().unwrap();
     let lab = Lab::new(Options::default()).unwrap();
     let pool = lab.pool("justiz", &[WireguardGo]).unwrap();

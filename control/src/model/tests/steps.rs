@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use dataplane::abi::{
-    ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP,
-    NAME_LISTENER, NAME_POOL, NAME_SERVICE, NAME_TENANT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER,
+    KIND_VIP, NAME_LISTENER, NAME_POOL, NAME_SERVICE, NAME_TENANT, NO_NEXTHOP, NO_RING,
+    POOL_STRIDE,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -20,7 +21,8 @@ fn complete(tables: &Wanted, released: &BTreeSet<u32>) -> Result<(), TestCaseErr
     let registry = Registry::of(tables);
     for (key, entry) in &tables.directory {
         match entry.kind {
-            KIND_LISTENER => {
+            KIND_LISTENER | KIND_VIP => {
+                prop_assert!((entry.kind == KIND_VIP) == (key.port == 0));
                 if entry.ring == NO_RING {
                     continue;
                 }
@@ -29,7 +31,7 @@ fn complete(tables: &Wanted, released: &BTreeSet<u32>) -> Result<(), TestCaseErr
                 let ordinals: BTreeSet<_> =
                     ring.into_iter().flat_map(|ring| ring.ordinals()).collect();
                 for ordinal in ordinals {
-                    let at = entry.index * POOL_STRIDE + u32::from(*ordinal);
+                    let at = entry.listener() * POOL_STRIDE + u32::from(*ordinal);
                     let flags = tables.endpoints.get(&at).map(|row| row.flags);
                     let good = Some(ENDPOINT_LIVE | ENDPOINT_ACCEPTS);
                     prop_assert_eq!(flags, good, "endpoint {} in ring {}", at, entry.ring);
@@ -40,7 +42,13 @@ fn complete(tables: &Wanted, released: &BTreeSet<u32>) -> Result<(), TestCaseErr
                 let is = row.map(|row| (row.backend, row.backend_port));
                 prop_assert_eq!(is, Some((key.address, key.port)), "endpoint {}", entry.index);
             }
-            kind => prop_assert_eq!((kind, key.port), (KIND_VIP, 0)),
+            KIND_BACKEND => {
+                prop_assert_eq!(key.port, 0);
+                let row = tables.endpoints.get(&entry.index);
+                let is_it = row.is_some_and(|row| row.backend == key.address);
+                prop_assert!(is_it || entry.index == u32::MAX, "endpoint {}", entry.index);
+            }
+            kind => prop_assert!(false, "an entry of kind {}", kind),
         }
     }
     for (index, row) in &tables.endpoints {
