@@ -1,6 +1,7 @@
 //! An XDP context as a packet. All pointer access to packets is in this file.
 
 use aya_ebpf::{
+    bindings::xdp_md,
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
@@ -11,13 +12,14 @@ use dataplane::packet::{Packet, View};
 
 /// The frame of an XDP context.
 pub struct XdpPacket<'c> {
-    ctx: &'c XdpContext,
+    ctx: XdpContext,
+    of: PhantomData<&'c XdpContext>,
 }
 
 impl<'c> XdpPacket<'c> {
     /// The frame of `ctx`.
     pub fn new(ctx: &'c XdpContext) -> Self {
-        Self { ctx }
+        Self { ctx: XdpContext::new(ctx.ctx), of: PhantomData }
     }
 }
 
@@ -58,6 +60,17 @@ impl Packet for XdpPacket<'_> {
         // SAFETY: the context is the program's own; the helper checks the bounds.
         let failed = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, delta) };
         (failed == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn apart(&self, work: impl FnOnce(&Self)) {
+        let mut ctx = self.ctx.ctx as usize;
+        // SAFETY: it is still the context. An instruction, because of none at a function's begin the debug information
+        // would be such that the kernel refuses it.
+        unsafe {
+            asm!("{p} += 0", p = inout(reg) ctx, options(pure, nomem, nostack));
+        }
+        work(&Self { ctx: XdpContext::new(ctx as *mut xdp_md), of: PhantomData });
     }
 
     #[inline(always)]

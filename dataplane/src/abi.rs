@@ -326,8 +326,10 @@ pub struct Endpoint {
     pub address_delta: u16,
     /// The same with the port change.
     pub transport_delta: u16,
+    /// TCP's largest segment, in bytes: no end of a connection is told of a larger one. 0: they are told what the other says.
+    pub mss: u16,
     /// Zero.
-    pub reserved: [u32; 2],
+    pub reserved: [u16; 3],
 }
 
 /// A tenant's quota and its running counts. Element of [`maps::TENANTS`].

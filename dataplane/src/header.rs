@@ -19,6 +19,8 @@ pub const FRAGMENT: usize = 8;
 pub const UDP: usize = 8;
 /// Bytes of a TCP header without options.
 pub const TCP: usize = 20;
+/// TCP's flag of what begins a connection.
+pub const SYN: u8 = 0x02;
 /// IP protocol number of UDP.
 pub const PROTO_UDP: u8 = 17;
 /// IP protocol number of TCP.

@@ -31,6 +31,16 @@ pub trait Packet {
     /// `None` if there is no room, then nothing has changed.
     fn adjust_head(&mut self, delta: i32) -> Option<()>;
 
+    /// Does something in a function that is not inlined. Where the compiler saw that this only reads, it would read where it is called, and hand
+    /// over the lower halves of pointers into the packet, which are no pointers.
+    #[inline(always)]
+    fn apart(&self, work: impl FnOnce(&Self))
+    where
+        Self: Sized,
+    {
+        work(self);
+    }
+
     /// Leaves so many bytes of the frame, of which it has more; `None` if it cannot be, then nothing has changed.
     fn cut(&mut self, len: usize) -> Option<()>;
 }

@@ -65,6 +65,7 @@ pub(super) struct DraftService {
     pub(super) tenant: Field<String>,
     pub(super) profile: Option<Profile>,
     pub(super) affinity: Field<Affinity>,
+    pub(super) tcp_mss: Field<u64>,
     pub(super) listen: Vec<Spanned<Listener>>,
     pub(super) pool: Field<String>,
 }
@@ -129,6 +130,7 @@ impl DraftService {
             tenant: take(self.tenant)?,
             profile: self.profile?,
             affinity: take(self.affinity).unwrap_or(Affinity::Source),
+            tcp_mss: take(self.tcp_mss).and_then(|mss| u16::try_from(mss).ok()),
             listen: self.listen.into_iter().map(Spanned::into_inner).collect(),
             pool: take(self.pool)?,
         })

@@ -9,6 +9,9 @@ use serde::{Serialize, Serializer};
 
 use super::{BackendId, Family, Listener, Protocol};
 
+/// Bounds of TCP's largest segment: what every host takes (RFC 9293, 3.7.1), and what no packet of 64 KiB has room for.
+pub(super) const MSS: std::ops::RangeInclusive<u64> = 536..=65_495;
+
 /// The highest weight of a backend; the lowest is 1. A ring has 8,191 positions, so finer
 /// shares do not exist.
 pub const HIGHEST_WEIGHT: u32 = 10_000;
@@ -220,6 +223,8 @@ pub struct Service {
     pub profile: Profile,
     /// What its clients' sessions are placed by.
     pub affinity: Affinity,
+    /// TCP's largest segment, in bytes, that ends of its connections are told.
+    pub tcp_mss: Option<u16>,
     /// The addresses and ports. At least one.
     pub listen: Vec<Listener>,
     /// Where its sessions go: the name of a pool.

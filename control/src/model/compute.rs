@@ -102,7 +102,14 @@ impl Work<'_> {
             let endpoint = self.endpoint(listener, &entry, &id, backend, (address.into(), port));
             self.wanted.endpoints.insert(
                 at,
-                Endpoint { nexthop: self.paths.towards(address).unwrap_or(NO_NEXTHOP), ..endpoint },
+                Endpoint {
+                    nexthop: self.paths.towards(address).unwrap_or(NO_NEXTHOP),
+                    mss: match listener.protocol {
+                        Protocol::Tcp => service.tcp_mss.unwrap_or_default(),
+                        Protocol::Udp => 0,
+                    },
+                    ..endpoint
+                },
             );
             let entry = Directory { kind: KIND_ENDPOINT, ring: 0, index: at, ..entry };
             self.wanted.directory.insert(key(address.into(), port), entry);
@@ -165,7 +172,8 @@ impl Work<'_> {
             nexthop: NO_NEXTHOP,
             address_delta,
             transport_delta,
-            reserved: [0; 2],
+            mss: 0,
+            reserved: [0; 3],
         }
     }
 

@@ -107,7 +107,7 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
 
     // An endpoint that loses a flag is still in the ring that is in use, unless it is another
     // one now: then nothing has led to its index for some time.
-    let identity = |row: &Endpoint| Endpoint { flags: 0, nexthop: 0, ..*row };
+    let identity = |row: &Endpoint| Endpoint { flags: 0, nexthop: 0, mss: 0, ..*row };
     let (losing, gaining): (Vec<_>, Vec<_>) =
         endpoints.put.into_iter().partition(|(index, new)| {
             let loses = |old: &Endpoint| old.flags & !new.flags != 0;

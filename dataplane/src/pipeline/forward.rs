@@ -1,6 +1,6 @@
 //! The translation, and the way out of the gateway.
 
-use super::{Action, Target, Verdict, fragment, too_big};
+use super::{Action, Target, Verdict, fragment, mss, too_big};
 use crate::abi::{Address, ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
 use crate::checksum;
 use crate::header::{
@@ -21,6 +21,9 @@ pub(super) fn run<const LATER: bool, P: Packet, T: Tables>(
     link: &Link,
     target: &Target,
 ) -> Result<Verdict, Reason> {
+    if !LATER {
+        prepare(packet, t, link.l3, link.v6, target.endpoint);
+    }
     let endpoint = t.endpoint(target.endpoint).ok_or(Reason::BadTable)?;
     let inbound = target.nexthop == NO_NEXTHOP;
     if inbound && endpoint.flags & ENDPOINT_LIVE == 0 {
@@ -42,7 +45,6 @@ pub(super) fn run<const LATER: bool, P: Packet, T: Tables>(
             let header = packet.view::<FRAGMENT>(l4).ok_or(Reason::Ipv6Malformed)?;
             protocol = header.u8::<0>();
             l4 += FRAGMENT;
-            fragment::note(packet, t, link.l3, true, target.endpoint);
         }
         translate6(ip, endpoint, inbound, out.is_ok());
     } else {
@@ -54,10 +56,6 @@ pub(super) fn run<const LATER: bool, P: Packet, T: Tables>(
         {
             too_big::leave(packet, link, mtu);
             return Err(Reason::TooBig);
-        }
-        // More fragments: none of those that come here is a later one.
-        if !LATER && ip.u8::<6>() & 0x20 != 0 {
-            fragment::note(packet, t, link.l3, false, target.endpoint);
         }
         translate4(ip, endpoint, inbound, out.is_ok());
     }
@@ -84,6 +82,39 @@ pub(super) fn run<const LATER: bool, P: Packet, T: Tables>(
             Ok(Verdict { action: Action::Pass, reason })
         }
     }
+}
+
+/// What is done to few packets alone, before one with ports is translated: where a first fragment goes is noted, and TCP's largest
+/// segment is lowered. Apart, because the stack is short.
+#[inline(never)]
+fn prepare<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize, v6: bool, endpoint: u32) {
+    packet.apart(|packet| {
+        let (l4, protocol, is_fragment);
+        if v6 {
+            let Some(ip) = packet.view::<IPV6>(l3) else { return };
+            is_fragment = ip.u8::<6>() == IPV6_FRAGMENT;
+            if is_fragment {
+                let Some(header) = packet.view::<FRAGMENT>(l3 + IPV6) else { return };
+                (l4, protocol) = (l3 + IPV6 + FRAGMENT, header.u8::<0>());
+            } else {
+                (l4, protocol) = (l3 + IPV6, ip.u8::<6>());
+            }
+        } else {
+            let Some(ip) = packet.view::<IPV4>(l3) else { return };
+            // More fragments: none of those that come here is a later one.
+            is_fragment = ip.u8::<6>() & 0x20 != 0;
+            (l4, protocol) = (l3 + IPV4, ip.u8::<9>());
+        }
+        if is_fragment {
+            fragment::note(packet, t, l3, v6, endpoint);
+        }
+        if protocol == PROTO_TCP
+            && let Some(e) = t.endpoint(endpoint)
+            && e.mss != 0
+        {
+            mss::clamp(packet, l4, e.mss);
+        }
+    });
 }
 
 /// Why XDP cannot send a packet on.

@@ -20,8 +20,8 @@ pub(super) fn is_of_service<T: Tables>(t: &T, s: &Settings, ip: &Ip) -> bool {
         || directory::find(t, s, &key(ip.source, 0, ip.protocol)).kind == KIND_BACKEND
 }
 
-/// Notes where a first fragment goes, before it is translated. Apart, because the stack is short.
-#[inline(never)]
+/// Notes where a first fragment goes, before it is translated.
+#[inline(always)]
 pub(super) fn note<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize, v6: bool, endpoint: u32) {
     let Some(s) = t.settings() else { return };
     if let Some(hash) = hash_of(packet, s, l3, v6) {

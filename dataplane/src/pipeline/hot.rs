@@ -15,7 +15,7 @@ use crate::abi::{
 };
 use crate::header::{
     self, ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPV4, IPV6, Ip,
-    Link, PROTO_TCP, TCP, UDP, Udp, VLAN_TAG,
+    Link, PROTO_TCP, SYN, TCP, UDP, Udp, VLAN_TAG,
 };
 use crate::packet::{Packet, View};
 use crate::profile::{self, HEAD, Proof};
@@ -38,9 +38,12 @@ macro_rules! shape {
         let ip = $read(all.part::<{ $l3 }, { $ip_len }>(), $l3, $packet.len()).ok_or(Stage::Other)?;
         let udp_view = all.part::<L4, UDP>();
         let udp = header::udp_in(udp_view);
-        // A datagram that fills its packet, or a whole TCP header. (IPv4's length may be below its header's.)
+        // A datagram that fills its packet, or a whole TCP header (IPv4's length may be below its header's) that begins nothing.
         if ip.protocol == PROTO_TCP {
-            if ip.l4_len < TCP as u32 || ip.l4_len > u32::from(u16::MAX) {
+            if ip.l4_len < TCP as u32
+                || ip.l4_len > u32::from(u16::MAX)
+                || all.part::<L4, TCP>().u8::<13>() & SYN != 0
+            {
                 return Err(Stage::Other);
             }
         } else if u32::from(udp.length) != ip.l4_len || ip.l4_len < UDP as u32 {

@@ -22,6 +22,7 @@ mod fragment;
 mod hot;
 mod icmp;
 mod inbound;
+mod mss;
 mod outbound;
 mod session;
 pub mod stage;

@@ -13,11 +13,11 @@
 //! acknowledged the SYN-ACK, and thereby is there.
 
 use super::{HEAD, Inbound, Outbound, Proof};
+use crate::header::SYN;
 use crate::packet::View;
 use crate::reason::Reason;
 
 const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 

@@ -1,9 +1,9 @@
 //! TCP: a connection opens when its client has acknowledged the SYN-ACK, and closes with FIN or reset.
 
 use crate::{client, forwarded, refused};
-use dataplane::fixture::World;
-use dataplane::fixture::site::{BACKENDS, Listener, TCP, TCP6, UDP, UDP6};
-use dataplane::fixture::tcp::{ACK, FIN, RST, SYN, data, segment};
+use dataplane::fixture::site::{BACKENDS, LAN, Listener, TCP, TCP6, UDP, UDP6, WAN};
+use dataplane::fixture::tcp::{ACK, FIN, RST, SYN, data, segment, segment_with};
+use dataplane::fixture::{Frame, World};
 use dataplane::reason::Reason;
 use dataplane::table::slot;
 
@@ -157,5 +157,64 @@ fn what_no_connection_has_is_refused() {
     }
     for length in 0..12 {
         refused(&world.inbound(&TCP, at, vec![0x50; length]), Reason::TcpMalformed);
+    }
+}
+
+/// What is behind the ports, of a translated frame, and whether its checksum is right.
+fn options(frame: &[u8], l: &Listener) -> (Vec<u8>, bool) {
+    let l3 = if frame[12] == 0x81 { 18 } else { 14 };
+    let l4 = l3 + if l.at.is_ipv4() { 20 } else { 40 };
+    let header = usize::from(frame[l4 + 12] >> 4) * 4;
+    let seen = dataplane::fixture::read::read(frame).expect("a segment");
+    (frame[l4 + 20..l4 + header].to_vec(), seen.udp_sum_right)
+}
+
+#[test]
+fn the_largest_segment_is_lowered_where_a_connection_begins_and_nowhere_else() {
+    // (options, as they leave)
+    let cases: [(&[u8], &[u8]); 9] = [
+        (&[2, 4, 5, 0xb4], &[2, 4, 5, 0x50]),
+        // Not more than it was; the same.
+        (&[2, 4, 5, 0x4f], &[2, 4, 5, 0x4f]),
+        (&[2, 4, 5, 0x50], &[2, 4, 5, 0x50]),
+        // At an odd place, behind others, and behind the list's end.
+        (&[1, 2, 4, 0xff, 0xff, 1, 1, 0], &[1, 2, 4, 5, 0x50, 1, 1, 0]),
+        (&[3, 3, 7, 1, 4, 2, 2, 4, 9, 9, 1, 0], &[3, 3, 7, 1, 4, 2, 2, 4, 5, 0x50, 1, 0]),
+        (&[0, 2, 4, 9, 9, 0, 0, 0], &[0, 2, 4, 9, 9, 0, 0, 0]),
+        // Of another length; a length that is none; cut off.
+        (&[2, 3, 9, 1], &[2, 3, 9, 1]),
+        (&[9, 0, 2, 4, 9, 9, 0, 0], &[9, 0, 2, 4, 9, 9, 0, 0]),
+        (&[1, 1, 2, 4], &[1, 1, 2, 4]),
+    ];
+    for l in [TCP, TCP6] {
+        let at = client(&l, 1);
+        for (before, after) in cases {
+            let mut world = World::new();
+            for endpoint in &mut world.tables.endpoints {
+                endpoint.mss = 0x550;
+            }
+            let syn = Frame::of(&l, at, l.at, segment_with(SYN, before, &[]));
+            let answer = segment_with(SYN | ACK, before, &[]);
+            let answer = Frame::of(&l, l.backend(0), at, answer);
+            for (frame, ingress) in [(syn, WAN), (answer, LAN)] {
+                let outcome = world.receive(&frame.bytes(), ingress);
+                assert!(outcome.is_forwarded());
+                assert_eq!(options(&outcome.frame, &l), (after.to_vec(), true), "{before:?}");
+            }
+            // An open connection's flow used again, and data that looks alike.
+            world.answer(&l, 0, at, data(1));
+            assert_eq!(world.sessions(), 1);
+            for (flags, wanted) in [(SYN, after), (ACK, before)] {
+                let frame = Frame::of(&l, at, l.at, segment_with(flags, before, &[7; 9]));
+                let outcome = world.receive(&frame.bytes(), WAN);
+                forwarded(&outcome, Reason::InEstablished);
+                assert_eq!(options(&outcome.frame, &l), (wanted.to_vec(), true), "{before:?}");
+            }
+        }
+        // Without a limit they are told what the other says.
+        let world = World::new();
+        let frame = Frame::of(&l, at, l.at, segment_with(SYN, &[2, 4, 5, 0xb4], &[]));
+        let outcome = world.receive(&frame.bytes(), WAN);
+        assert_eq!(options(&outcome.frame, &l), (vec![2, 4, 5, 0xb4], true));
     }
 }

@@ -126,6 +126,8 @@ pub struct Service {
     pub name: String,
     pub tenant: String,
     pub profile: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_mss: Option<u16>,
     pub listen: Vec<String>,
     pub pool: String,
 }
@@ -172,6 +174,7 @@ impl Config {
             name: format!("vpn-{name}"),
             tenant: name.to_owned(),
             profile: site.kind().profile,
+            tcp_mss: None,
             listen: site.listeners(),
             pool: pool_name.clone(),
         });

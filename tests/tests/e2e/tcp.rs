@@ -1,7 +1,7 @@
 //! TCP, and services of both protocols.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 use lab::gateway::{Config, Gateway, Limits, Rate};
@@ -10,6 +10,7 @@ use lab::peer::{Client, OcClient, OcPool, TcpLoad, TcpPool};
 use lab::traffic::SynFlood;
 use lab::wait::until;
 use lab::{Lab, Options, gate};
+use socket2::SockRef;
 
 use crate::common::PLENTY;
 
@@ -241,6 +242,35 @@ fn transfers_over_the_gateways_own_narrow_links_find_their_size() {
             }
         }
     }
+}
+
+/// Of the client's system, and of the server's, as each tells it: the smaller one of what the other said counts.
+#[test]
+fn both_ends_of_a_connection_are_told_of_a_smaller_segment() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = TcpPool::start(&lab, "justiz", 2).unwrap();
+    let mut config = Config::new(&lab).with_site(pool.site(), 100);
+    for service in &mut config.service {
+        service.tcp_mss = Some(900);
+    }
+    let gateway = Gateway::start(&lab, &config).unwrap();
+    let host = lab.host().unwrap();
+    for family in [Family::V4, Family::V6] {
+        let vip = pool.site().vip(family);
+        let connect = || TcpStream::connect_timeout(&vip, SOON);
+        let client = host.ns().enter(connect).unwrap().unwrap();
+        // Less twelve bytes of the time stamps in each segment.
+        assert_eq!(SockRef::from(&client).tcp_mss().unwrap(), 888);
+        let port = client.local_addr().unwrap().port();
+        let servers = pool.servers().iter().map(|server| {
+            let filter = format!("dport = :{port}");
+            server.station().ns().run("ss", &["-tinH", "state", "established", &filter]).unwrap()
+        });
+        let said: String = servers.collect();
+        assert!(said.contains(" mss:888 "), "{said}");
+    }
+    drop(gateway);
 }
 
 /// Limits packets from the gateway to an address to so many bytes.

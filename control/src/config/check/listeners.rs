@@ -35,6 +35,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
     protocols(draft, out);
     ipsec(draft, out);
     affinity(draft, out);
+    mss(draft, out);
     families(draft, out);
 }
 
@@ -71,6 +72,20 @@ fn ipsec(draft: &Draft, out: &mut Findings) {
             };
             let other = Listener { port: missing, ..*listener.get_ref() };
             out.warn(listener.span(), message).help(format!("add the listener \"{other}\""));
+        }
+    }
+}
+
+/// Only TCP has segments.
+fn mss(draft: &Draft, out: &mut Findings) {
+    for service in &draft.services {
+        let has_tcp = service.listen.iter().any(|l| l.get_ref().protocol == Protocol::Tcp);
+        if let Some(mss) = &service.tcp_mss
+            && !has_tcp
+            && !service.listen.is_empty()
+        {
+            out.error(mss.span(), "the service has no TCP listener that `tcp_mss` could be of")
+                .help("leave it out, or add a listener: `\"ADDRESS:443/tcp\"`");
         }
     }
 }

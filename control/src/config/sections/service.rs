@@ -4,7 +4,8 @@ use toml::Spanned;
 
 use crate::config::draft::{DraftService, DraftTenant};
 use crate::config::finding::Findings;
-use crate::config::reader::Section;
+use crate::config::reader::{Field, Section};
+use crate::config::types::MSS;
 use crate::config::{Listener, rules};
 
 /// Reads one tenant.
@@ -25,11 +26,28 @@ pub(super) fn service(mut section: Section<'_, '_>, out: &mut Findings) -> Draft
     let tenant = section.required("tenant", out);
     let profile = section.required("profile", out).map(Spanned::into_inner);
     let affinity = section.optional("affinity", out);
+    let tcp_mss = mss(section.optional("tcp_mss", out), out);
     let listen = listen(&mut section, out);
     let pool = section.required("pool", out);
     let span = section.span();
     section.finish(out);
-    DraftService { span, name, tenant, profile, affinity, listen, pool }
+    DraftService { span, name, tenant, profile, affinity, tcp_mss, listen, pool }
+}
+
+fn mss(field: Field<u64>, out: &mut Findings) -> Field<u64> {
+    field.filter(|mss| {
+        let is_good = MSS.contains(mss.get_ref());
+        if !is_good {
+            out.error(mss.span(), format!("`tcp_mss` must not be {}", mss.get_ref())).help(
+                format!(
+                    "write a number from {} to {}, in bytes: the MTU less 40, over IPv6 less 60",
+                    MSS.start(),
+                    MSS.end()
+                ),
+            );
+        }
+        is_good
+    })
 }
 
 fn listen(section: &mut Section<'_, '_>, out: &mut Findings) -> Vec<Spanned<Listener>> {

@@ -280,6 +280,20 @@ health = "icmp"
     ),
     (
         r#"profile = "wireguard""#,
+        "profile = \"wireguard\"\ntcp_mss = 535",
+        24,
+        "`tcp_mss` must not be 535",
+        "write a number from 536 to 65495",
+    ),
+    (
+        r#"profile = "wireguard""#,
+        "profile = \"wireguard\"\ntcp_mss = 1360",
+        24,
+        "the service has no TCP listener that `tcp_mss` could be of",
+        "add a listener",
+    ),
+    (
+        r#"profile = "wireguard""#,
         "profile = \"wireguard\"\naffinity = \"port\"",
         24,
         "there is no affinity `port`",
