@@ -167,6 +167,8 @@ pub enum Profile {
     Ike = 5,
     /// ESP in UDP, and IKEv2 behind a marker (port 4500).
     Ipsec = 6,
+    /// QUIC: sessions known by the server's connection id.
+    Quic = 7,
 }
 
 /// Set in [`Directory::service`] and in flows if the protocol is TCP: a service may have listeners of both, and

@@ -81,6 +81,7 @@ reasons! {
     WireGuardMalformed "wireguard_malformed" Dropped "Not a WireGuard message: unknown type or wrong length.";
     OpenVpnMalformed "openvpn_malformed" Dropped "Not an OpenVPN message: unknown opcode or too short.";
     IpsecMalformed "ipsec_malformed" Dropped "Neither IKEv2 nor ESP: a wrong version, a reserved SPI, or too short.";
+    QuicMalformed "quic_malformed" Dropped "Not a QUIC datagram: too short for its header.";
     NoBackend "no_backend" Dropped "No backend of the pool can take it.";
     BackendDown "backend_down" Dropped "Its session's backend is down.";
     SourceBudget "source_budget" Dropped "Its source sent too many unestablished packets.";

@@ -251,6 +251,8 @@ pub enum Profile {
     OpenVpn,
     /// IKEv2 with ESP in UDP: sessions are known by SPIs, and may roam.
     Ipsec,
+    /// Sessions are known by the server's connection id, and may roam.
+    Quic,
     /// Nothing beyond addresses and ports.
     Udp,
     /// TCP connections, and no other listeners.
@@ -264,6 +266,7 @@ impl Profile {
             Self::WireGuard => "wireguard",
             Self::OpenVpn => "openvpn",
             Self::Ipsec => "ipsec",
+            Self::Quic => "quic",
             Self::Udp => "udp",
             Self::Tcp => "tcp",
         }
@@ -279,6 +282,7 @@ impl Profile {
             (_, Self::Udp) => Profile::Udp,
             (_, Self::Ipsec) if listener.port == IKE_PORT => Profile::Ike,
             (_, Self::Ipsec) => Profile::Ipsec,
+            (_, Self::Quic) => Profile::Quic,
         }
     }
 }

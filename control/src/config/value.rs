@@ -218,10 +218,11 @@ from_text!(Profile, "\"wireguard\", \"openvpn\", \"ipsec\", \"udp\" or \"tcp\"",
             ("wireguard", Profile::WireGuard),
             ("openvpn", Profile::OpenVpn),
             ("ipsec", Profile::Ipsec),
+            ("quic", Profile::Quic),
             ("udp", Profile::Udp),
             ("tcp", Profile::Tcp),
         ],
-        &["quic", "dtls"],
+        &["dtls"],
     )
 });
 

@@ -81,7 +81,8 @@ fn is_own<T: Tables>(t: &T, slot: &Slot, f: &slot::Found<'_>, said: &Inbound) ->
     detail.in_id_previous.get() == id || detail.handshake.get() != 0
 }
 
-/// A session that was rebuilt from answers alone has no inbound id until the
+/// Ids that a protocol hands out in secret are taken from whoever has the flow. And
+/// a session that was rebuilt from answers alone has no inbound id until the
 /// next handshake; the first one seen on its flow is taken, which leads nowhere
 /// but to its own backend.
 #[inline(always)]
@@ -91,6 +92,10 @@ fn learn_where_nothing_is_known<T: Tables>(
     slot: &Slot,
     f: &slot::Found<'_>,
 ) {
+    if said.renews && said.id != 0 && slot::is_open(f.word) {
+        session::learn_in(t, slot, f.index, said.id);
+        return;
+    }
     if said.data
         && !said.both_ways
         && said.id != 0

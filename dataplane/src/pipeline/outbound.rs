@@ -24,11 +24,11 @@ pub(super) fn run<T: Tables>(
     let found = t.session::<false>(s, &flow, hash::flow(s, &flow));
     let own = found.slot.filter(|slot| u32::from(slot.endpoint.get()) == d.index);
     if let Some(slot) = own
-        && (said.out_id == 0 || said.out_id == slot.out_id.get())
+        && (said.out_id == 0 || said.out_id == slot.out_id.get() || said.proof == Proof::Known)
         && said.in_id == 0
         && !said.begins
         && !said.closes
-        && slot::state(found.word) == slot::OPEN
+        && (slot::state(found.word) == slot::OPEN || said.proof == Proof::Known)
     {
         // The hot path: nothing to learn.
         return Ok(answered(t, s, d, facts, said, &flow, (slot, found.index)));
@@ -130,7 +130,7 @@ fn known<T: Tables>(
         now: facts.now,
     };
     // Its flow is not known, or not as its own: the session may have moved here.
-    if said.proof == Proof::Data && said.out_id != 0 {
+    if matches!(said.proof, Proof::Data | Proof::Known) && said.out_id != 0 {
         let query = Query {
             scope: Scope::outbound(d.index as u16),
             id: said.out_id,
@@ -159,7 +159,7 @@ fn known<T: Tables>(
         return own_flow(t, tenant, facts, said, slot, found);
     }
     match said.proof {
-        Proof::Nothing => return Err(Reason::OutStateless),
+        Proof::Nothing | Proof::Known => return Err(Reason::OutStateless),
         Proof::Data => {
             if let Some(slot) = found.slot {
                 session::displace(t, s, tenant, slot, found.word);

@@ -6,6 +6,7 @@
 
 pub mod ipsec;
 pub mod openvpn;
+pub mod quic;
 pub mod tcp;
 pub mod udp;
 pub mod wireguard;
@@ -31,6 +32,8 @@ pub struct Inbound {
     pub control: bool,
     /// Nobody hands out `id` in clear text: on the flow of an open session this packet teaches it.
     pub begins: bool,
+    /// Ids after the first are handed out in secret: one that nobody has, on the flow of an open session, is the session's.
+    pub renews: bool,
 }
 
 /// How much an answer proves about the client at its destination.
@@ -42,6 +45,8 @@ pub enum Proof {
     Nothing,
     /// A handshake is under way: worth remembering its ids, not worth a session.
     Handshake,
+    /// Of a session, if its flow or its id is known, which it moves; else nothing.
+    Known,
     /// An answer of a protocol that tells nothing: the second one counts.
     Answer,
     /// Authenticated data: the client is there.
@@ -78,6 +83,7 @@ const OPENVPN: u8 = Profile::OpenVpn as u8;
 const TCP: u8 = Profile::Tcp as u8;
 const IKE: u8 = Profile::Ike as u8;
 const IPSEC: u8 = Profile::Ipsec as u8;
+const QUIC: u8 = Profile::Quic as u8;
 
 /// Reads an inbound payload of `len` bytes at `offset`.
 #[inline(always)]
@@ -87,6 +93,9 @@ pub fn inbound_at<P: Packet>(
     offset: usize,
     len: u32,
 ) -> Result<Inbound, Reason> {
+    if profile == QUIC && packet.view(offset).is_some_and(quic::is_long) {
+        return quic::long_inbound(packet, offset, len);
+    }
     match ike_at(profile, packet, offset, len) {
         Some((at, len)) => ipsec::ike_inbound(packet.view(at), len),
         None => inbound(profile, packet.view(offset), len),
@@ -101,6 +110,13 @@ pub fn outbound_at<P: Packet>(
     offset: usize,
     len: u32,
 ) -> Result<Outbound, Reason> {
+    if profile == QUIC {
+        return if packet.view(offset).is_some_and(quic::is_long) {
+            quic::long_outbound(packet, offset, len)
+        } else {
+            quic::short_outbound(packet.view(offset), len)
+        };
+    }
     match ike_at(profile, packet, offset, len) {
         Some((at, len)) => ipsec::ike_outbound(packet.view(at), len),
         None => outbound(profile, packet.view(offset), len),
@@ -128,6 +144,7 @@ pub fn inbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<I
         OPENVPN => openvpn::inbound(head, len),
         TCP => tcp::inbound(head, len),
         IPSEC => ipsec::inbound(head, len),
+        QUIC => quic::inbound(head, len),
         IKE => Err(Reason::IpsecMalformed),
         _ => Ok(udp::inbound()),
     }
@@ -141,6 +158,7 @@ pub fn outbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<
         OPENVPN => openvpn::outbound(head, len),
         TCP => tcp::outbound(head, len),
         IPSEC => ipsec::outbound(head, len),
+        QUIC => quic::outbound(head, len),
         IKE => Err(Reason::IpsecMalformed),
         _ => Ok(udp::outbound()),
     }

@@ -53,6 +53,7 @@ pub(crate) fn judge(
         Profile::OpenVpn if !is_openvpn(&seen.payload) => Some(Reason::OpenVpnMalformed),
         Profile::Ike if !is_ike(&seen.payload) => Some(Reason::IpsecMalformed),
         Profile::Ipsec if !is_ipsec(&seen.payload) => Some(Reason::IpsecMalformed),
+        Profile::Quic if !is_quic(&seen.payload) => Some(Reason::QuicMalformed),
         Profile::Tcp if !is_tcp(&seen.payload) => Some(Reason::TcpMalformed),
         _ => None,
     };
@@ -167,9 +168,10 @@ fn later_fragment(frame: &[u8], outcome: &Outcome) -> bool {
     })
 }
 
-/// A new association's first packets: nobody else tells its SPI.
+/// A new association's first packets: nobody else tells its SPI. And QUIC's ids, which are given back, and renewed.
 fn teaches(l: &Listener, payload: &[u8]) -> bool {
-    l.profile == Profile::Ipsec && matches!(payload, [_, _, _, _, 0, 0, 0, 0..64, ..])
+    l.profile == Profile::Quic
+        || l.profile == Profile::Ipsec && matches!(payload, [_, _, _, _, 0, 0, 0, 0..64, ..])
 }
 
 fn is_ike(payload: &[u8]) -> bool {
@@ -184,6 +186,11 @@ fn is_ipsec(payload: &[u8]) -> bool {
         [0, 0, 0 | 1, ..] => payload.len() >= 20 && payload[2] == 1,
         _ => payload.len() >= 20,
     }
+}
+
+/// Long enough for what its header says, as far as that is read.
+fn is_quic(payload: &[u8]) -> bool {
+    payload.len() >= 21
 }
 
 fn must(holds: bool, wrong: &'static str) -> Result<(), &'static str> {
@@ -237,6 +244,17 @@ fn inbound_id(l: &Listener, payload: &[u8]) -> u32 {
         let peer = payload[1..4].iter().fold(0, |peer, byte| peer << 8 | u32::from(*byte));
         let named = payload[0] / 8 == 9 && peer != 0xff_ffff;
         return if named { peer + 1 } else { 0 };
+    }
+    if l.profile == Profile::Quic {
+        let at = match payload {
+            [0..128, ..] => 1,
+            [_, _, _, _, _, 8..=255, ..] => 6,
+            _ => return 0,
+        };
+        let half = |at: usize| {
+            payload[at..at + 4].iter().fold(0, |word: u32, byte| word << 8 | u32::from(*byte))
+        };
+        return half(at).wrapping_add(half(at + 4)).max(1);
     }
     if l.profile != Profile::WireGuard || word(0) >> 8 != 0 {
         return 0;

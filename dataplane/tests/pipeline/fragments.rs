@@ -1,6 +1,6 @@
 //! Fragments: the first one decides, the others follow it, and a flood of them costs nobody anything.
 
-use crate::{answer, beginning, client, forwarded, refused, untouched};
+use crate::{answer, answers_open, beginning, client, forwarded, refused, untouched};
 use dataplane::abi::LISTENER_BY_FLOW;
 use dataplane::fixture::site::{ALL, BACKENDS, LAN, Listener, UDP, UDP6, WAN, WG};
 use dataplane::fixture::{Frame, Outcome, World};
@@ -88,7 +88,7 @@ fn the_fragments_of_a_packet_follow_its_first_one_both_ways() {
 /// An IKE_AUTH with certificates, for instance.
 #[test]
 fn an_answer_in_fragments_proves_what_a_whole_one_does() {
-    for l in ALL {
+    for l in ALL.into_iter().filter(answers_open) {
         let at = client(&l, 1);
         let (one, other) = (World::new(), World::new());
         let whole = packet(&l, l.backend(0), at, answer(&l));

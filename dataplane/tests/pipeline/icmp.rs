@@ -1,6 +1,6 @@
 //! ICMP errors go the way of the packets that they are about, translated like these.
 
-use crate::{answer, client, untouched};
+use crate::{answer, answers_open, client, untouched};
 use dataplane::fixture::icmp::{TOO_BIG, checksum, error};
 use dataplane::fixture::site::{ALL, LAN, Listener, UDP, WAN, WG};
 use dataplane::fixture::{Frame, Outcome, World};
@@ -64,7 +64,7 @@ fn told(l: &Listener) -> usize {
 
 #[test]
 fn an_error_from_outside_reaches_the_backend_whose_packet_it_is_about() {
-    for l in ALL {
+    for l in ALL.into_iter().filter(answers_open) {
         let at = client(&l, 1);
         let world = world(&l, 1, at);
         let about = packet(&l, l.at, at);

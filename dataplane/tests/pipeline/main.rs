@@ -9,6 +9,7 @@ mod limits;
 mod opening;
 mod openvpn;
 mod placement;
+mod quic;
 mod refused;
 mod reuse;
 mod roaming;
@@ -20,6 +21,8 @@ mod translation;
 use dataplane::abi::Profile;
 use dataplane::fixture::ipsec::Exchange::{Auth, SaInit};
 use dataplane::fixture::ipsec::{REQUEST, RESPONSE, marked};
+use dataplane::fixture::quic::Kind::Initial;
+use dataplane::fixture::quic::{V1, id, long};
 use dataplane::fixture::site::Listener;
 use dataplane::fixture::{self, Outcome, World, message};
 use dataplane::pipeline::Action;
@@ -43,6 +46,7 @@ fn beginning(l: &Listener) -> Vec<u8> {
         Profile::Tcp => fixture::tcp::segment(fixture::tcp::SYN, &[]),
         Profile::Ike => fixture::ipsec::ike(SaInit, REQUEST, (1, 0)),
         Profile::Ipsec => marked(fixture::ipsec::ike(SaInit, REQUEST, (1, 0))),
+        Profile::Quic => long(Initial, V1, &id(77), &id(78)),
         Profile::WireGuard | Profile::Udp => message::initiation(1),
     }
 }
@@ -54,8 +58,14 @@ fn answer(l: &Listener) -> Vec<u8> {
         Profile::Tcp => fixture::tcp::data(1),
         Profile::Ike => fixture::ipsec::ike(Auth, RESPONSE, (1, 1)),
         Profile::Ipsec => fixture::ipsec::esp(256, 1),
+        Profile::Quic => fixture::quic::short(&id(78)),
         Profile::WireGuard | Profile::Udp => message::data(1, 1),
     }
+}
+
+/// True where answers alone open a session.
+fn answers_open(l: &Listener) -> bool {
+    l.profile != Profile::Quic
 }
 
 /// The frame went on, for this reason.

@@ -4,7 +4,7 @@
 use dataplane::abi::Profile;
 use dataplane::fixture::read::read;
 use dataplane::fixture::site::{ALL, BACKENDS, Listener, WAN};
-use dataplane::fixture::{Checksum, Frame, World, ipsec, message, openvpn, tcp};
+use dataplane::fixture::{Checksum, Frame, World, ipsec, message, openvpn, quic, tcp};
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +15,7 @@ fn payload(l: &Listener, noise: &[u8]) -> Vec<u8> {
         Profile::Tcp => tcp::segment(tcp::ACK, &[]),
         Profile::Ike => ipsec::ike(ipsec::Exchange::Auth, ipsec::RESPONSE, (1, 1)),
         Profile::Ipsec => ipsec::esp_of(256, 1, 24),
+        Profile::Quic => quic::short(&quic::id(78)),
         Profile::Udp => Vec::new(),
     };
     payload.extend(noise);

@@ -13,6 +13,7 @@ mod paths;
 mod plain_udp;
 mod program;
 mod protection;
+mod quic;
 mod roaming;
 mod sessions;
 mod tcp;

@@ -273,10 +273,10 @@ health = "icmp"
     (r#"pool = "wg""#, r#"pool = "rdp""#, 25, "there is no pool `rdp`", "there is `wg`"),
     (
         r#"profile = "wireguard""#,
-        r#"profile = "quic""#,
+        r#"profile = "dtls""#,
         23,
-        "profile `quic` is not yet supported in this version",
-        "so far there is `wireguard`, `openvpn`, `ipsec`, `udp` and `tcp`",
+        "profile `dtls` is not yet supported in this version",
+        "so far there is `wireguard`, `openvpn`, `ipsec`, `quic`, `udp` and `tcp`",
     ),
     (
         r#"profile = "wireguard""#,

@@ -1,0 +1,139 @@
+//! QUIC: sessions are known by the connection id that the server chose.
+//!
+//! Source: RFC 8999 (what all versions have in common), RFC 9000 (17.2, 17.3; 8.1: address validation), RFC 9369 (version 2). Integers are
+//! big-endian. A datagram is read at its first packet:
+//!
+//! ```text
+//! long   1 in the highest bit, type @0 | version u32@1 | length of the destination's id u8@5, the id @6 | length of the source's id, the id
+//! short  0 in the highest bit @0       | the destination's id @1, whose length nobody tells
+//! ```
+//!
+//! A session's ids are in the tables as the sum of the halves of their first eight bytes; *servers have to choose ids of eight bytes or more*. The
+//! client gives the server's id back as soon as it has heard of it, which nobody else can: that opens the session. A server's packets, also the short ones,
+//! may go to a forged address before, so they open nothing; they move a session that is known by the client's id, if the client has ids of
+//! eight bytes or more, and the server does not change to another of them, as most do (RFC 9000, 9.5): then the client is carried by the server's id. Later ids are told in encrypted messages: one that nobody has, on an open session's flow, is taken for the session's.
+
+use super::{HEAD, Inbound, Outbound, Proof};
+use crate::packet::{Packet, View};
+use crate::reason::Reason;
+
+/// Bytes of the ids that are read.
+const ID: usize = 8;
+/// Bytes before the first id: of a long header, and of a short one.
+const LONG: usize = 6;
+/// Of the shortest datagram: a stateless reset (RFC 9000, 10.3).
+const SHORTEST: u32 = 21;
+/// The longest id (RFC 9000, 17.2).
+const LONGEST_ID: u8 = 20;
+const VERSION_2: u32 = 0x6b33_43cf;
+/// The type of a server's packet that has to leave no trace, because the server keeps none: Retry.
+const RETRY: u8 = 3;
+const RETRY_2: u8 = 0;
+/// No packet counter in clear text: one that is not noted.
+const NO_COUNTER: u32 = u32::MAX;
+
+/// True if what has this head has a long header.
+#[inline(always)]
+pub fn is_long(head: impl View<HEAD>) -> bool {
+    head.u8::<0>() & 0x80 != 0
+}
+
+/// The first eight bytes of an id, as the tables have it: never 0.
+#[inline(always)]
+const fn folded(id: u64) -> u32 {
+    let id = u64::from_be(id);
+    let sum = (id as u32).wrapping_add((id >> 32) as u32);
+    sum | (sum == 0) as u32
+}
+
+/// Reads the head of a short header; 0 if there is none.
+#[inline(always)]
+fn short(head: Option<impl View<HEAD>>, len: u32) -> Result<u32, Reason> {
+    match head {
+        Some(head) if len >= SHORTEST && !is_long(head) => Ok(folded(head.u64::<1>())),
+        _ => Err(Reason::QuicMalformed),
+    }
+}
+
+const fn to_server(id: u32) -> Inbound {
+    Inbound {
+        id,
+        counter: NO_COUNTER,
+        data: true,
+        both_ways: false,
+        closes: false,
+        control: false,
+        begins: false,
+        renews: true,
+    }
+}
+
+/// A client's packet with a short header. [`Reason::QuicMalformed`] of a long one, too, which is longer than this.
+#[inline(always)]
+pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
+    Ok(to_server(short(head, len)?))
+}
+
+/// A client's packet with a long header.
+#[inline(always)]
+pub fn long_inbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Inbound, Reason> {
+    let v = packet.view::<LONG>(offset).ok_or(Reason::QuicMalformed)?;
+    if len < SHORTEST {
+        return Err(Reason::QuicMalformed);
+    }
+    if v.u8::<5>() < ID as u8 {
+        return Ok(Inbound::default());
+    }
+    let id = packet.view::<ID>(offset + LONG).ok_or(Reason::QuicMalformed)?;
+    // Its own first choice is nobody's: it is not taken for a session's.
+    Ok(Inbound { renews: false, ..to_server(folded(id.u64::<0>())) })
+}
+
+/// A server's packet with a short header, of which its flow tells whose it is.
+#[inline(always)]
+pub fn outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
+    short(head, len)?;
+    Ok(Outbound { counter: NO_COUNTER, ..Outbound::default() })
+}
+
+/// The same where the flow is not known: the client's id may be.
+#[inline(always)]
+pub fn short_outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
+    let out_id = short(head, len)?;
+    Ok(Outbound { out_id, counter: NO_COUNTER, proof: Proof::Known, ..Outbound::default() })
+}
+
+/// A server's packet with a long header: it hands out the server's id, and the client's.
+#[inline(always)]
+pub fn long_outbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Outbound, Reason> {
+    let v = packet.view::<LONG>(offset).ok_or(Reason::QuicMalformed)?;
+    if len < SHORTEST {
+        return Err(Reason::QuicMalformed);
+    }
+    let version = u32::from_be(v.u32::<1>());
+    let kind = v.u8::<0>() >> 4 & 3;
+    let to_len = v.u8::<5>();
+    let retry = if version == VERSION_2 { RETRY_2 } else { RETRY };
+    // Version negotiation has version 0.
+    if version == 0 || kind == retry || to_len > LONGEST_ID {
+        return Ok(Outbound::default());
+    }
+    let from = offset + LONG + usize::from(to_len);
+    let from_len = packet.view::<1>(from).ok_or(Reason::QuicMalformed)?.u8::<0>();
+    if from_len < ID as u8 {
+        return Ok(Outbound::default());
+    }
+    let in_id = packet.view::<ID>(from + 1).ok_or(Reason::QuicMalformed)?.u64::<0>();
+    let mut out_id = 0;
+    if to_len >= ID as u8 {
+        let id = packet.view::<ID>(offset + LONG).ok_or(Reason::QuicMalformed)?;
+        out_id = folded(id.u64::<0>());
+    }
+    Ok(Outbound {
+        in_id: folded(in_id),
+        out_id,
+        counter: NO_COUNTER,
+        proof: Proof::Handshake,
+        ..Outbound::default()
+    })
+}

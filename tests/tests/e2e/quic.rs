@@ -1,0 +1,51 @@
+//! QUIC: connections whose clients' addresses change and that do not notice.
+
+use std::time::Duration;
+
+use lab::gateway::{Config, Gateway};
+use lab::layout::plan::Family;
+use lab::peer::{Client, QuicClient, QuicIds, QuicPool};
+use lab::traffic::Sequence;
+use lab::wait::until;
+use lab::{Lab, Options, gate};
+
+use crate::common::PLENTY;
+
+/// How long anything may take on a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_connection_survives_its_nats_forgetting_again_and_again() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = QuicPool::start(&lab, "umwelt", 3, QuicIds::Random).unwrap();
+    let gateway = Gateway::start(&lab, &Config::new(&lab).with_site(pool.site(), PLENTY)).unwrap();
+    until("all servers being up", SOON, || {
+        let backends = gateway.backends()?;
+        Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
+    })
+    .unwrap();
+    for family in [Family::V4, Family::V6] {
+        let host = lab.host().unwrap();
+        let mut client = QuicClient::start(&lab, &host, &pool, family).unwrap();
+        let answered_by = client.reach(SOON).unwrap();
+        let place = (host.address(family), client.port()).into();
+        assert_eq!(gateway.await_session(place, SOON).unwrap().concentrator(), answered_by);
+        // A server that sees another address takes another of the client's ids, which nobody else knows: the client is
+        // carried by the server's id, which it keeps.
+        let before = gateway.counters().unwrap();
+        let pings = Sequence::pings(&client.target().unwrap()).unwrap();
+        for _ in 0..3 {
+            pings.wait_for(20, SOON).unwrap();
+            pings.between(|| client.roam(&host)).unwrap();
+        }
+        pings.wait_for(60, SOON).unwrap();
+        let tally = pings.stop();
+        let counters = gateway.counters().unwrap().since(&before);
+        println!("{family:?}: {tally:?}, {counters:?}");
+        assert!(tally.lost <= 6, "{tally:?}");
+        assert_eq!(tally.only_answerer(), Some(answered_by));
+        assert!(counters.get("in_by_id") > 0, "{counters:?}");
+        assert_eq!((client.connections(), client.breaks()), (1, Vec::new()));
+    }
+}
