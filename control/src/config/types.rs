@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::{BackendId, Family, Listener, Protocol};
 
-/// Bounds of TCP's largest segment: what every host takes (RFC 9293, 3.7.1), and what no packet of 64 KiB has room for.
+/// Bounds of TCP's largest segment: what every host takes (RFC 9293, 3.7.1), and what a packet of 64 KiB has room for at most.
 pub(super) const MSS: std::ops::RangeInclusive<u64> = 536..=65_495;
 
 /// The highest weight of a backend; the lowest is 1. A ring has 8,191 positions, so finer
@@ -251,7 +251,7 @@ pub enum Profile {
     OpenVpn,
     /// IKEv2 with ESP in UDP: sessions are known by SPIs, and may roam.
     Ipsec,
-    /// Sessions are known by the server's connection id, and may roam.
+    /// Sessions are known by the server's connection id, by which a client is carried that has another address.
     Quic,
     /// Nothing beyond addresses and ports.
     Udp,

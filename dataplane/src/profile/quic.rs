@@ -19,7 +19,7 @@ use crate::reason::Reason;
 
 /// Bytes of the ids that are read.
 const ID: usize = 8;
-/// Bytes before the first id: of a long header, and of a short one.
+/// Bytes before the first id of a long header.
 const LONG: usize = 6;
 /// Of the shortest datagram: a stateless reset (RFC 9000, 10.3).
 const SHORTEST: u32 = 21;
@@ -46,7 +46,7 @@ const fn folded(id: u64) -> u32 {
     sum | (sum == 0) as u32
 }
 
-/// Reads the head of a short header; 0 if there is none.
+/// The id of a short header; an error of what is none.
 #[inline(always)]
 fn short(head: Option<impl View<HEAD>>, len: u32) -> Result<u32, Reason> {
     match head {
