@@ -47,6 +47,7 @@ macro_rules! variant {
         tenant(index: u32) -> Option<&Tenant>;
         directory_entry(index: u32) -> Option<&DirectoryEntry>;
         endpoint(index: u32) -> Option<&Endpoint>;
+        source(index: u32) -> Option<Address>;
         ring(word: u32) -> Option<u64>;
         nexthop(index: u32) -> Option<&NextHop>;
         route(to: &Address) -> Option<u32>;
@@ -61,7 +62,7 @@ macro_rules! variant {
         rate_candidate(index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64;
         find_fragment(hash: u64) -> u64;
         note_fragment(hash: u64, endpoint: u64) -> u64;
-        note_hint(high: u64, low: u64, service_ordinal: u64) -> u64;
+        note_hint(high: u64, low: u64, port_service_ordinal: u64) -> u64;
         insert_id(scope: u32, id: u32, index: u32) -> u64;
         remove_id(scope: u32, id: u32, index: u32) -> u64;
     }

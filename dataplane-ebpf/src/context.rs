@@ -7,7 +7,6 @@ use aya_ebpf::{
 };
 use core::arch::asm;
 use core::marker::PhantomData;
-use dataplane::cell::opaque;
 use dataplane::packet::{Packet, View};
 
 /// The frame of an XDP context.
@@ -75,8 +74,12 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn cut(&mut self, len: usize) -> Option<()> {
-        // The difference of two pointers, of which the compiler would otherwise take the lower halves before.
-        let now = opaque(self.len() as u64);
+        let mut now = self.ctx.data_end();
+        // SAFETY: a subtraction of two pointers, of which the compiler would take the lower halves before: those are no pointers.
+        unsafe {
+            asm!("{end} -= {start}", end = inout(reg) now, start = in(reg) self.ctx.data(),
+                options(pure, nomem, nostack));
+        }
         let delta = len as i32 - now as i32;
         // SAFETY: as above.
         let failed = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) };

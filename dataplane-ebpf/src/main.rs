@@ -68,6 +68,13 @@ pub(crate) fn fernpass_toobig(ctx: XdpContext) -> u32 {
     end(&ctx, stage::too_big(&mut XdpPacket::new(&ctx), &BpfTables))
 }
 
+/// [`Stage::IcmpDirect`].
+#[xdp]
+#[inline(always)]
+pub(crate) fn fernpass_icmp(ctx: XdpContext) -> u32 {
+    end(&ctx, stage::icmp_direct(&mut XdpPacket::new(&ctx), &BpfTables))
+}
+
 #[inline(always)]
 fn end(ctx: &XdpContext, verdict: Verdict) -> u32 {
     log::outcome(ctx, verdict);

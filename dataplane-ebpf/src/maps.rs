@@ -11,8 +11,8 @@ use aya_ebpf::{
 use core::arch::asm;
 use dataplane::abi::{
     self, Address, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, MAX_DIRECTORY,
-    MAX_ENDPOINTS, MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_TENANTS, Name, NameKey, NextHop,
-    RING_WORDS, Settings, Slot, Tenant,
+    MAX_ENDPOINTS, MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_SOURCES, MAX_TENANTS, Name, NameKey,
+    NextHop, RING_WORDS, Settings, Slot, Tenant,
 };
 use dataplane::cell::Word;
 use dataplane::pipeline::Stage;
@@ -26,6 +26,8 @@ static DIRECTORY: Array<DirectoryEntry> =
     Array::with_max_entries(2 * MAX_DIRECTORY, BPF_F_MMAPABLE);
 #[map]
 static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, BPF_F_MMAPABLE);
+#[map]
+static SOURCES: Array<Address> = Array::with_max_entries(MAX_SOURCES, BPF_F_MMAPABLE);
 #[map]
 static TENANTS: Array<Tenant> = Array::with_max_entries(MAX_TENANTS, BPF_F_MMAPABLE);
 #[map]
@@ -117,6 +119,10 @@ impl Tables for BpfTables {
         element!(ENDPOINTS, index)
     }
     #[inline(always)]
+    fn source(&self, index: u32) -> Option<Address> {
+        SOURCES.get(index).copied()
+    }
+    #[inline(always)]
     fn ring(&self, word: u32) -> Option<u64> {
         RINGS.get(word).copied()
     }
@@ -197,8 +203,8 @@ impl Tables for BpfTables {
         fernpass_note_fragment(hash, endpoint)
     }
     #[inline(always)]
-    fn note_hint(&self, high: u64, low: u64, service_ordinal: u64) -> u64 {
-        fernpass_note_hint(high, low, service_ordinal)
+    fn note_hint(&self, high: u64, low: u64, port_service_ordinal: u64) -> u64 {
+        fernpass_note_hint(high, low, port_service_ordinal)
     }
     #[inline(always)]
     fn insert_id(&self, scope: u32, id: u32, index: u32) -> u64 {
@@ -268,8 +274,8 @@ extern "C" fn fernpass_note_fragment(hash: u64, endpoint: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fernpass_note_hint(high: u64, low: u64, service_ordinal: u64) -> u64 {
-    hints::note_apart(&BpfTables, high, low, service_ordinal)
+extern "C" fn fernpass_note_hint(high: u64, low: u64, port_service_ordinal: u64) -> u64 {
+    hints::note_apart(&BpfTables, high, low, port_service_ordinal)
 }
 
 #[unsafe(no_mangle)]
@@ -313,5 +319,6 @@ pub fn tail_call(ctx: &XdpContext, stage: Stage) {
         Stage::Outbound6 => to!(Stage::Outbound6, "// outbound, IPv6"),
         Stage::Fragment => to!(Stage::Fragment, "// fragment"),
         Stage::TooBig => to!(Stage::TooBig, "// too big"),
+        Stage::IcmpDirect => to!(Stage::IcmpDirect, "// ICMP, direct"),
     }
 }

@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -18,6 +18,8 @@ pub mod maps {
     pub const DIRECTORY: &str = "DIRECTORY";
     /// [`super::Endpoint`] by endpoint index. Array, mmapable.
     pub const ENDPOINTS: &str = "ENDPOINTS";
+    /// [`super::Address`]es that tunnels come from, by [`super::source_index`]. Array, mmapable.
+    pub const SOURCES: &str = "SOURCES";
     /// [`super::Tenant`] by tenant index. Array, mmapable.
     pub const TENANTS: &str = "TENANTS";
     /// Maglev rings, [`super::RingWord`]. Array, mmapable.
@@ -72,6 +74,8 @@ pub const RING_WORDS: u32 = (RING_SIZE + 1) / 8;
 /// Rings in the table. A pool has one ring a family, and each of those two
 /// buffers (one in use, one to build the next in).
 pub const MAX_RINGS: u32 = 1024;
+/// Elements of [`maps::SOURCES`].
+pub const MAX_SOURCES: u32 = MAX_RINGS / 2;
 /// `Directory::ring` of a listener that has no usable backend.
 pub const NO_RING: u16 = u16::MAX;
 /// `Endpoint::nexthop`: not known.
@@ -181,6 +185,20 @@ pub const fn service_index(service: u16) -> u16 {
     service & !SERVICE_TCP
 }
 
+/// How packets reach a backend; `Endpoint::encapsulation`.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Encapsulation {
+    /// They are translated, and so are the answers, which come back through the gateway.
+    Nat = 0,
+    /// As they are, to the backend's link layer address.
+    None = 1,
+    /// Inside another IP packet (RFC 2003, RFC 2473, RFC 4213).
+    IpIp = 2,
+    /// Inside a datagram, with no header between: Generic UDP Encapsulation, variant 1 (draft-ietf-intarea-gue, 4).
+    Gue = 3,
+}
+
 /// Key in the directory: whose address and port this is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -207,6 +225,10 @@ pub const KIND_VIP: u8 = 3;
 /// all are of one service and one of its addresses, else `u32::MAX`.
 pub const KIND_BACKEND: u8 = 4;
 
+/// `Directory::kind` of what backends are reached by in a tunnel: their address, and the outer protocol with port 0, of
+/// [`Encapsulation::Gue`] with the port. The index is that of any such endpoint.
+pub const KIND_TUNNEL: u8 = 5;
+
 /// Value in the directory. All but the index is one word of its entry, so swapping
 /// `ring` swaps the placement of a listener atomically.
 #[repr(C)]
@@ -222,7 +244,7 @@ pub struct Directory {
     pub tenant: u16,
     /// Listener: its ring's number, or [`NO_RING`]. Endpoint: zero.
     pub ring: u16,
-    /// Listener: the listener index, perhaps with [`LISTENER_BY_FLOW`]. Endpoint: the endpoint index.
+    /// Listener: the listener index, perhaps with [`LISTENER_BY_FLOW`] and [`LISTENER_DIRECT`]. Endpoint: the endpoint index.
     pub index: u32,
     /// Zero.
     pub zero: u32,
@@ -230,12 +252,14 @@ pub struct Directory {
 
 /// Set in a listener's [`Directory::index`] if new sessions are placed by their flows, and not by their clients' addresses.
 pub const LISTENER_BY_FLOW: u32 = 1 << 31;
+/// Set in a listener's [`Directory::index`] if its backends answer their clients by themselves: see [`ENDPOINT_DIRECT`].
+pub const LISTENER_DIRECT: u32 = 1 << 30;
 
 impl Directory {
     /// The index of a listener.
     #[inline(always)]
     pub const fn listener(&self) -> u32 {
-        self.index & !LISTENER_BY_FLOW
+        self.index & !(LISTENER_BY_FLOW | LISTENER_DIRECT)
     }
 
     /// True if packets are placed by the entry: its ring, if it has one, is in use.
@@ -248,6 +272,12 @@ impl Directory {
     #[inline(always)]
     pub const fn is_by_flow(&self) -> bool {
         self.index & LISTENER_BY_FLOW != 0
+    }
+
+    /// True if its backends answer their clients by themselves.
+    #[inline(always)]
+    pub const fn is_direct(&self) -> bool {
+        self.index & LISTENER_DIRECT != 0
     }
 
     /// All but the index in one word, which is 0 for no entry alone.
@@ -295,6 +325,8 @@ pub const ENDPOINT_LIVE: u8 = 1;
 /// `Endpoint::flags`: new sessions may be placed here by an affinity hint
 /// (not draining, not full).
 pub const ENDPOINT_ACCEPTS: u8 = 2;
+/// `Endpoint::flags`: its packets are not translated, and its answers do not come through the gateway.
+pub const ENDPOINT_DIRECT: u8 = 4;
 
 /// One listener on one backend: all that is needed to rewrite a packet in both
 /// directions. Element of [`maps::ENDPOINTS`].
@@ -305,7 +337,7 @@ pub struct Endpoint {
     pub backend: Address,
     /// The listener's address.
     pub vip: Address,
-    /// The backend's port, network order.
+    /// The backend's port, network order. Of [`Encapsulation::Gue`] the port that tunnels end at.
     pub backend_port: u16,
     /// The listener's port, network order.
     pub vip_port: u16,
@@ -313,10 +345,10 @@ pub struct Endpoint {
     pub protocol: u8,
     /// A [`Profile`] as its number.
     pub profile: u8,
-    /// [`ENDPOINT_LIVE`], [`ENDPOINT_ACCEPTS`].
+    /// [`ENDPOINT_LIVE`], [`ENDPOINT_ACCEPTS`], [`ENDPOINT_DIRECT`].
     pub flags: u8,
-    /// Zero.
-    pub zero: u8,
+    /// An [`Encapsulation`] as its number.
+    pub encapsulation: u8,
     /// Service index.
     pub service: u16,
     /// Tenant index.
@@ -330,8 +362,17 @@ pub struct Endpoint {
     pub transport_delta: u16,
     /// TCP's largest segment, in bytes: no end of a connection is told of a larger one. 0: they are told what the other says.
     pub mss: u16,
+    /// Of a tunnel: the [`source_index`] of the address that it comes from.
+    pub source: u16,
+    /// With [`ENDPOINT_DIRECT`]: how long the backend keeps a client that sends nothing, in [`age`](crate::table::hints::Hint::age)'s units.
+    pub idle: u16,
     /// Zero.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
+}
+
+/// Where [`maps::SOURCES`] has the address that a pool's tunnels come from, of the one family or the other.
+pub const fn source_index(pool: u32, v6: bool) -> u16 {
+    (2 * pool) as u16 + v6 as u16
 }
 
 /// A tenant's quota and its running counts. Element of [`maps::TENANTS`].

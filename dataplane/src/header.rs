@@ -25,6 +25,10 @@ pub const SYN: u8 = 0x02;
 pub const PROTO_UDP: u8 = 17;
 /// IP protocol number of TCP.
 pub const PROTO_TCP: u8 = 6;
+/// IP protocol number of IPv4 inside of IP (RFC 2003).
+pub const PROTO_IPV4: u8 = 4;
+/// IP protocol number of IPv6 inside of IP (RFC 2473, RFC 4213).
+pub const PROTO_IPV6: u8 = 41;
 /// IP protocol number of ICMP.
 pub const PROTO_ICMP: u8 = 1;
 /// IP protocol number of ICMPv6.

@@ -53,6 +53,7 @@ reasons! {
     InEstablished "in_established" Forwarded "Inbound, on a known flow.";
     InById "in_by_id" Forwarded "Inbound from another address, carried by its session id.";
     InUnestablished "in_unestablished" Forwarded "Inbound without a session, placed by hint or ring.";
+    InDirect "in_direct" Forwarded "Inbound, to a backend that answers its clients by itself, without a session.";
     OutEstablished "out_established" Forwarded "Answer on a known flow.";
     InFragment "in_fragment" Forwarded "Inbound, a fragment that is not its packet's first.";
     OutFragment "out_fragment" Forwarded "Of an answer, a fragment that is not its packet's first.";
@@ -89,6 +90,7 @@ reasons! {
     TentativeFull "tentative_full" Dropped "The tenant has too many tentative sessions.";
     TableFull "table_full" Dropped "The session table has no place for a new session.";
     IdTableFull "id_table_full" Dropped "The id table has no place for a new session's id.";
+    Unresolved "unresolved" Dropped "To a backend that answers its clients by itself, whose neighbour is not known: the kernel's stack could not send it there.";
     NoRoute "no_route" Dropped "No route to the client.";
     HeadRoom "head_room" Dropped "The driver left no room for a VLAN tag.";
     BadTable "bad_table" Dropped "The tables contradict themselves: an index leads nowhere.";

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -76,6 +77,31 @@ impl Stop {
 impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// A thread that ends when its owner is dropped.
+#[derive(Debug)]
+pub(crate) struct Background {
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts one that does `work` until it is told to end.
+    pub(crate) fn spawn(work: impl FnOnce(&Stop) + Send + 'static) -> Result<Self> {
+        let stop = Stop::new()?;
+        let seen = stop.clone();
+        Ok(Self { stop, thread: Some(std::thread::spawn(move || work(&seen))) })
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop.signal();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use toml::Spanned;
 
 use super::reader::Field;
 use super::{
-    Affinity, Api, Backend, Config, Gateway, Health, Limits, Listener, Mode, Pool, Profile,
-    Service, Tenant,
+    Affinity, Api, Backend, Config, Encapsulation, Gateway, Health, Limits, Listener, Mode, Pool,
+    Profile, Service, Tenant, Tunnel,
 };
 
 /// The whole file.
@@ -38,9 +38,28 @@ pub(super) struct DraftPool {
     pub(super) span: Range<usize>,
     pub(super) name: Field<String>,
     pub(super) mode: Option<Mode>,
+    pub(super) tunnel: Option<DraftTunnel>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) health: Option<Health>,
     pub(super) backends: Vec<DraftBackend>,
+}
+
+/// `tunnel` of a pool.
+pub(super) struct DraftTunnel {
+    pub(super) span: Range<usize>,
+    pub(super) encapsulation: Encapsulation,
+    pub(super) source: Field<IpAddr>,
+    pub(super) source6: Field<IpAddr>,
+    /// There is a source, but it was wrong.
+    pub(super) unread: bool,
+    pub(super) port: Option<u16>,
+}
+
+impl DraftPool {
+    /// Whether its backends answer their clients by themselves.
+    pub(super) fn is_direct(&self) -> bool {
+        self.mode.is_some_and(Mode::is_direct)
+    }
 }
 
 /// `[[pool.backend]]`.
@@ -99,10 +118,25 @@ impl DraftPool {
         Some(Pool {
             name: take(self.name)?,
             mode: self.mode?,
+            tunnel: self.tunnel.map(DraftTunnel::finish),
             idle_timeout: self.idle_timeout?,
             health: self.health?,
             backends: self.backends.into_iter().map(DraftBackend::finish).collect::<Option<_>>()?,
         })
+    }
+}
+
+impl DraftTunnel {
+    fn finish(self) -> Tunnel {
+        let source = match take(self.source) {
+            Some(IpAddr::V4(v4)) => Some(v4),
+            _ => None,
+        };
+        let source6 = match take(self.source6) {
+            Some(IpAddr::V6(v6)) => Some(v6),
+            _ => None,
+        };
+        Tunnel { encapsulation: self.encapsulation, source, source6, port: self.port }
     }
 }
 

@@ -29,8 +29,8 @@ pub use listener::{Family, Listener, ListenerError, Protocol};
 pub use parse::ReadError;
 pub(crate) use suggest::did_you_mean;
 pub use types::{
-    Affinity, Api, Backend, Budget, Config, Gateway, HIGHEST_WEIGHT, Health, Limits, Mode, Pool,
-    Profile, Service, Sysctl, Tenant, Timing, XdpMode,
+    Affinity, Api, Backend, Budget, Config, Encapsulation, Gateway, HIGHEST_WEIGHT, Health, Limits,
+    Mode, Pool, Profile, Service, Sysctl, Tenant, Timing, Tunnel, XdpMode,
 };
 
 #[cfg(test)]

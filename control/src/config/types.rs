@@ -1,7 +1,7 @@
 //! The configuration as plain data. Field for field it has the form of the
 //! file, so serialising it gives a file that reads back the same.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -121,6 +121,8 @@ pub struct Pool {
     pub name: String,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// With [`Mode::Tunnel`]: what they are put into.
+    pub tunnel: Option<Tunnel>,
     /// After how much silence a session ends.
     #[serde(serialize_with = "duration")]
     pub idle_timeout: Duration,
@@ -137,6 +139,67 @@ pub struct Pool {
 pub enum Mode {
     /// Destination address and port are rewritten; answers come back through the gateway.
     Nat,
+    /// Packets go in a tunnel to the backend, which answers the client by itself.
+    Tunnel,
+    /// Frames go to the backend's link layer address, with the packet as it is; the backend answers the client by itself.
+    Dsr,
+}
+
+impl Mode {
+    /// Its name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Tunnel => "tunnel",
+            Self::Dsr => "dsr",
+        }
+    }
+
+    /// Whether backends answer their clients by themselves: the gateway sees no answers, and so has no sessions.
+    pub const fn is_direct(self) -> bool {
+        !matches!(self, Self::Nat)
+    }
+}
+
+/// `tunnel` of a pool: what packets are put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Tunnel {
+    /// The headers.
+    pub encapsulation: Encapsulation,
+    /// The gateway's address that the tunnels to IPv4 addresses come from.
+    pub source: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    pub source6: Option<Ipv6Addr>,
+    /// The port that tunnels end at, with [`Encapsulation::Gue`] alone.
+    pub port: Option<u16>,
+}
+
+impl Tunnel {
+    /// Where tunnels to addresses of a family come from.
+    pub fn source_of(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.source.map(IpAddr::V4),
+            Family::V6 => self.source6.map(IpAddr::V6),
+        }
+    }
+}
+
+/// The headers of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encapsulation {
+    /// One IP packet inside the other (`ipip`, `sit` and `ip6tnl` of Linux).
+    IpIp,
+    /// In a datagram, without a header between: variant 1 of Generic UDP Encapsulation.
+    Gue,
+}
+
+impl Pool {
+    /// The address of a backend by which clients of a family are served, if there is one. Where nothing is translated it may be of
+    /// the other family.
+    pub fn address_for(&self, backend: &Backend, family: Family) -> Option<IpAddr> {
+        backend.address_of(family).or_else(|| self.mode.is_direct().then_some(backend.address))
+    }
 }
 
 /// How the backends of a pool are found to be up or down.

@@ -1,13 +1,13 @@
 //! How single values are read: from a TOML value to a type, or a complaint.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::suggest::{all_of, did_you_mean, one_of};
-use super::{Affinity, Listener, ListenerError, Mode, Profile, Sysctl, XdpMode};
+use super::{Affinity, Encapsulation, Listener, ListenerError, Mode, Profile, Sysctl, XdpMode};
 
 /// Why a value cannot be read.
 #[derive(Debug, Default)]
@@ -125,10 +125,21 @@ from_text!(IpAddr, "an address in quotes, such as \"10.20.0.11\"", |text| {
     })
 });
 
+from_text!(Ipv4Addr, "an IPv4 address in quotes, such as \"10.20.0.1\"", |text| {
+    text.parse().map_err(|_| {
+        let help = if text.parse::<IpAddr>().is_ok() {
+            "an IPv6 address belongs into the key with the `6`"
+        } else {
+            "write four numbers with dots between"
+        };
+        Complaint::new(format!("`{text}` is not an IPv4 address"), help)
+    })
+});
+
 from_text!(Ipv6Addr, "an IPv6 address in quotes, such as \"2001:db8::11\"", |text| {
     text.parse().map_err(|_| {
         let help = if text.parse::<IpAddr>().is_ok() {
-            "an IPv4 address belongs into `address`"
+            "an IPv4 address belongs into the key without the `6`"
         } else {
             "write an IPv6 address without brackets"
         };
@@ -206,8 +217,13 @@ from_text!(Affinity, "\"source\" or \"flow\"", |text| {
     word("affinity", text, &[("source", Affinity::Source), ("flow", Affinity::Flow)], &[])
 });
 
-from_text!(Mode, "\"nat\"", |text| {
-    word("mode", text, &[("nat", Mode::Nat)], &["tunnel", "dsr"])
+from_text!(Mode, "\"nat\", \"tunnel\" or \"dsr\"", |text| {
+    word("mode", text, &[("nat", Mode::Nat), ("tunnel", Mode::Tunnel), ("dsr", Mode::Dsr)], &[])
+});
+
+from_text!(Encapsulation, "\"ipip\" or \"gue\"", |text| {
+    let known = [("ipip", Encapsulation::IpIp), ("gue", Encapsulation::Gue)];
+    word("encapsulation", text, &known, &[])
 });
 
 from_text!(Profile, "\"wireguard\", \"openvpn\", \"ipsec\", \"udp\" or \"tcp\"", |text| {

@@ -89,7 +89,7 @@ mod tests {
             changes(&old, &new),
             [
                 "pool.wg-justiz.backend.wg-9: added",
-                "service.vpn-finanz: removed",
+                "service.far: removed",
                 "tenant.justiz.max_sessions: 12000 -> 13000",
             ]
         );

@@ -14,6 +14,7 @@
 mod actor;
 mod changes;
 mod core;
+mod direct;
 mod handle;
 mod interfaces;
 mod links;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use dataplane::abi::{self, ABI_VERSION};
 use dataplane::reason::Kind;
 
+use super::direct;
 use super::handle::Refusal;
 use super::links::LinkNames;
 use super::view;
@@ -169,6 +170,7 @@ impl Published {
             ));
         }
         warnings.extend(self.routes.excess());
+        warnings.extend(direct::warnings(&self.config, &self.routes));
         Ok(view::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             abi: ABI_VERSION,
@@ -250,7 +252,7 @@ impl Published {
             };
             view::Pool {
                 name: pool.name.clone(),
-                mode: "nat".to_owned(),
+                mode: pool.mode.as_str().to_owned(),
                 services: services.map(|s| s.name.clone()).collect(),
                 backends: pool.backends.len() as u64,
                 accepting: pool.backends.iter().filter(accepting).count() as u64,

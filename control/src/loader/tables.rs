@@ -45,6 +45,7 @@ pub struct Tables {
 pub(super) struct Written {
     pub(super) directory: Directories,
     pub(super) endpoints: Array<MapData, PodEndpoint>,
+    pub(super) sources: Array<MapData, [u32; 4]>,
     pub(super) routes: LpmTrie<MapData, [u32; 4], u32>,
     pub(super) devices: DevMapHash<MapData>,
     pub(super) names: HashMap<MapData, PodNameKey, PodName>,
@@ -141,6 +142,7 @@ impl Written {
         Ok(Self {
             directory: Directories::open(pins, tables.settings())?,
             endpoints: typed(pins, maps::ENDPOINTS)?,
+            sources: typed(pins, maps::SOURCES)?,
             routes: typed(pins, maps::ROUTES)?,
             devices: typed(pins, maps::DEVICES)?,
             names: typed(pins, maps::NAMES)?,
@@ -171,6 +173,12 @@ impl Written {
             let endpoint = endpoint.map_err(failed("the endpoints"))?.0;
             if endpoint != Default::default() {
                 held.endpoints.insert(index as u32, endpoint);
+            }
+        }
+        for (index, source) in self.sources.iter().enumerate() {
+            let source = Address(source.map_err(failed("the tunnels' addresses"))?);
+            if source != Address::default() {
+                held.sources.insert(index as u16, source);
             }
         }
         held.nexthops = tables

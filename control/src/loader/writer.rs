@@ -5,7 +5,9 @@ use std::sync::atomic::{Ordering, fence};
 
 use aya::maps::MapError;
 use aya::maps::lpm_trie::Key;
-use dataplane::abi::{self, AddressKey, Directory, Endpoint, NameKey, RING_WORDS, RouteKey, maps};
+use dataplane::abi::{
+    self, Address, AddressKey, Directory, Endpoint, NameKey, RING_WORDS, RouteKey, maps,
+};
 
 use super::error::os_error;
 use super::pod::{PodEndpoint, PodName, PodNameKey};
@@ -133,6 +135,11 @@ impl TableWriter for Writer {
     fn endpoint(&mut self, index: u32, endpoint: Option<&Endpoint>) -> Written {
         let endpoint = endpoint.copied().unwrap_or_default();
         self.maps.endpoints.set(index, PodEndpoint(endpoint), 0).map_err(failed(maps::ENDPOINTS))
+    }
+
+    fn source(&mut self, index: u16, source: Option<Address>) -> Written {
+        let source = source.unwrap_or_default();
+        self.maps.sources.set(index.into(), source.0, 0).map_err(failed(maps::SOURCES))
     }
 
     fn ring(&mut self, number: u16, ring: Option<&Ring>) -> Written {

@@ -1,20 +1,24 @@
 //! The pure function from everything that is known to what the tables should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use dataplane::abi::{
-    Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_BACKEND,
-    KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, LISTENER_BY_FLOW, NO_NEXTHOP, NO_RING, POOL_STRIDE,
-    SERVICE_TCP, service_index,
+    self, Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE,
+    Endpoint, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, LISTENER_BY_FLOW,
+    LISTENER_DIRECT, NO_NEXTHOP, NO_RING, POOL_STRIDE, SERVICE_TCP, service_index, source_index,
 };
 use dataplane::checksum;
+use dataplane::header::{PROTO_IPV4, PROTO_IPV6, PROTO_UDP};
+use dataplane::table::hints::Hint;
 
-use super::indexes::{Held, Indexes, ModelError, assign, names, target};
+use super::indexes::{Held, Indexes, ModelError, assign, encapsulation, names, target};
 use super::paths::Paths;
 use super::wanted::{Live, Ring, TenantLimits, Wanted, ring_number};
 use super::{Inputs, Status, maglev};
 use crate::config::{
-    Affinity, Backend, BackendId, Budget, Config, Family, Listener, Pool, Protocol, Service,
+    Affinity, Backend, BackendId, Budget, Config, Encapsulation, Family, Listener, Mode, Pool,
+    Protocol, Service,
 };
 
 /// What the tables should hold.
@@ -72,7 +76,7 @@ impl Work<'_> {
             index: match service.affinity {
                 Affinity::Source => index,
                 Affinity::Flow => index | LISTENER_BY_FLOW,
-            },
+            } | if pool.mode.is_direct() { LISTENER_DIRECT } else { 0 },
             zero: 0,
         };
         let key = |address, port: u16| AddressKey {
@@ -96,21 +100,22 @@ impl Work<'_> {
             nobody,
         );
         for backend in &pool.backends {
-            let Some((address, port)) = target(backend, listener) else { continue };
+            let Some((address, port)) = target(pool, backend, listener) else { continue };
             let id = BackendId::new(&pool.name, &backend.name);
             let at = index * POOL_STRIDE + self.indexes.backends[&id];
-            let endpoint = self.endpoint(listener, &entry, &id, backend, (address.into(), port));
-            self.wanted.endpoints.insert(
-                at,
-                Endpoint {
-                    nexthop: self.paths.towards(address).unwrap_or(NO_NEXTHOP),
-                    mss: match listener.protocol {
-                        Protocol::Tcp => service.tcp_mss.unwrap_or_default(),
-                        Protocol::Udp => 0,
-                    },
-                    ..endpoint
+            let endpoint = Endpoint {
+                mss: match listener.protocol {
+                    Protocol::Tcp => service.tcp_mss.unwrap_or_default(),
+                    Protocol::Udp => 0,
                 },
-            );
+                ..self.endpoint(listener, &entry, &id, backend, (address, port))
+            };
+            if pool.mode.is_direct() {
+                self.direct(pool, at, (address, port), endpoint);
+                continue;
+            }
+            let nexthop = self.paths.towards(address).unwrap_or(NO_NEXTHOP);
+            self.wanted.endpoints.insert(at, Endpoint { nexthop, ..endpoint });
             let entry = Directory { kind: KIND_ENDPOINT, ring: 0, index: at, ..entry };
             self.wanted.directory.insert(key(address.into(), port), entry);
             let nobody = Directory { kind: KIND_BACKEND, index: u32::MAX, ..Directory::default() };
@@ -120,6 +125,42 @@ impl Work<'_> {
                 nobody,
             );
         }
+    }
+
+    /// An endpoint whose answers do not come through the gateway, so that nothing is known by their source; with its tunnel.
+    fn direct(&mut self, pool: &Pool, at: u32, (address, port): (IpAddr, u16), e: Endpoint) {
+        // What a router got, it would send back: the VIP is the gateway's.
+        let nexthop = match pool.mode {
+            Mode::Dsr => self.paths.on_link(address),
+            _ => self.paths.towards(address),
+        };
+        let idle = pool.idle_timeout.as_nanos().div_ceil(1 << 30);
+        let mut endpoint = Endpoint {
+            flags: e.flags | ENDPOINT_DIRECT,
+            encapsulation: encapsulation(pool) as u8,
+            nexthop: nexthop.unwrap_or(NO_NEXTHOP),
+            idle: u16::try_from(idle).unwrap_or(u16::MAX).min(Hint::OLDEST),
+            address_delta: 0,
+            transport_delta: 0,
+            ..e
+        };
+        let family = Family::of(address);
+        if let Some(tunnel) = pool.tunnel
+            && let Some(source) = tunnel.source_of(family)
+        {
+            let index = source_index(self.indexes.pools[&pool.name], family == Family::V6);
+            endpoint.source = index;
+            self.wanted.sources.insert(index, source.into());
+            let (protocol, port) = match tunnel.encapsulation {
+                Encapsulation::Gue => (PROTO_UDP, port.to_be()),
+                Encapsulation::IpIp if endpoint.vip.is_v4() => (PROTO_IPV4, 0),
+                Encapsulation::IpIp => (PROTO_IPV6, 0),
+            };
+            let key = AddressKey { address: address.into(), port, protocol, zero: 0 };
+            let entry = Directory { kind: KIND_TUNNEL, index: at, ..Directory::default() };
+            self.wanted.directory.entry(key).or_insert(entry);
+        }
+        self.wanted.endpoints.insert(at, endpoint);
     }
 
     /// Adds the entry of an address for what has no port: the first one's, while all that share the address are of one service,
@@ -144,14 +185,15 @@ impl Work<'_> {
         entry: &Directory,
         id: &BackendId,
         backend: &Backend,
-        (address, port): (Address, u16),
+        (address, port): (IpAddr, u16),
     ) -> Endpoint {
+        let family = Family::of(address);
+        let address = Address::from(address);
         let vip = Address::from(listener.address);
         let (vip_port, backend_port) = (listener.port.to_be(), port.to_be());
         let (address_delta, transport_delta) =
             checksum::endpoint_delta(vip, vip_port, address, backend_port);
         let mut flags = 0;
-        let family = listener.family();
         if self.is_live(id, family) {
             flags |= ENDPOINT_LIVE;
         }
@@ -166,14 +208,16 @@ impl Work<'_> {
             protocol: listener.protocol.number(),
             profile: entry.profile,
             flags,
-            zero: 0,
+            encapsulation: abi::Encapsulation::Nat as u8,
             service: service_index(entry.service),
             tenant: entry.tenant,
             nexthop: NO_NEXTHOP,
             address_delta,
             transport_delta,
             mss: 0,
-            reserved: [0; 3],
+            source: 0,
+            idle: 0,
+            reserved: 0,
         }
     }
 
@@ -201,15 +245,15 @@ impl Work<'_> {
         let ids: Vec<_> = pool
             .backends
             .iter()
-            .filter(|backend| backend.address_of(family).is_some())
-            .map(|backend| (BackendId::new(&pool.name, &backend.name), backend))
+            .filter_map(|backend| Some((backend, pool.address_for(backend, family)?)))
+            .map(|(backend, address)| (BackendId::new(&pool.name, &backend.name), backend, address))
             .collect();
         let candidates: Vec<_> = ids
             .iter()
-            .map(|(id, backend)| maglev::Candidate {
+            .map(|(id, backend, address)| maglev::Candidate {
                 name: &id.name,
                 ordinal: self.indexes.backends[id] as u8,
-                weight: self.weight(id, backend, family),
+                weight: self.weight(id, backend, Family::of(*address)),
             })
             .collect();
         let Some(ring) = maglev::ring(&candidates) else { return NO_RING };

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use dataplane::abi::{AddressKey, Directory, Endpoint, NO_RING, NameKey, RouteKey};
+use dataplane::abi::{Address, AddressKey, Directory, Endpoint, NO_RING, NameKey, RouteKey};
 
 use super::wanted::{KnownHop, Live, Ring, TenantLimits, Wanted};
 use super::writer::{TableWriter, Written};
@@ -27,6 +27,8 @@ pub enum Step {
     Route { key: RouteKey, nexthop: Option<u32> },
     /// [`TableWriter::endpoint`].
     Endpoint { index: u32, endpoint: Option<Endpoint> },
+    /// [`TableWriter::source`].
+    Source { index: u16, source: Option<Address> },
     /// [`TableWriter::ring`].
     Ring { number: u16, ring: Option<Ring> },
     /// [`TableWriter::directory`].
@@ -47,6 +49,7 @@ impl Step {
             Self::NextHop { index, hop } => to.nexthop(*index, hop.as_ref()),
             Self::Route { key, nexthop } => to.route(*key, *nexthop),
             Self::Endpoint { index, endpoint } => to.endpoint(*index, endpoint.as_ref()),
+            Self::Source { index, source } => to.source(*index, *source),
             Self::Ring { number, ring } => to.ring(*number, ring.as_ref()),
             Self::Directory { key, entry } => to.directory(*key, entry.as_ref()),
             Self::Live(live) => to.live(live),
@@ -102,12 +105,13 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
     let nexthops = changes(&current.nexthops, &wanted.nexthops);
     let routes = changes(&current.routes, &wanted.routes);
     let endpoints = changes(&current.endpoints, &wanted.endpoints);
+    let sources = changes(&current.sources, &wanted.sources);
     let rings = changes(&current.rings, &wanted.rings);
     let directory = changes(&current.directory, &wanted.directory);
 
     // An endpoint that loses a flag is still in the ring that is in use, unless it is another
     // one now: then nothing has led to its index for some time.
-    let identity = |row: &Endpoint| Endpoint { flags: 0, nexthop: 0, mss: 0, ..*row };
+    let identity = |row: &Endpoint| Endpoint { flags: 0, nexthop: 0, mss: 0, idle: 0, ..*row };
     let (losing, gaining): (Vec<_>, Vec<_>) =
         endpoints.put.into_iter().partition(|(index, new)| {
             let loses = |old: &Endpoint| old.flags & !new.flags != 0;
@@ -149,6 +153,9 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
         steps.push(Step::RaiseRouteGeneration);
     }
 
+    steps.extend(
+        sources.put.into_iter().map(|(index, new)| Step::Source { index, source: Some(new) }),
+    );
     steps.extend(gaining.into_iter().map(put_endpoint));
     steps.extend(others.into_iter().map(put_directory));
     steps.extend(strays(current, wanted, &rings.put).map(put_directory));
@@ -161,6 +168,7 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
     steps.extend(others_gone.into_iter().map(gone_directory));
     steps.extend(losing.into_iter().map(put_endpoint));
     steps.extend(endpoints.gone.into_iter().map(|index| Step::Endpoint { index, endpoint: None }));
+    steps.extend(sources.gone.into_iter().map(|index| Step::Source { index, source: None }));
     steps.extend(rings.gone.into_iter().map(|number| Step::Ring { number, ring: None }));
     steps.extend(nexthops.gone.into_iter().map(|index| Step::NextHop { index, hop: None }));
     steps.extend(devices(wanted, current, false));

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use dataplane::abi::{
-    Endpoint, MAX_LISTENERS, MAX_RINGS, MAX_SERVICES, MAX_TENANTS, NAME_BACKEND, NAME_LISTENER,
-    NAME_LISTENER_POOL, NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, NameKey, POOL_STRIDE,
+    Encapsulation, Endpoint, MAX_LISTENERS, MAX_RINGS, MAX_SERVICES, MAX_TENANTS, NAME_BACKEND,
+    NAME_LISTENER, NAME_LISTENER_POOL, NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, NameKey,
+    POOL_STRIDE,
 };
 
 use super::{Registry, Wanted};
-use crate::config::{Backend, BackendId, Config, Family, Listener, Service};
+use crate::config::{self, Backend, BackendId, Config, Family, Listener, Mode, Pool, Service};
 
 /// The tables cannot hold what is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,7 +156,8 @@ pub(super) fn assign(config: &Config, held: &Held<'_>) -> Result<Indexes, ModelE
         let range = index * POOL_STRIDE..(index + 1) * POOL_STRIDE;
         let mut places = Places::new("backend", NAME_BACKEND, range.clone(), held);
         for backend in &pool.backends {
-            let fits = |place| rows.get(&place).is_none_or(|rows| keeps_backend(rows, backend));
+            let fits =
+                |place| rows.get(&place).is_none_or(|rows| keeps_backend(rows, pool, backend));
             let place = places.place(&backend.name, fits)?;
             out.backends.insert(BackendId::new(&pool.name, &backend.name), place - range.start);
         }
@@ -183,15 +185,17 @@ fn keeps_listener(
 }
 
 /// Whether a backend's sessions would still be what they are: a backend that
-/// changes its address or port is another one. Endpoints of listeners that are no longer
+/// changes its address, its port or the pool's mode is another one. Endpoints of listeners that are no longer
 /// configured count, too: such a listener may come back.
-fn keeps_backend(rows: &[&Endpoint], backend: &Backend) -> bool {
+fn keeps_backend(rows: &[&Endpoint], pool: &Pool, backend: &Backend) -> bool {
     rows.iter().all(|row| {
         let family = Family::of(row.vip.into());
-        let port = backend.port.map_or(row.vip_port, u16::to_be);
-        backend
-            .address_of(family)
-            .is_none_or(|address| row.backend == address.into() && row.backend_port == port)
+        let port = target_port(pool, backend, u16::from_be(row.vip_port)).to_be();
+        pool.address_for(backend, family).is_none_or(|address| {
+            row.backend == address.into()
+                && row.backend_port == port
+                && row.encapsulation == encapsulation(pool) as u8
+        })
     })
 }
 
@@ -262,6 +266,26 @@ fn retired(
 }
 
 /// Where a listener's packets go on a backend, if it serves the listener's family.
-pub(super) fn target(backend: &Backend, listener: &Listener) -> Option<(IpAddr, u16)> {
-    Some((backend.address_of(listener.family())?, backend.port.unwrap_or(listener.port)))
+pub(super) fn target(pool: &Pool, backend: &Backend, listener: &Listener) -> Option<(IpAddr, u16)> {
+    let address = pool.address_for(backend, listener.family())?;
+    Some((address, target_port(pool, backend, listener.port)))
+}
+
+/// The same of the port alone, with the listener's.
+fn target_port(pool: &Pool, backend: &Backend, listener: u16) -> u16 {
+    match (pool.mode, &pool.tunnel) {
+        (Mode::Nat, _) => backend.port.unwrap_or(listener),
+        (_, Some(tunnel)) => tunnel.port.unwrap_or(listener),
+        (_, None) => listener,
+    }
+}
+
+/// How packets reach a pool's backends, as the tables have it.
+pub(super) fn encapsulation(pool: &Pool) -> Encapsulation {
+    match (pool.mode, pool.tunnel.map(|tunnel| tunnel.encapsulation)) {
+        (Mode::Nat, _) => Encapsulation::Nat,
+        (Mode::Tunnel, Some(config::Encapsulation::Gue)) => Encapsulation::Gue,
+        (Mode::Tunnel, _) => Encapsulation::IpIp,
+        (Mode::Dsr, _) => Encapsulation::None,
+    }
 }

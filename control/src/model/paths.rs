@@ -15,7 +15,8 @@ pub(super) struct Paths {
     pub(super) devices: BTreeSet<u32>,
     pub(super) nexthops: BTreeMap<u32, KnownHop>,
     pub(super) routes: BTreeMap<RouteKey, u32>,
-    towards: BTreeMap<IpAddr, u32>,
+    /// The next hop, and whether it is the backend itself.
+    towards: BTreeMap<IpAddr, (u32, bool)>,
 }
 
 /// Next hop index of what only the kernel's stack can forward: never resolved.
@@ -39,14 +40,23 @@ impl Paths {
         if routes.values().any(|index| *index == STACK) {
             nexthops.insert(STACK, KnownHop { key: None, hop: NextHop::default() });
         }
-        let towards =
-            view.backends.iter().filter_map(|(address, key)| Some((*address, *index.get(key)?)));
+        let towards = view.backends.iter().filter_map(|(address, key)| {
+            Some((*address, (*index.get(key)?, key.neighbour == *address)))
+        });
         Self { devices: view.devices.clone(), routes, towards: towards.collect(), nexthops }
     }
 
     /// The next hop towards a backend, if it is known.
     pub(super) fn towards(&self, address: IpAddr) -> Option<u32> {
-        self.towards.get(&address).copied()
+        self.towards.get(&address).map(|(index, _)| *index)
+    }
+
+    /// The same of a backend that is on the gateway's own link.
+    pub(super) fn on_link(&self, address: IpAddr) -> Option<u32> {
+        self.towards
+            .get(&address)
+            .filter(|(_, is_neighbour)| *is_neighbour)
+            .map(|(index, _)| *index)
     }
 }
 

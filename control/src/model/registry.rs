@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dataplane::abi::{
-    ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, NAME_BACKEND, NAME_LISTENER, NAME_LISTENER_POOL,
-    NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, NameKey, POOL_STRIDE,
+    ENDPOINT_DIRECT, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, NAME_BACKEND, NAME_LISTENER,
+    NAME_LISTENER_POOL, NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, NameKey, POOL_STRIDE,
 };
 
 use super::{HealthView, Status, Wanted};
@@ -100,7 +100,8 @@ impl<'a> Registry<'a> {
         self.tables.endpoints.keys().copied().filter(same).collect()
     }
 
-    /// Endpoints that the directory no longer leads to: no session comes to them
+    /// Endpoints that the directory no longer leads to (of those that answer by themselves it never does, and they have lost
+    /// their flags): no session comes to them
     /// any more, those they have must be ended, and when no slot refers to
     /// them (slots in quarantine included), by a scan that began after they were retired,
     /// they go into [`Inputs::released`](super::Inputs::released).
@@ -112,7 +113,10 @@ impl<'a> Registry<'a> {
             .filter(|entry| entry.kind == KIND_ENDPOINT)
             .map(|entry| entry.index)
             .collect();
-        self.tables.endpoints.keys().copied().filter(|index| !live.contains(index)).collect()
+        let is_retired = |(index, row): &(&u32, &Endpoint)| {
+            !live.contains(index) && row.flags & ENDPOINT_DIRECT == 0
+        };
+        self.tables.endpoints.iter().filter(is_retired).map(|(index, _)| *index).collect()
     }
 
     /// Endpoints whose sessions must be ended: of backends that were declared

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use dataplane::abi::{self, AddressKey, Directory, Endpoint, NameKey, RingWord, RouteKey};
+use dataplane::abi::{self, Address, AddressKey, Directory, Endpoint, NameKey, RingWord, RouteKey};
 
 use super::{HopKey, NextHop};
 use crate::config::Family;
@@ -25,6 +25,8 @@ pub struct Wanted {
     pub routes: BTreeMap<RouteKey, u32>,
     /// [`abi::maps::ENDPOINTS`] by endpoint index; a retired endpoint has no flags.
     pub endpoints: BTreeMap<u32, Endpoint>,
+    /// [`abi::maps::SOURCES`] by [`abi::source_index`].
+    pub sources: BTreeMap<u16, Address>,
     /// [`abi::maps::RINGS`] by ring number: those that the directory refers to.
     pub rings: BTreeMap<u16, Ring>,
     /// [`abi::maps::DIRECTORY`].

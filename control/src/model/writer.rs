@@ -1,6 +1,6 @@
 //! Where the steps are carried out.
 
-use dataplane::abi::{AddressKey, Directory, Endpoint, NameKey, RouteKey};
+use dataplane::abi::{Address, AddressKey, Directory, Endpoint, NameKey, RouteKey};
 
 use super::{KnownHop, Live, Ring, TenantLimits, Wanted};
 
@@ -33,6 +33,8 @@ pub trait TableWriter {
     fn route(&mut self, key: RouteKey, nexthop: Option<u32>) -> Written;
     /// An endpoint; `None` zeroes the element.
     fn endpoint(&mut self, index: u32, endpoint: Option<&Endpoint>) -> Written;
+    /// The address that tunnels come from; `None` zeroes the element.
+    fn source(&mut self, index: u16, source: Option<Address>) -> Written;
     /// A ring, which nothing refers to yet. `None`: nothing refers to it any more;
     /// its bytes may stay.
     fn ring(&mut self, number: u16, ring: Option<&Ring>) -> Written;
@@ -82,6 +84,10 @@ impl TableWriter for Wanted {
 
     fn endpoint(&mut self, index: u32, endpoint: Option<&Endpoint>) -> Written {
         put(&mut self.endpoints, index, endpoint.copied())
+    }
+
+    fn source(&mut self, index: u16, source: Option<Address>) -> Written {
+        put(&mut self.sources, index, source)
     }
 
     fn ring(&mut self, number: u16, ring: Option<&Ring>) -> Written {

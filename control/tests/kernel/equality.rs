@@ -5,7 +5,7 @@ use crate::CASES;
 use crate::gateway::{Gateway, run};
 use crate::memory::{difference, words};
 use aya::programs::Xdp;
-use dataplane::fixture::catalog::{Scene, cuts, flips};
+use dataplane::fixture::catalog::{Scene, answered_elsewhere, cuts, flips};
 use dataplane::fixture::check::Shared;
 use dataplane::fixture::site::WAN;
 use dataplane::fixture::stream::{self, Step, Stream};
@@ -145,7 +145,7 @@ fn both(
 pub(crate) fn mutations() -> Result<(), Failed> {
     let mut gateway = Gateway::load()?;
     let mut frames = 0;
-    for packet in Scene::new().packets() {
+    for packet in Scene::new().packets().into_iter().chain(answered_elsewhere()) {
         // Its sessions, as they were before another packet's mutations changed them.
         let world = Scene::new().world;
         gateway.write(&world)?;

@@ -43,6 +43,7 @@ pub(crate) struct Gateway {
     pub(crate) budgets: Array<Word>,
     nexthops: Array<NextHop>,
     endpoints: Array<Word>,
+    sources: Array<Word>,
     rings: Array<Word>,
     directory: Array<DirectoryEntry>,
     routes: LpmTrie<MapData, [u32; 4], u32>,
@@ -110,6 +111,7 @@ impl Gateway {
             budgets: array(ebpf_mut, maps::BUDGETS, abi::BUDGET_SLOTS)?,
             nexthops: array(ebpf_mut, maps::NEXTHOPS, site::HOPS)?,
             endpoints: array(ebpf_mut, maps::ENDPOINTS, 8 * LISTENERS * abi::POOL_STRIDE)?,
+            sources: array(ebpf_mut, maps::SOURCES, 2 * abi::MAX_SOURCES)?,
             rings: array(ebpf_mut, maps::RINGS, site::RINGS * abi::RING_WORDS)?,
             directory: array(ebpf_mut, maps::DIRECTORY, DIRECTORY)?,
             routes: taken(ebpf_mut, maps::ROUTES)?,
@@ -131,6 +133,7 @@ impl Gateway {
         copy(words(&t.budgets), words(&self.budgets));
         copy(words(&t.nexthops), words(&self.nexthops));
         copy(words(&t.endpoints), words(&self.endpoints));
+        copy(words(&t.sources), words(&self.sources));
         copy(words(&t.rings), words(&self.rings));
         copy(words(&t.directory), words(&self.directory));
         for (key, hop) in &t.routes {
@@ -182,8 +185,8 @@ pub(crate) fn run(
     for (field, value) in [(0, metadata as u32), (1, data.len() as u32), (3, ingress)] {
         context[4 * field..4 * field + 4].copy_from_slice(&value.to_ne_bytes());
     }
-    // A tag may be put in front.
-    let mut out = vec![0; data.len() + 8];
+    // A tag may be put in front, and what a tunnel needs.
+    let mut out = vec![0; data.len() + 60];
     let options = TestRunOptions {
         data_in: Some(&data),
         data_out: Some(&mut out),

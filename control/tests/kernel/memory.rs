@@ -1,6 +1,8 @@
 //! Array maps as shared memory, and tables as words. The `unsafe` of these tests is here.
 
-use dataplane::abi::{Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant};
+use dataplane::abi::{
+    Address, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant,
+};
 use dataplane::cell::Word;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::c_void;
@@ -34,6 +36,8 @@ unsafe impl Words for NextHop {}
 unsafe impl Words for Endpoint {}
 // SAFETY: as above.
 unsafe impl Words for Word {}
+// SAFETY: as above; its alignment is four, as of a next hop. Nobody writes it.
+unsafe impl Words for Address {}
 // SAFETY: an integer.
 unsafe impl Words for u64 {}
 

@@ -87,7 +87,7 @@ pub(super) fn run<const LATER: bool, P: Packet, T: Tables>(
 /// What is done to few packets alone, before one with ports is translated: where a first fragment goes is noted, and TCP's largest
 /// segment is lowered. Apart, because the stack is short.
 #[inline(never)]
-fn prepare<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize, v6: bool, endpoint: u32) {
+pub(super) fn prepare<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize, v6: bool, endpoint: u32) {
     packet.apart(|packet| {
         let (l4, protocol, is_fragment);
         if v6 {

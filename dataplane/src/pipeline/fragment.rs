@@ -81,8 +81,8 @@ pub(super) fn run<P: Packet, T: Tables>(
         None if !is_inbound => {
             let d = directory::find(t, s, &key(ip.source, 0, ip.protocol));
             // A backend sends other things, too: this is a service's if it goes to one of its clients.
-            let ordinal = hints::find(t, s, &ip.destination, service_index(d.service));
-            let is_its = ordinal.is_some_and(|n| u32::from(n) == d.index % POOL_STRIDE);
+            let hint = hints::find(t, s, &ip.destination, service_index(d.service), 0);
+            let is_its = hint.is_some_and(|hint| hint.ordinal() == d.index % POOL_STRIDE);
             if d.kind != KIND_BACKEND || !is_its || t.endpoint(d.index).is_none() {
                 return Err(Reason::NotOurs);
             }

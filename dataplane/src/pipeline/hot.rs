@@ -11,7 +11,8 @@ use super::forward::{
 };
 use super::{Stage, Verdict, counter, inbound, key, outbound, session};
 use crate::abi::{
-    Directory, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, NextHop, Settings,
+    Directory, ENDPOINT_DIRECT, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, NextHop,
+    Settings,
 };
 use crate::header::{
     self, ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPV4, IPV6, Ip,
@@ -144,7 +145,7 @@ fn to_backend<'t, T: Tables>(
         return None;
     }
     let endpoint = t.endpoint(slot.endpoint.get().into())?;
-    if endpoint.flags & ENDPOINT_LIVE == 0 {
+    if endpoint.flags & (ENDPOINT_LIVE | ENDPOINT_DIRECT) != ENDPOINT_LIVE {
         return None;
     }
     let nexthop = resolved(t, endpoint.nexthop)?;

@@ -4,10 +4,12 @@
 //! session if that packet came from a listener, to an endpoint if it went to one. Outside and inside it is translated as
 //! that packet was, so that who sent it knows it again (RFC 5508, 7). Sources inside are hidden behind the VIP.
 //! Other ICMP is the host's.
+//!
+//! What is about packets that were not translated is for [`super::icmp_direct`]: that is told by [`Reason::InDirect`].
 
 use super::forward::{link_layer, resolved, set_address};
 use super::{Action, Verdict, key};
-use crate::abi::{Address, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER};
+use crate::abi::{Address, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL};
 use crate::checksum::{self, change, change16};
 use crate::header::{IPV4, IPV6, Link, PROTO_TCP, PROTO_UDP};
 use crate::packet::{Packet, View};
@@ -16,7 +18,15 @@ use crate::table::hash::{self, Flow};
 use crate::table::{Tables, budget, directory};
 
 /// Bytes of an ICMP header, and of the inner transport header that every error has (RFC 792).
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
+/// Where the packet inside begins, and its transport header.
+const INNER4: usize = IPV4 + HEADER;
+const INNER6: usize = IPV6 + HEADER;
+const TRANSPORT4: usize = INNER4 + IPV4;
+const TRANSPORT6: usize = INNER6 + IPV6;
+/// Bytes of an error that are looked at.
+pub(super) const ERROR4: usize = TRANSPORT4 + HEADER;
+pub(super) const ERROR6: usize = TRANSPORT6 + HEADER;
 
 /// Decides on an ICMP message, of a packet without options and not a fragment, if it is an error about a packet of a
 /// service; `None` leaves it as it is.
@@ -40,13 +50,56 @@ pub(super) fn run<P: Packet, T: Tables>(
     Some(link_layer(packet, link, n).map(leaves))
 }
 
-/// The packet inside.
-struct Inner {
-    source: Address,
-    destination: Address,
-    source_port: u16,
-    destination_port: u16,
-    protocol: u8,
+/// The packet inside. Of a protocol without ports they are 0.
+pub(super) struct Inner {
+    pub(super) source: Address,
+    pub(super) destination: Address,
+    pub(super) source_port: u16,
+    pub(super) destination_port: u16,
+    pub(super) protocol: u8,
+}
+
+impl Inner {
+    #[inline(always)]
+    fn new([source, destination]: [Address; 2], protocol: u8, l4: impl View<HEADER>) -> Self {
+        let has_ports = protocol == PROTO_UDP || protocol == PROTO_TCP;
+        let port = |port| if has_ports { port } else { 0 };
+        let (source_port, destination_port) = (port(l4.u16::<0>()), port(l4.u16::<2>()));
+        Self { source, destination, source_port, destination_port, protocol }
+    }
+}
+
+/// The packet inside of an error over IPv4: without options, and no fragment but a first one.
+#[inline(always)]
+pub(super) fn inner4(v: impl View<ERROR4>) -> Option<Inner> {
+    // Unreachable (fragmentation needed among it), time exceeded, parameter problem.
+    if !matches!(v.u8::<IPV4>(), 3 | 11 | 12)
+        || usize::from(u16::from_be(v.u16::<2>())) < ERROR4
+        || v.u8::<INNER4>() != 0x45
+        || v.u16::<{ INNER4 + 6 }>() & 0x1fff_u16.to_be() != 0
+    {
+        return None;
+    }
+    let address = |word| Address::v4(word);
+    let addresses = [address(v.u32::<{ INNER4 + 12 }>()), address(v.u32::<{ INNER4 + 16 }>())];
+    Some(Inner::new(addresses, v.u8::<{ INNER4 + 9 }>(), v.part::<TRANSPORT4, HEADER>()))
+}
+
+/// The same over IPv6.
+#[inline(always)]
+pub(super) fn inner6(v: impl View<ERROR6>) -> Option<Inner> {
+    // Unreachable, packet too big, time exceeded, parameter problem.
+    if !matches!(v.u8::<IPV6>(), 1..=4)
+        || usize::from(u16::from_be(v.u16::<4>())) < ERROR6 - IPV6
+        || v.u8::<INNER6>() & 0xf0 != 0x60
+    {
+        return None;
+    }
+    let addresses = [
+        Address::from_halves([v.u64::<{ INNER6 + 8 }>(), v.u64::<{ INNER6 + 16 }>()]),
+        Address::from_halves([v.u64::<{ INNER6 + 24 }>(), v.u64::<{ INNER6 + 32 }>()]),
+    ];
+    Some(Inner::new(addresses, v.u8::<{ INNER6 + 6 }>(), v.part::<TRANSPORT6, HEADER>()))
 }
 
 /// Whose error it is, and where it goes: the endpoint, true for inbound, the next hop. The outer addresses are
@@ -58,14 +111,16 @@ fn find<'t, T: Tables>(
     to: impl Fn() -> Address,
     inner: &Inner,
 ) -> Result<(&'t Endpoint, bool, u32), Reason> {
-    let has_ports = inner.protocol == PROTO_UDP || inner.protocol == PROTO_TCP;
     // Who is told is who sent it.
-    if !has_ports || to().halves() != inner.source.halves() {
+    if to().halves() != inner.source.halves() {
         return Err(Reason::NotOurs);
     }
     let s = t.settings().ok_or(Reason::NotOurs)?;
     let d = directory::find(t, s, &key(inner.source, inner.source_port, inner.protocol));
     if d.kind == KIND_LISTENER {
+        if d.is_direct() {
+            return Err(Reason::InDirect);
+        }
         // Anybody may send one: as any packet without a session.
         if !budget::take(t, s, &from(), t.now()) {
             return Err(Reason::SourceBudget);
@@ -82,7 +137,7 @@ fn find<'t, T: Tables>(
     }
     let d = directory::find(t, s, &key(inner.destination, inner.destination_port, inner.protocol));
     if d.kind != KIND_ENDPOINT {
-        return Err(Reason::NotOurs);
+        return Err(if d.kind == KIND_TUNNEL { Reason::InDirect } else { Reason::NotOurs });
     }
     let endpoint = t.endpoint(d.index).ok_or(Reason::NotOurs)?;
     Ok((endpoint, false, t.route(&to()).ok_or(Reason::NotOurs)?))
@@ -121,25 +176,9 @@ fn finish(icmp: impl View<HEADER>, sum: u32) {
 /// An ICMP error (RFC 792) over IPv4: the next hop, when it is translated.
 #[inline(always)]
 fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reason> {
-    const INNER: usize = IPV4 + HEADER;
-    const L4: usize = INNER + IPV4;
-    let v = packet.view::<{ L4 + HEADER }>(l3).ok_or(Reason::NotOurs)?;
-    // Unreachable (fragmentation needed among it), time exceeded, parameter problem. Inside no options, and
-    // no fragment but a first one.
-    if !matches!(v.u8::<IPV4>(), 3 | 11 | 12)
-        || usize::from(u16::from_be(v.u16::<2>())) < L4 + HEADER
-        || v.u8::<INNER>() != 0x45
-        || v.u16::<{ INNER + 6 }>() & 0x1fff_u16.to_be() != 0
-    {
-        return Err(Reason::NotOurs);
-    }
-    let inner = Inner {
-        source: Address::v4(v.u32::<{ INNER + 12 }>()),
-        destination: Address::v4(v.u32::<{ INNER + 16 }>()),
-        source_port: v.u16::<L4>(),
-        destination_port: v.u16::<{ L4 + 2 }>(),
-        protocol: v.u8::<{ INNER + 9 }>(),
-    };
+    const INNER: usize = INNER4;
+    let v = packet.view::<ERROR4>(l3).ok_or(Reason::NotOurs)?;
+    let inner = inner4(v).ok_or(Reason::NotOurs)?;
     let (from, to) = (|| Address::v4(v.u32::<12>()), || Address::v4(v.u32::<16>()));
     let (e, inbound, nexthop) = find(t, from, to, &inner)?;
     if v.u8::<8>() <= 1 {
@@ -171,7 +210,7 @@ fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reaso
     let new = checksum::update(old, delta);
     v.set_u16::<{ INNER + 10 }>(new);
     sum += change16(old, new);
-    sum += translate(v.part::<L4, HEADER>(), v.u8::<{ INNER + 9 }>(), e, inbound);
+    sum += translate(v.part::<TRANSPORT4, HEADER>(), v.u8::<{ INNER + 9 }>(), e, inbound);
     finish(v.part::<IPV4, HEADER>(), sum);
     Ok(nexthop)
 }
@@ -179,23 +218,9 @@ fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reaso
 /// The same over IPv6 (RFC 4443), whose headers have no sums, and ICMP's is over the addresses, too.
 #[inline(always)]
 fn six<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reason> {
-    const INNER: usize = IPV6 + HEADER;
-    const L4: usize = INNER + IPV6;
-    let v = packet.view::<{ L4 + HEADER }>(l3).ok_or(Reason::NotOurs)?;
-    // Unreachable, packet too big, time exceeded, parameter problem.
-    if !matches!(v.u8::<IPV6>(), 1..=4)
-        || usize::from(u16::from_be(v.u16::<4>())) < L4 + HEADER - IPV6
-        || v.u8::<INNER>() & 0xf0 != 0x60
-    {
-        return Err(Reason::NotOurs);
-    }
-    let inner = Inner {
-        source: Address::from_halves([v.u64::<{ INNER + 8 }>(), v.u64::<{ INNER + 16 }>()]),
-        destination: Address::from_halves([v.u64::<{ INNER + 24 }>(), v.u64::<{ INNER + 32 }>()]),
-        source_port: v.u16::<L4>(),
-        destination_port: v.u16::<{ L4 + 2 }>(),
-        protocol: v.u8::<{ INNER + 6 }>(),
-    };
+    const INNER: usize = INNER6;
+    let v = packet.view::<ERROR6>(l3).ok_or(Reason::NotOurs)?;
+    let inner = inner6(v).ok_or(Reason::NotOurs)?;
     let from = || Address::from_halves([v.u64::<8>(), v.u64::<16>()]);
     let to = || Address::from_halves([v.u64::<24>(), v.u64::<32>()]);
     let (e, inbound, nexthop) = find(t, from, to, &inner)?;
@@ -217,7 +242,7 @@ fn six<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reason
     if resolved(t, nexthop).is_some() {
         v.set_u8::<7>(v.u8::<7>().wrapping_sub(1));
     }
-    sum += translate(v.part::<L4, HEADER>(), v.u8::<{ INNER + 6 }>(), e, inbound);
+    sum += translate(v.part::<TRANSPORT6, HEADER>(), v.u8::<{ INNER + 6 }>(), e, inbound);
     finish(v.part::<IPV6, HEADER>(), sum);
     Ok(nexthop)
 }

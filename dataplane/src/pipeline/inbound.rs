@@ -44,10 +44,10 @@ pub(super) fn run<T: Tables>(
             }
             let slot = t.slot(m.index).ok_or(Reason::BadTable)?;
             count_rx(t, slot, m.index, facts.ip.len);
-            let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
-            hints::note(t, &flow.client, service_index(d.service), ordinal);
+            let ordinal = u32::from(slot.endpoint.get()) % POOL_STRIDE;
+            hints::note(t, &flow.client, service_index(d.service), 0, ordinal);
             // The session may have come by another listener of the service.
-            return Ok(to(d.listener() * POOL_STRIDE + u32::from(ordinal), Reason::InById));
+            return Ok(to(d.listener() * POOL_STRIDE + ordinal, Reason::InById));
         }
     }
     if let Some(slot) = found.slot {
@@ -161,6 +161,11 @@ fn unestablished<T: Tables>(
     facts: &Facts,
     flow: &Flow,
 ) -> Result<Target, Reason> {
+    let port = if d.is_by_flow() { flow.port } else { 0 };
+    // Without answers all packets are of this kind, and a backend's sessions are its own affair.
+    if d.is_direct() {
+        return Ok(to(place(t, s, d, &flow.client, port)?, Reason::InDirect));
+    }
     if !budget::take(t, s, &flow.client, facts.now) {
         return Err(Reason::SourceBudget);
     }
@@ -169,12 +174,14 @@ fn unestablished<T: Tables>(
         tenant.refused.add(1);
         return Err(Reason::TenantQuota);
     }
-    let port = if d.is_by_flow() { flow.port } else { 0 };
     Ok(to(place(t, s, d, &flow.client, port)?, Reason::InUnestablished))
 }
 
 /// The endpoint of a listener's that takes what is new of a client's address; of its flow, if new sessions are placed
 /// by that: then the port is not 0.
+///
+/// Where backends answer by themselves, the hint is all that is known of a client's sessions: it keeps them where they are while
+/// the ring changes, also on a backend that takes no new ones, until nothing was heard of the client for some time.
 #[inline(always)]
 pub(super) fn place<T: Tables>(
     t: &T,
@@ -186,15 +193,22 @@ pub(super) fn place<T: Tables>(
     let base = d.listener() * POOL_STRIDE;
     // TCP or UDP: the same backend.
     let service = service_index(d.service);
-    if !d.is_by_flow()
-        && let Some(ordinal) = hints::find(t, s, client, service)
+    let is_direct = d.is_direct();
+    if (!d.is_by_flow() || is_direct)
+        && let Some(hint) = hints::find(t, s, client, service, port)
     {
-        let index = base + u32::from(ordinal) % POOL_STRIDE;
+        let index = base + hint.ordinal() % POOL_STRIDE;
+        let needed = ENDPOINT_LIVE | if is_direct { 0 } else { ENDPOINT_ACCEPTS };
         if let Some(e) = t.endpoint(index)
-            && e.flags & (ENDPOINT_LIVE | ENDPOINT_ACCEPTS) == ENDPOINT_LIVE | ENDPOINT_ACCEPTS
+            && e.flags & needed == needed
             && e.service == service
+            && (!is_direct || hint.age(t.now()) <= e.idle)
         {
-            t.count(Reason::HintUsed);
+            if is_direct {
+                hints::note(t, client, service, port, hint.ordinal());
+            } else {
+                t.count(Reason::HintUsed);
+            }
             return Ok(index);
         }
     }
@@ -205,5 +219,8 @@ pub(super) fn place<T: Tables>(
     let word = u32::from(d.ring) * RING_WORDS + (position / 8) as u32;
     let eight = t.ring(word).ok_or(Reason::BadTable)?;
     let ordinal = (eight >> (position % 8 * 8)) as u32 & 0xff;
+    if is_direct {
+        hints::note(t, client, service, port, ordinal);
+    }
     Ok(base + ordinal % POOL_STRIDE)
 }

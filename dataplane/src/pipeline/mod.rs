@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!                    ┌─ destination is a listener ─▶ inbound ──┐
-//!  hot ──▶ other ────┤                                         ├──▶ forward ─▶ Tx, Redirect, Pass
+//!  hot ──▶ other ────┤                                         ├──▶ forward, direct ─▶ Tx, Redirect, Pass
 //!   │                └─ source is an endpoint ─────▶ outbound ─┘
 //!   └ as usual: forward            neither: ICMP errors about such packets, or the host's
 //!
 //!  other ──▶ fragment: what is not its packet's first one follows that
+//!  other ──▶ icmp_direct: ICMP errors about packets that were not translated
 //!  inbound, outbound, fragment ──▶ too_big: the sender of what does not fit is told
 //! ```
 //!
@@ -17,10 +18,12 @@
 //!
 //! *Answers make sessions*: [`inbound`] never creates, moves or ends one.
 
+mod direct;
 mod forward;
 mod fragment;
 mod hot;
 mod icmp;
+mod icmp_direct;
 mod inbound;
 mod mss;
 mod outbound;

@@ -230,8 +230,8 @@ pub(super) fn open<T: Tables>(
 fn opened<T: Tables>(t: &T, tenant: &Tenant, client: &crate::abi::Address, slot: &Slot) {
     tenant.opened.add(1);
     t.count(Reason::SessionOpened);
-    let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
-    hints::note(t, client, slot.service(), ordinal);
+    let ordinal = u32::from(slot.endpoint.get()) % POOL_STRIDE;
+    hints::note(t, client, slot.service(), 0, ordinal);
 }
 
 /// A new session, tentative or open, that an answer makes.
@@ -430,8 +430,8 @@ pub(super) fn relocate<T: Tables>(
     quota::release(s, tenant, slot::state(word));
     if was_open {
         t.count(Reason::SessionMoved);
-        let ordinal = slot.endpoint.get() % POOL_STRIDE as u16;
-        hints::note(t, &new.flow.client, slot.service(), ordinal);
+        let ordinal = u32::from(slot.endpoint.get()) % POOL_STRIDE;
+        hints::note(t, &new.flow.client, slot.service(), 0, ordinal);
     } else {
         opened(t, tenant, &new.flow.client, slot);
     }

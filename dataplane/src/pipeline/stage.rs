@@ -1,9 +1,10 @@
 //! The stages that a packet may pass through, each a program of its own in the kernel.
 
 use super::{
-    Verdict, facts, forward, fragment, hot, icmp, inbound, key, outbound, parts, too_big, verdict,
+    Verdict, direct, facts, forward, fragment, hot, icmp, icmp_direct, inbound, key, outbound,
+    parts, too_big, verdict,
 };
-use crate::abi::{KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings};
+use crate::abi::{ENDPOINT_DIRECT, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings};
 use crate::header::{self, Ip, Link, Obstacle, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp};
 use crate::packet::Packet;
 use crate::profile;
@@ -26,17 +27,20 @@ pub enum Stage {
     TooBig = 4,
     /// [`fragment`].
     Fragment = 5,
+    /// [`icmp_direct`].
+    IcmpDirect = 6,
 }
 
 impl Stage {
     /// All, by their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Other,
         Self::Inbound,
         Self::Outbound4,
         Self::Outbound6,
         Self::TooBig,
         Self::Fragment,
+        Self::IcmpDirect,
     ];
 
     /// [`outbound`] of a family.
@@ -54,6 +58,7 @@ impl Stage {
             Self::Outbound6 => "fernpass_out6",
             Self::TooBig => "fernpass_toobig",
             Self::Fragment => "fernpass_frag",
+            Self::IcmpDirect => "fernpass_icmp",
         }
     }
 }
@@ -116,6 +121,7 @@ pub fn other<P: Packet, T: Tables, R>(
         OUTBOUND4 => next(packet, Stage::Outbound4),
         OUTBOUND6 => next(packet, Stage::Outbound6),
         FRAGMENT => next(packet, Stage::Fragment),
+        ICMP_DIRECT => next(packet, Stage::IcmpDirect),
         _ => end(verdict(t, decided)),
     }
 }
@@ -126,6 +132,7 @@ const INBOUND: u32 = HANDED_ON + Stage::Inbound as u32;
 const OUTBOUND4: u32 = HANDED_ON + Stage::Outbound4 as u32;
 const OUTBOUND6: u32 = HANDED_ON + Stage::Outbound6 as u32;
 const FRAGMENT: u32 = HANDED_ON + Stage::Fragment as u32;
+const ICMP_DIRECT: u32 = HANDED_ON + Stage::IcmpDirect as u32;
 
 /// From the Internet to a service.
 #[inline(always)]
@@ -175,13 +182,27 @@ pub fn fragment<P: Packet, T: Tables, R>(
     next: impl Fn(&mut P, Stage) -> R,
 ) -> R {
     let decided = by_family!(packet, |link, ip| parts(
-        fragment::run(packet, t, link, &ip)
-            .and_then(|target| forward::run::<true, _, _>(packet, t, link, &target))
+        fragment::run(packet, t, link, &ip).and_then(|target| {
+            let is_direct = target.nexthop == NO_NEXTHOP
+                && t.endpoint(target.endpoint).is_some_and(|e| e.flags & ENDPOINT_DIRECT != 0);
+            if is_direct {
+                let spread = direct::spread(&ip.source, 0);
+                return direct::send::<true, _, _>(packet, t, link, &target, spread);
+            }
+            forward::run::<true, _, _>(packet, t, link, &target)
+        })
     ));
     if decided.2 as u32 == Reason::TooBig as u32 {
         return next(packet, Stage::TooBig);
     }
     end(verdict(t, decided))
+}
+
+/// An ICMP error where backends answer their clients by themselves.
+#[inline(always)]
+pub fn icmp_direct<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
+    let decided = by_family!(packet, |link, _ip| parts(icmp_direct::run(packet, t, link)));
+    verdict(t, decided)
 }
 
 /// What is larger than its next hop takes, and may not be fragmented.
@@ -216,6 +237,7 @@ fn run_from<P: Packet, T: Tables>(stage: Stage, packet: &mut P, t: &T) -> Verdic
             outbound::<true, _, _, _>(packet, t, end, |packet, next| run_from(next, packet, t))
         }
         Stage::TooBig => too_big(packet, t),
+        Stage::IcmpDirect => icmp_direct(packet, t),
         Stage::Fragment => fragment(packet, t, end, |packet, next| run_from(next, packet, t)),
     }
 }
@@ -247,7 +269,10 @@ fn sort<P: Packet, T: Tables>(
             && ip.obstacle == Obstacle::None
             && let Some(decided) = icmp::run(packet, t, link)
         {
-            return Ok(decided);
+            return match decided {
+                Err(Reason::InDirect) => Err(Stage::IcmpDirect),
+                decided => Ok(decided),
+            };
         }
         return Ok(Err(obstructed(packet, t, ip)));
     }
@@ -283,6 +308,12 @@ fn to_service<P: Packet, T: Tables>(
     let facts = facts(t, ip, udp)?;
     let said = profile::inbound_at(d.profile, packet, facts.payload, facts.payload_len)?;
     let target = inbound::run(t, s, &d, &facts, &said)?;
+    if d.is_direct() {
+        let is_whole = facts.ip.obstacle as u8 == Obstacle::None as u8;
+        let port = if is_whole { facts.udp.source } else { 0 };
+        let spread = direct::spread(&facts.ip.source, port);
+        return direct::send::<false, _, _>(packet, t, link, &target, spread);
+    }
     forward::run::<false, _, _>(packet, t, link, &target)
 }
 

@@ -42,18 +42,37 @@ pub(super) fn leave<P: Packet>(packet: &P, link: &Link, mtu: u16) {
     }
 }
 
-/// Makes an error of the packet.
+/// Makes an error of the packet, and sends it back.
 #[inline(always)]
 pub(super) fn run<P: Packet, T: Tables>(
     packet: &mut P,
     t: &T,
     link: &Link,
 ) -> Result<Verdict, Reason> {
+    let end = become_error(packet, t, link)?;
+    let ethernet = packet.view::<ETHERNET>(0).ok_or(Reason::EthernetTruncated)?;
+    let (to, to_low) = (ethernet.u32::<6>(), ethernet.u16::<10>());
+    ethernet.set_u32::<6>(ethernet.u32::<0>());
+    ethernet.set_u16::<10>(ethernet.u16::<4>());
+    ethernet.set_u32::<0>(to);
+    ethernet.set_u16::<4>(to_low);
+    packet.cut(end).ok_or(Reason::TooBig)?;
+    // Not transmitted: what a veth transmits waits for something else, if there is no program at its other end (Linux 6.18, veth_xdp_flush).
+    Ok(Verdict { action: Action::Redirect(packet.ingress()), reason: Reason::IcmpTooBig })
+}
+
+/// Makes an error of the packet, if its sender may be told: where it ends. The link layer stays as it is.
+#[inline(always)]
+pub(super) fn become_error<P: Packet, T: Tables>(
+    packet: &P,
+    t: &T,
+    link: &Link,
+) -> Result<usize, Reason> {
     let s = t.settings().ok_or(Reason::BadTable)?;
     let allowed = |to: Address| {
         if budget::take(t, s, &to, t.now()) { Ok(()) } else { Err(Reason::TooBig) }
     };
-    let end = if link.v6 {
+    Ok(if link.v6 {
         let v = packet.view::<{ ERROR6 + SIZE }>(link.l3).ok_or(Reason::TooBig)?;
         allowed(Address::from_halves([v.u64::<8>(), v.u64::<16>()]))?;
         six(v);
@@ -63,15 +82,7 @@ pub(super) fn run<P: Packet, T: Tables>(
         allowed(Address::v4(v.u32::<12>()))?;
         four(v);
         link.l3 + ERROR4
-    };
-    let ethernet = packet.view::<ETHERNET>(0).ok_or(Reason::EthernetTruncated)?;
-    let (to, to_low) = (ethernet.u32::<6>(), ethernet.u16::<10>());
-    ethernet.set_u32::<6>(ethernet.u32::<0>());
-    ethernet.set_u16::<10>(ethernet.u16::<4>());
-    ethernet.set_u32::<0>(to);
-    ethernet.set_u16::<4>(to_low);
-    packet.cut(end).ok_or(Reason::TooBig)?;
-    Ok(Verdict { action: Action::Transmit, reason: Reason::IcmpTooBig })
+    })
 }
 
 /// Copies words towards the packet's end, and sums them up.

@@ -62,11 +62,11 @@ pub fn id(s: &Settings, scope: u32, id: u32) -> u64 {
     mix(h, s.hash_key[0].get())
 }
 
-/// The hash of a client's address at a service, for the hints.
+/// The hash of a client's address at a service, or, with its port, of its flow, for the hints.
 #[inline(always)]
-pub fn hint(s: &Settings, client: &Address, service: u16) -> u64 {
+pub fn hint(s: &Settings, client: &Address, service: u16, port: u16) -> u64 {
     let [a, b] = client.halves();
-    let h = mix(s.hash_key[1].get() ^ service as u64, a);
+    let h = mix(s.hash_key[1].get() ^ (service as u64 | (port as u64) << 16), a);
     mix(mix(h, b), s.hash_key[0].get())
 }
 
@@ -116,12 +116,13 @@ mod tests {
         let six = |n: u32| Address([1, n.to_be(), 3, 4]);
         let flow_at =
             |client, port: u16| flow(&s, &Flow { client, port: port.to_be(), service: 1 });
-        let hashes: [(&str, &dyn Fn(u32) -> u64); 8] = [
+        let hashes: [(&str, &dyn Fn(u32) -> u64); 9] = [
             ("flow by address", &|n| flow_at(address(n), 7)),
             ("flow by port", &|n| flow_at(address(1), n as u16)),
             ("flow by IPv6 address", &|n| flow_at(Address([1, 2, 3, n.to_be()]), 7)),
             ("id", &|n| id(&s, 3, n)),
-            ("hint", &|n| hint(&s, &address(n), 1)),
+            ("hint", &|n| hint(&s, &address(n), 1, 0)),
+            ("hint by port", &|n| hint(&s, &address(1), 1, n as u16)),
             ("source", &|n| source(&s, &address(n))),
             ("source of IPv6", &|n| source(&s, &six(n))),
             ("placement", &|n| placement(&address(n), 1, 0) % 8191 * 0x100_0010_0001),

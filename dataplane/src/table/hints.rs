@@ -1,30 +1,69 @@
-//! Affinity hints: the backend that a client's address used last at a service.
+//! Affinity hints: the backend that a client's address, or a flow, used last at a service.
 //!
 //! A hint decides placement and nothing else, so it may be lost or wrong. It
-//! is written when a session opens or an id is met from a new address. An entry
-//! is a word: 40 bits of the hash, 8 bits that make it non-zero, and the
-//! backend's ordinal. A full bucket loses the entry that the new hash points at.
+//! is written when a session opens or an id is met from a new address; where backends answer by themselves, and there
+//! are no sessions, with every packet. An entry is a word: 40 bits of the hash, one that makes it non-zero, 15 of the time,
+//! and the backend's ordinal. A full bucket loses the entry that the new hash points at.
 
 use super::{Tables, hash};
-use crate::abi::{Address, Settings};
+use crate::abi::{Address, POOL_STRIDE, Settings};
 
-const MARK: u64 = 1 << 16;
+/// The bits of an entry that are not the hash's.
+const VALUE: u64 = 0xff_ffff;
+const MARK: u64 = 1 << 23;
+/// Bits of an age.
+const AGE: u64 = 0x7fff;
 
+const _: () = assert!(POOL_STRIDE <= 1 << 8);
+
+/// The time in an entry's units of 2^30 ns, which come again after nine hours.
 #[inline(always)]
-fn parts(s: &Settings, client: &Address, service: u16) -> (u32, u64) {
-    let h = hash::hint(s, client, service);
-    (hash::part(h, s.hint_buckets.get()), h & !0xff_ffff)
+const fn time(now: u64) -> u64 {
+    now >> 30 & AGE
 }
 
-/// The ordinal of the backend in its pool.
+/// What is known of a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Hint(u64);
+
+impl Hint {
+    /// The longest time that [`Hint::age`] can tell from a shorter one; beyond twice that it begins anew.
+    pub const OLDEST: u16 = AGE as u16 / 2;
+
+    /// The ordinal of the backend in its pool.
+    #[inline(always)]
+    pub const fn ordinal(self) -> u32 {
+        self.0 as u32 & 0xff
+    }
+
+    /// How long ago it was noted, in units of 2^30 ns: about seconds.
+    #[inline(always)]
+    pub const fn age(self, now: u64) -> u16 {
+        (time(now).wrapping_sub(self.0 >> 8) & AGE) as u16
+    }
+}
+
 #[inline(always)]
-pub fn find<T: Tables>(t: &T, s: &Settings, client: &Address, service: u16) -> Option<u16> {
-    let (bucket, tag) = parts(s, client, service);
+fn parts(s: &Settings, client: &Address, service: u16, port: u16) -> (u32, u64) {
+    let h = hash::hint(s, client, service, port);
+    (hash::part(h, s.hint_buckets.get()), h & !VALUE)
+}
+
+/// What is known of a client's address at a service, or of a flow: without one the port is 0.
+#[inline(always)]
+pub fn find<T: Tables>(
+    t: &T,
+    s: &Settings,
+    client: &Address,
+    service: u16,
+    port: u16,
+) -> Option<Hint> {
+    let (bucket, tag) = parts(s, client, service, port);
     let bucket = t.hints(bucket)?;
     for n in 0..8 {
         let e = bucket.0[n].load();
-        if e != 0 && e & !0xff_ffff == tag {
-            return Some(e as u16);
+        if e != 0 && e & !VALUE == tag {
+            return Some(Hint(e));
         }
     }
     None
@@ -32,23 +71,26 @@ pub fn find<T: Tables>(t: &T, s: &Settings, client: &Address, service: u16) -> O
 
 /// Writes a hint.
 #[inline(always)]
-pub fn note<T: Tables>(t: &T, client: &Address, service: u16, ordinal: u16) {
+pub fn note<T: Tables>(t: &T, client: &Address, service: u16, port: u16, ordinal: u32) {
     let [high, low] = client.halves();
-    t.note_hint(high, low, u64::from(service) << 16 | u64::from(ordinal));
+    let service = u64::from(service) << 16;
+    t.note_hint(high, low, u64::from(port) << 32 | service | u64::from(ordinal & 0xff));
 }
 
 /// The body of [`note`]; see [`Tables`] for why it is apart. Returns 0.
 #[inline(always)]
-pub fn note_apart<T: Tables>(t: &T, high: u64, low: u64, service_ordinal: u64) -> u64 {
+pub fn note_apart<T: Tables>(t: &T, high: u64, low: u64, port_service_ordinal: u64) -> u64 {
     let Some(s) = t.settings() else { return 0 };
     let client = Address::from_halves([high, low]);
-    let (bucket, tag) = parts(s, &client, (service_ordinal >> 16) as u16);
+    let (service, port) =
+        ((port_service_ordinal >> 16) as u16, (port_service_ordinal >> 32) as u16);
+    let (bucket, tag) = parts(s, &client, service, port);
     let Some(bucket) = t.hints(bucket) else { return 0 };
-    let new = tag | MARK | service_ordinal & 0xffff;
+    let new = tag | MARK | time(t.now()) << 8 | port_service_ordinal & 0xff;
     for n in 0..8_u64 {
         let cell = &bucket.0[n as usize];
         let e = cell.load();
-        if e != 0 && e & !0xff_ffff == tag {
+        if e != 0 && e & !VALUE == tag {
             if e != new {
                 cell.store(new);
             }
@@ -64,4 +106,31 @@ pub fn note_apart<T: Tables>(t: &T, high: u64, low: u64, service_ordinal: u64) -
     }
     bucket.0[(tag >> 61) as usize].store(new);
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::host::{HostTables, Sizes};
+
+    #[test]
+    fn a_hint_is_of_a_client_and_a_service_and_knows_its_age() {
+        let t = HostTables::new(Sizes::default());
+        let s = &t.settings;
+        let client = Address::v4(0x0102_0304);
+        note(&t, &client, 3, 0, 17);
+        note(&t, &client, 3, 9, 127);
+        let ordinal = |service, port| find(&t, s, &client, service, port).map(Hint::ordinal);
+        assert_eq!((ordinal(3, 0), ordinal(3, 9)), (Some(17), Some(127)));
+        assert_eq!((ordinal(4, 0), ordinal(3, 8)), (None, None));
+        // Over the clock's end, too.
+        for start in [0, u64::from(Hint::OLDEST) << 31] {
+            s.test_clock.set(start);
+            note(&t, &client, 3, 0, 18);
+            for age in [0, 1, 300, Hint::OLDEST] {
+                let hint = find(&t, s, &client, 3, 0).expect("noted");
+                assert_eq!((hint.ordinal(), hint.age(start + (u64::from(age) << 30))), (18, age));
+            }
+        }
+    }
 }

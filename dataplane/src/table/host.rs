@@ -2,8 +2,8 @@
 
 use super::{Tables, directory};
 use crate::abi::{
-    Address, BUDGET_SLOTS, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, NextHop,
-    RING_WORDS, RouteKey, Settings, Slot, Tenant,
+    Address, BUDGET_SLOTS, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, MAX_SOURCES,
+    NextHop, RING_WORDS, RouteKey, Settings, Slot, Tenant,
 };
 use crate::cell::Word;
 use crate::reason::{COUNT, Reason};
@@ -64,6 +64,7 @@ pub struct HostTables {
     pub budgets: Vec<Word>,
     pub tenants: Vec<Tenant>,
     pub endpoints: Vec<Endpoint>,
+    pub sources: Vec<Address>,
     pub rings: Vec<u64>,
     pub nexthops: Vec<NextHop>,
     pub directory: Vec<DirectoryEntry>,
@@ -103,6 +104,7 @@ impl HostTables {
             budgets: filled(sizes.budgets),
             tenants: filled(sizes.tenants),
             endpoints: vec![Endpoint::default(); sizes.endpoints as usize],
+            sources: vec![Address::default(); MAX_SOURCES as usize],
             rings: vec![0; (sizes.rings * RING_WORDS) as usize],
             nexthops: filled(sizes.nexthops),
             directory: filled(DIRECTORY),
@@ -147,6 +149,9 @@ impl Tables for HostTables {
     }
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         self.endpoints.get(index as usize)
+    }
+    fn source(&self, index: u32) -> Option<Address> {
+        self.sources.get(index as usize).copied()
     }
     fn ring(&self, word: u32) -> Option<u64> {
         self.rings.get(word as usize).copied()

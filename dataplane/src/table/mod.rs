@@ -50,6 +50,8 @@ pub trait Tables {
     fn directory_entry(&self, index: u32) -> Option<&DirectoryEntry>;
     /// An endpoint.
     fn endpoint(&self, index: u32) -> Option<&Endpoint>;
+    /// The address that a tunnel comes from.
+    fn source(&self, index: u32) -> Option<Address>;
     /// Eight positions of a ring, as a native word of the bytes in memory.
     fn ring(&self, word: u32) -> Option<u64>;
     /// A next hop.
@@ -168,10 +170,10 @@ pub trait Tables {
     }
     /// [`hints::note_apart`].
     #[inline(always)]
-    fn note_hint(&self, high: u64, low: u64, service_ordinal: u64) -> u64
+    fn note_hint(&self, high: u64, low: u64, port_service_ordinal: u64) -> u64
     where
         Self: Sized,
     {
-        hints::note_apart(self, high, low, service_ordinal)
+        hints::note_apart(self, high, low, port_service_ordinal)
     }
 }

@@ -3,7 +3,7 @@
 use dataplane::abi::Profile;
 use dataplane::fixture::catalog::{Scene, Session, hop_to};
 use dataplane::fixture::icmp;
-use dataplane::fixture::site::{self, ALL, BACKENDS, Listener};
+use dataplane::fixture::site::{self, BACKENDS, Listener, TRANSLATED};
 use dataplane::fixture::{Outcome, Seen, read};
 use dataplane::header::PROTO_TCP;
 use dataplane::pipeline::Action;
@@ -156,7 +156,7 @@ fn later_fragment(frame: &[u8], outcome: &Outcome) -> bool {
     let changed = |at: usize, from: IpAddr, to: IpAddr| {
         is(old, at, from) && is(new, at, to) && blank(old, at) == blank(new, at)
     };
-    let of = ALL.iter().filter(|l| l.at.is_ipv4() == v4);
+    let of = TRANSLATED.iter().filter(|l| l.at.is_ipv4() == v4);
     let mut pairs = of.flat_map(|l| (0..BACKENDS).map(|n| (l.at.ip(), l.backend(n).ip())));
     pairs.any(|(vip, backend)| match outcome.reason() {
         // It tells about itself.
@@ -203,7 +203,7 @@ fn has_usual_tags(seen: &Seen) -> bool {
 }
 
 fn whose(seen: &Seen) -> Whose {
-    let listeners = ALL.iter().filter(|l| l.protocol() == seen.protocol);
+    let listeners = TRANSLATED.iter().filter(|l| l.protocol() == seen.protocol);
     if let Some(l) = listeners.clone().find(|l| l.at == seen.destination) {
         return Whose::Inbound(*l);
     }
@@ -313,7 +313,7 @@ fn outbound(
             let (from, to) = (seen.destination.ip(), seen.source.ip());
             let message = icmp::too_big(from, to, site::NARROW, &frame[ip..]);
             must(outcome.reason() == Reason::IcmpTooBig, "too big, and not refused")?;
-            must(outcome.verdict.action == Action::Transmit, "too big, and nobody told")?;
+            must(outcome.verdict.action == Action::Redirect(ingress), "too big, and nobody told")?;
             return must(outcome.frame[ip + 20..] == message, "told something else");
         }
     }

@@ -1,5 +1,6 @@
 //! Packets in, packets out: the pipeline on the host, rule by rule of DESIGN.md.
 
+mod direct;
 mod fragments;
 mod handshakes;
 mod host_traffic;

@@ -3,7 +3,7 @@
 
 use dataplane::abi::Profile;
 use dataplane::fixture::read::read;
-use dataplane::fixture::site::{ALL, BACKENDS, Listener, WAN};
+use dataplane::fixture::site::{BACKENDS, Listener, TRANSLATED, WAN};
 use dataplane::fixture::{Checksum, Frame, World, ipsec, message, openvpn, quic, tcp};
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
@@ -46,7 +46,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn both_directions_change_addresses_ports_ttl_and_sums_alone(
-        listener in 0..ALL.len(),
+        listener in 0..TRANSLATED.len(),
         ordinal in 0..BACKENDS,
         bits in any::<u128>(),
         port in any::<u16>(),
@@ -58,7 +58,7 @@ proptest! {
         inbound in any::<bool>(),
     ) {
         let mut world = World::new();
-        let l = ALL[listener];
+        let l = TRANSLATED[listener];
         world.place(&l, |_| ordinal);
         let (client, backend) = (client(&l, bits, port), l.backend(ordinal));
         let payload = payload(&l, &noise);
@@ -99,9 +99,9 @@ proptest! {
 
     /// There and back is what it was, up to the TTL.
     #[test]
-    fn a_wrong_checksum_stays_wrong(bit in 0..16_u32, inbound in any::<bool>(), listener in 0..ALL.len()) {
+    fn a_wrong_checksum_stays_wrong(bit in 0..16_u32, inbound in any::<bool>(), listener in 0..TRANSLATED.len()) {
         let world = World::new();
-        let l = ALL[listener];
+        let l = TRANSLATED[listener];
         let payload = payload(&l, b"something");
         let (from, to) = (client(&l, 9, 999), l.at);
         let frame = if inbound { Frame::of(&l, from, to, payload) } else { Frame::of(&l, l.backend(0), from, payload) };

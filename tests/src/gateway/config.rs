@@ -1,11 +1,12 @@
 //! A gateway's configuration, written as the TOML it reads.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::error::{LabError, Result};
-use crate::layout::plan::Family;
+use crate::layout::plan::{self, Family};
 use crate::layout::{Lab, Site};
 use crate::peer::Pool;
 use crate::record;
@@ -78,10 +79,21 @@ pub struct Tenant {
 pub struct PoolSection {
     pub name: String,
     pub mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
     pub idle_timeout: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     pub backend: Vec<Backend>,
+}
+
+/// `tunnel` of a pool.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct Tunnel {
+    pub encapsulation: &'static str,
+    pub source: Ipv4Addr,
+    pub source6: Ipv6Addr,
 }
 
 /// `health` of a pool.
@@ -115,7 +127,8 @@ impl Health {
 pub struct Backend {
     pub name: String,
     pub address: String,
-    pub address6: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address6: Option<String>,
     pub weight: u32,
 }
 
@@ -181,16 +194,32 @@ impl Config {
         let backend = site.stations().iter().map(|station| Backend {
             name: station.name().to_owned(),
             address: station.address(Family::V4).to_string(),
-            address6: station.address(Family::V6).to_string(),
+            address6: Some(station.address(Family::V6).to_string()),
             weight: 100,
         });
         self.pool.push(PoolSection {
             name: pool_name,
             mode: "nat",
+            tunnel: None,
             idle_timeout: "5m".to_owned(),
             health: Some(Health::quick()),
             backend: backend.collect(),
         });
+        self
+    }
+
+    /// With backends that answer their clients by themselves: in a tunnel with this encapsulation, or, without one, on the gateway's own
+    /// link (see [`Lab::let_answer`]).
+    #[must_use]
+    pub fn answered_directly(mut self, encapsulation: Option<&'static str>) -> Self {
+        for pool in &mut self.pool {
+            pool.mode = if encapsulation.is_some() { "tunnel" } else { "dsr" };
+            pool.tunnel = encapsulation.map(|encapsulation| Tunnel {
+                encapsulation,
+                source: plan::LAN.v4,
+                source6: plan::LAN.v6,
+            });
+        }
         self
     }
 

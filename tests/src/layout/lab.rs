@@ -139,6 +139,36 @@ impl Lab {
         // Who comes in and goes out by one interface is told of a shorter way, around the gateway.
         self.gateway.sysctl("net/ipv4/conf/all/send_redirects", "0")?;
         self.gateway.sysctl("net/ipv4/conf/lan0/send_redirects", "0")?;
+        self.connect_inside()?;
+        self.inet.ip(&[
+            format!("route add {} via {}", routes[0], LAN.v4),
+            format!("route add {} via {}", routes[1], LAN.v6),
+        ])?;
+        self.gateway.ip(&[
+            format!("route replace default via {}", plan::LAN_PEER.v4),
+            format!("route replace default via {}", plan::LAN_PEER.v6),
+        ])
+    }
+
+    /// Gives a site's machines its VIP, and another way to the Internet than the gateway, so that they answer clients by
+    /// themselves. What has no address of its own to answer from takes the VIP.
+    pub fn let_answer(&self, site: &Site) -> Result<()> {
+        self.hide_inside()?;
+        self.connect_inside()?;
+        let (vip, to) = (plan::vip(site.number()), plan::LAN_PEER);
+        for station in site.stations() {
+            station.ns().ip(&[
+                format!("addr add {}/32 dev lo", vip.v4),
+                format!("addr add {}/128 dev lo nodad", vip.v6),
+                format!("route replace default via {} src {}", to.v4, vip.v4),
+                format!("route replace default via {} src {}", to.v6, vip.v6),
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Connects the Internet with the bridge inside.
+    fn connect_inside(&self) -> Result<()> {
         connect(
             &End {
                 ns: &self.inet,
@@ -148,15 +178,59 @@ impl Lab {
             },
             &End { ns: &self.inside, interface: "inet", addresses: None, receives_xdp: false },
         )?;
-        self.inside.ip(&["link set inet master br0"])?;
-        self.inet.ip(&[
-            format!("route add {} via {}", routes[0], LAN.v4),
-            format!("route add {} via {}", routes[1], LAN.v6),
+        self.inside.ip(&["link set inet master br0"])
+    }
+
+    /// Puts a site's machines behind a router, too, with links that take packets of so many bytes. Once in a lab.
+    pub fn put_behind_router(&self, site: &Site, mtu: u16) -> Result<()> {
+        let forwards = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
+        let router = namespace(&self.record.namespace("rt"), &forwards)?;
+        connect(
+            &End {
+                ns: &router,
+                interface: "eth0",
+                addresses: Some((plan::ROUTER, 16, 64)),
+                receives_xdp: false,
+            },
+            &End { ns: &self.inside, interface: "rt", addresses: None, receives_xdp: false },
+        )?;
+        self.inside.ip(&["link set rt master br0"])?;
+        router.ip(&[
+            format!("route add default via {}", LAN.v4),
+            format!("route add default via {}", LAN.v6),
         ])?;
+        for station in site.stations() {
+            let (n, ns) = (station.number(), station.ns());
+            connect(
+                &End {
+                    ns,
+                    interface: "far0",
+                    addresses: Some((plan::routed(n), 30, 64)),
+                    receives_xdp: false,
+                },
+                &End {
+                    ns: &router,
+                    interface: &format!("b{n}"),
+                    addresses: Some((plan::router(n), 30, 64)),
+                    receives_xdp: false,
+                },
+            )?;
+        }
+        self.narrow_behind_router(site, mtu)?;
         self.gateway.ip(&[
-            format!("route replace default via {}", plan::LAN_PEER.v4),
-            format!("route replace default via {}", plan::LAN_PEER.v6),
+            format!("route add 10.21.0.0/16 via {}", plan::ROUTER.v4),
+            format!("route add fd00:21::/32 via {}", plan::ROUTER.v6),
         ])
+    }
+
+    /// Changes the size of packets that these links take.
+    pub fn narrow_behind_router(&self, site: &Site, mtu: u16) -> Result<()> {
+        let router = Ns::open(&self.record.namespace("rt"))?;
+        for station in site.stations() {
+            station.ns().ip(&[format!("link set far0 mtu {mtu}")])?;
+            router.ip(&[format!("link set b{} mtu {mtu}", station.number())])?;
+        }
+        Ok(())
     }
 
     /// Takes away the Internet's routes to the machines inside, as it usually has none: only the

@@ -70,12 +70,25 @@ pub const fn wan_peer(n: u8) -> Pair {
 /// The gateway's address inside (prefix lengths 16 and 64).
 pub const LAN: Pair = pair([10, 20, 0, 1], [0xfd00, 0x20, 0, 0, 0, 0, 0, 1]);
 
-/// The Internet's address inside, where the gateway is one-armed.
+/// The Internet's address inside, where the gateway is one-armed, or is not the only way out.
 pub const LAN_PEER: Pair = pair([10, 20, 255, 254], [0xfd00, 0x20, 0, 0, 0, 0, 0, 0xfffe]);
 
 /// The address of concentrator `n`, from 1.
 pub const fn concentrator(n: u8) -> Pair {
     pair([10, 20, 0, 10 + n], [0xfd00, 0x20, 0, 0, 0, 0, 0, 0x10 + n as u16])
+}
+
+/// The router inside that machines are put behind (prefix lengths 16 and 64).
+pub const ROUTER: Pair = pair([10, 20, 255, 1], [0xfd00, 0x20, 0, 0, 0, 0, 0, 0xff01]);
+
+/// Its end of the link to concentrator `n` (prefix lengths 30 and 64).
+pub const fn router(n: u8) -> Pair {
+    pair([10, 21, n, 1], [0xfd00, 0x21, 0, n as u16, 0, 0, 0, 1])
+}
+
+/// The address of concentrator `n` behind the router.
+pub const fn routed(n: u8) -> Pair {
+    pair([10, 21, n, 2], [0xfd00, 0x21, 0, n as u16, 0, 0, 0, 2])
 }
 
 /// A server on the Internet: DNS, updates and whatever the inside wants from outside.

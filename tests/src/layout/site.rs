@@ -34,6 +34,11 @@ impl Station {
         family.of(plan::concentrator(self.n))
     }
 
+    /// Its address behind a router, if it was put there.
+    pub fn routed_address(&self, family: Family) -> IpAddr {
+        family.of(plan::routed(self.n))
+    }
+
     /// Its namespace.
     pub fn ns(&self) -> &Ns {
         &self.ns

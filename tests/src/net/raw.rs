@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Ns;
-use crate::error::{Result, Tried};
+use crate::error::{LabError, Result, Tried};
 
 /// IPPROTO_RAW: the sender writes the IP header.
 const IPPROTO_RAW: i32 = 255;
@@ -105,6 +105,26 @@ impl RawSender {
             self.send_packet(source, destination, &packet)?;
         }
         Ok(())
+    }
+
+    /// Sends an IP packet as it is.
+    pub(crate) fn pass_on(&self, packet: &[u8]) -> Result<()> {
+        let address = |at: usize| -> Option<IpAddr> {
+            if packet[0] >> 4 == 4 {
+                Some(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?.into())
+            } else {
+                Some(<[u8; 16]>::try_from(packet.get(at..at + 16)?).ok()?.into())
+            }
+        };
+        let (from, to) = match packet.first().map(|byte| byte >> 4) {
+            Some(4) => (address(12), address(16)),
+            Some(6) => (address(8), address(24)),
+            _ => (None, None),
+        };
+        let (Some(from), Some(to)) = (from, to) else {
+            return Err(LabError::Scenario("not an IP packet".to_owned()));
+        };
+        self.send_packet(SocketAddr::new(from, 0), SocketAddr::new(to, 0), packet)
     }
 
     fn send_packet(

@@ -16,6 +16,7 @@ mod quic;
 mod relay;
 mod remote;
 mod tcp;
+mod tunnel_end;
 pub(crate) mod uapi;
 mod worker;
 
@@ -29,4 +30,5 @@ pub use openvpn::{OvpnClient, OvpnPool, OvpnServer, OvpnSession};
 pub use quic::{QuicClient, QuicIds, QuicPool, QuicServer};
 pub use remote::Client;
 pub use tcp::{RunningLoad, TcpClient, TcpLoad, TcpPool, TcpServer, TcpTally};
+pub use tunnel_end::TunnelEnd;
 pub use uapi::PeerState;

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
@@ -11,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::{Result, Tried};
 use crate::net::Ns;
-use crate::wait::Stop;
+use crate::wait::Background;
 
 /// Port of the echo servers, UDP and TCP.
 pub const PORT: u16 = 7007;
@@ -38,41 +37,17 @@ fn listen(ns: &Ns, own: IpAddr) -> Result<UdpSocket> {
     ns.enter(open)?.tried(|| format!("listening on {own}, UDP port {PORT}, in {}", ns.name()))
 }
 
-/// A thread that ends when its owner is dropped.
-#[derive(Debug)]
-struct Server {
-    stop: Stop,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn spawn(work: impl FnOnce(&Stop) + Send + 'static) -> Result<Self> {
-        let stop = Stop::new()?;
-        let seen = stop.clone();
-        Ok(Self { stop, thread: Some(std::thread::spawn(move || work(&seen))) })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.signal();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Answers UDP requests with themselves and its tag.
 #[derive(Debug)]
 pub struct EchoServer {
-    _server: Server,
+    _server: Background,
 }
 
 impl EchoServer {
     /// Starts a server with a tag on an address of `ns`.
     pub fn start(ns: &Ns, own: IpAddr, tag: u8) -> Result<Self> {
         let socket = listen(ns, own)?;
-        let server = Server::spawn(move |stop| {
+        let server = Background::spawn(move |stop| {
             let mut buffer = vec![0; LONGEST];
             while !stop.is_given() {
                 stop.readable(socket.as_fd(), None);
@@ -92,7 +67,7 @@ impl EchoServer {
 /// Answers TCP connections with what they send, one at a time.
 #[derive(Debug)]
 pub struct TcpEchoServer {
-    _server: Server,
+    _server: Background,
 }
 
 impl TcpEchoServer {
@@ -105,7 +80,7 @@ impl TcpEchoServer {
         };
         let listener =
             ns.enter(open)?.tried(|| format!("listening on TCP port {port} in {}", ns.name()))?;
-        let server = Server::spawn(move |stop| {
+        let server = Background::spawn(move |stop| {
             while !stop.is_given() {
                 stop.readable(listener.as_fd(), None);
                 while let Ok((stream, _)) = listener.accept() {

@@ -4,6 +4,7 @@
 
 mod common;
 mod configuration;
+mod direct;
 mod fragments;
 mod ipsec;
 mod openvpn;

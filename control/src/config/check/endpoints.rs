@@ -1,5 +1,5 @@
 //! A backend's endpoint (address, port, protocol) belongs to one listener:
-//! an answer from it would otherwise have two ways back.
+//! an answer from it would otherwise have two ways back. Where answers do not come back, there is none to be told apart.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +35,7 @@ impl Owner<'_> {
 pub(super) fn check(draft: &Draft, out: &mut Findings) {
     let mut owners: BTreeMap<(SocketAddr, Protocol), Owner<'_>> = BTreeMap::new();
     let mut told = Vec::new();
-    for (service, pool) in placed(draft) {
+    for (service, pool) in placed(draft).filter(|(_, pool)| !pool.is_direct()) {
         for listener in &service.listen {
             let place = listener.span();
             let listener = *listener.get_ref();

@@ -122,10 +122,10 @@ fn not_backends(draft: &Draft, vips: &BTreeMap<IpAddr, (Range<usize>, &str)>, ou
     }
 }
 
-/// A listener needs a backend with an address of its family: addresses are
-/// rewritten, families are not translated.
+/// A listener needs a backend with an address of its family where addresses are
+/// rewritten: families are not translated.
 fn families(draft: &Draft, out: &mut Findings) {
-    for (service, pool) in placed(draft) {
+    for (service, pool) in placed(draft).filter(|(_, pool)| !pool.is_direct()) {
         for listener in &service.listen {
             let family = listener.get_ref().family();
             let has = |address: &IpAddr| Family::of(*address) == family;

@@ -1,5 +1,6 @@
 //! Compares the tables of the file with each other.
 
+mod direct;
 mod endpoints;
 mod listeners;
 mod names;
@@ -16,6 +17,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
     references::check(draft, out);
     listeners::check(draft, out);
     endpoints::check(draft, out);
+    direct::check(draft, out);
     quotas::check(draft, out);
     usage::check(draft, out);
 }

@@ -1,17 +1,17 @@
 //! `[[pool]]` with its backends and its health check.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dataplane::abi::POOL_STRIDE;
 use toml::Spanned;
 
-use crate::config::draft::{DraftBackend, DraftPool};
+use crate::config::draft::{DraftBackend, DraftPool, DraftTunnel};
 use crate::config::finding::Findings;
 use crate::config::reader::{Field, Section};
 use crate::config::value::Probe;
-use crate::config::{HIGHEST_WEIGHT, Health, Mode, Timing, rules};
+use crate::config::{Encapsulation, HIGHEST_WEIGHT, Health, Mode, Timing, rules};
 
 /// Most sessions a backend can be limited to; the gateway's own limit is compared elsewhere.
 const MOST_SESSIONS: u64 = u32::MAX as u64;
@@ -19,7 +19,17 @@ const MOST_SESSIONS: u64 = u32::MAX as u64;
 /// Reads one pool.
 pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPool {
     let name = rules::name(section.required("name", out), out);
+    // Of a mode that is wrong it is not known what belongs to it.
+    let unread_mode = section.has("mode");
     let mode: Field<Mode> = section.optional("mode", out);
+    let unread_mode = unread_mode && mode.is_none();
+    let mode = mode.map_or(Mode::Nat, Spanned::into_inner);
+    let tunnel = if unread_mode {
+        section.known("tunnel");
+        None
+    } else {
+        tunnel(&mut section, mode, out)
+    };
     let (idle_least, idle_most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
     let idle_timeout = duration(&mut section, "idle_timeout", idle_least..=idle_most, out)
         .unwrap_or(Duration::from_secs(300));
@@ -47,11 +57,54 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
     DraftPool {
         span,
         name,
-        mode: Some(mode.map_or(Mode::Nat, Spanned::into_inner)),
+        mode: (!unread_mode).then_some(mode),
+        tunnel,
         idle_timeout: Some(idle_timeout),
         health,
         backends,
     }
+}
+
+/// The port that IANA gave to Generic UDP Encapsulation.
+const GUE_PORT: u16 = 6080;
+
+/// What packets are put into, where a pool's mode says that they are.
+fn tunnel(section: &mut Section<'_, '_>, mode: Mode, out: &mut Findings) -> Option<DraftTunnel> {
+    if mode != Mode::Tunnel {
+        section.pointless("tunnel", &format!("mode = \"{}\"", mode.as_str()), out);
+        return None;
+    }
+    if !section.has("tunnel") {
+        section.missing(
+            "tunnel",
+            "say which of the gateway's addresses its tunnels come from: `tunnel = { source = \"10.20.0.1\" }`",
+        );
+    }
+    let mut section = section.table("tunnel", "`tunnel`", out)?;
+    let encapsulation: Field<Encapsulation> = section.optional("encapsulation", out);
+    let encapsulation = encapsulation.map_or(Encapsulation::IpIp, Spanned::into_inner);
+    let source: Field<Ipv4Addr> = section.optional("source", out);
+    let source6: Field<Ipv6Addr> = section.optional("source6", out);
+    let any = |field: Field<IpAddr>, out: &mut Findings| rules::address(field, out);
+    let source = any(source.map(|f| Spanned::new(f.span(), f.into_inner().into())), out);
+    let source6 = any(source6.map(|f| Spanned::new(f.span(), f.into_inner().into())), out);
+    let port = if encapsulation == Encapsulation::Gue {
+        let port = section.number("port", 1..=65_535, out);
+        Some(port.map_or(GUE_PORT, |port| *port.get_ref() as u16))
+    } else {
+        section.pointless("port", "encapsulation = \"ipip\"", out);
+        None
+    };
+    let unread =
+        source.is_none() && section.has("source") || source6.is_none() && section.has("source6");
+    if !section.has("source") && !section.has("source6") {
+        out.error(section.span(), "the tunnel has no address that it comes from")
+            .help("write `source`, or `source6` for backends with IPv6 addresses: an address of the gateway's")
+            .absence();
+    }
+    let span = section.span();
+    section.finish(out);
+    Some(DraftTunnel { span, encapsulation, source, source6, unread, port })
 }
 
 const DEFAULT_TIMING: Timing = Timing {

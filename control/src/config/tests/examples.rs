@@ -34,7 +34,7 @@ fn the_shipped_example_has_no_findings() {
     let (config, report) = Config::examine(EXAMPLE, "docs/fernpass.toml");
     assert_eq!(report.to_string(), "");
     let config = config.expect("no findings");
-    assert_eq!(config.backends().count(), 4);
+    assert_eq!(config.backends().count(), 6);
     assert_eq!(Config::parse(&config.to_toml(), "again").expect("reads back"), config);
 }
 

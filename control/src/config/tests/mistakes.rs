@@ -231,7 +231,7 @@ weight = 10001"#,
 address6 = "10.20.0.13""#,
         19,
         "`10.20.0.13` is not an IPv6 address",
-        "an IPv4 address belongs into `address`",
+        "an IPv4 address belongs into the key without the `6`",
     ),
     (
         r#"name = "wg"
@@ -305,6 +305,136 @@ health = "icmp"
         24,
         "profile `ipsec` cannot have the affinity `flow`: a client goes on at another port",
         "write `affinity = \"source\"`",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "dnat"
+"#,
+        11,
+        "there is no mode `dnat`",
+        "did you mean `nat`?",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "tunnel"
+"#,
+        9,
+        "`tunnel` is missing in [[pool]]",
+        "say which of the gateway's addresses its tunnels come from: `tunnel = { source = \"10.20.0.1\" }`",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+tunnel = { source = "10.20.0.1" }
+"#,
+        11,
+        "`tunnel` does nothing with mode = \"nat\"",
+        "leave it out",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "tunnel"
+tunnel = { encapsulation = "gre", source = "10.20.0.1" }
+"#,
+        12,
+        "there is no encapsulation `gre`",
+        "did you mean `gue`?",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "tunnel"
+tunnel = { source6 = "fd00:20::1" }
+"#,
+        12,
+        "the tunnel to 10.20.0.11 has no IPv4 address",
+        "write `source`: an address of the gateway's",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "tunnel"
+tunnel = { source = "10.20.0.1", port = 6081 }
+"#,
+        12,
+        "`port` does nothing with encapsulation = \"ipip\"",
+        "leave it out",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "tunnel"
+tunnel = { source = "10.20.0.12" }
+"#,
+        20,
+        "10.20.0.12 is both ends of the tunnel",
+        "write the backend's own address",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "tunnel"
+tunnel = { source = "fd00:20::1" }
+"#,
+        12,
+        "`fd00:20::1` is not an IPv4 address",
+        "an IPv6 address belongs into the key with the `6`",
+    ),
+    (
+        r#"name = "wg"
+
+[[pool.backend]]
+name = "wg-1"
+"#,
+        r#"name = "wg"
+mode = "dsr"
+
+[[pool.backend]]
+name = "wg-1"
+port = 51821
+"#,
+        15,
+        "in mode `dsr` packets keep the port that clients dial",
+        "leave `port` out: backend `wg-1` listens on the service's",
+    ),
+    (
+        r#"name = "wg"
+
+[[pool.backend]]
+name = "wg-1"
+"#,
+        r#"name = "wg"
+mode = "dsr"
+
+[[pool.backend]]
+name = "wg-1"
+max_sessions = 10
+"#,
+        15,
+        "in mode `dsr` backend `wg-1`'s sessions are not counted",
+        "leave `max_sessions` out, and use `weight`",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "dsr"
+idle_timeout = "5h"
+"#,
+        9,
+        "`idle_timeout` is too long for mode `dsr`",
+        "it may be up to 4h there",
     ),
     (
         r#"profile = "wireguard""#,

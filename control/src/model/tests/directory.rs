@@ -1,9 +1,16 @@
 //! What packets are looked up by.
 
-use dataplane::abi::{Directory, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_RING};
+use std::net::IpAddr;
+
+use dataplane::abi::{
+    Directory, ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE, Encapsulation, Endpoint,
+    KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, NO_NEXTHOP, NO_RING,
+    POOL_STRIDE,
+};
 
 use super::World;
-use crate::config::Affinity;
+use crate::config::{Affinity, Mode};
+use crate::model::{HopKey, NextHop};
 
 const EXAMPLE: &str = include_str!("../../../../docs/fernpass.toml");
 
@@ -29,7 +36,10 @@ fn an_address_with_listeners_is_known_without_a_port() {
     let without_port = Directory { kind: KIND_BACKEND, ..backend };
     assert_eq!(world.entry("10.20.0.11:0"), Some(without_port));
     let count = |kind| world.tables.directory.values().filter(|entry| entry.kind == kind).count();
-    assert_eq!((count(KIND_LISTENER), count(KIND_VIP), count(KIND_ENDPOINT)), (4, 3, 6 + 2));
+    assert_eq!(
+        (count(KIND_LISTENER), count(KIND_VIP), count(KIND_ENDPOINT)),
+        (4 + 2, 3 + 2, 6 + 2)
+    );
 
     // One listener of two at the address is gone, then the other.
     world.config.services[1].listen.pop();
@@ -52,6 +62,51 @@ fn an_address_of_two_services_places_nothing_without_a_port() {
     assert_eq!((vip.kind, vip.ring, vip.is_by_flow()), (KIND_VIP, NO_RING, true));
 }
 
+/// Answers do not come back, so nothing is known by a backend's address but the errors of routers on the way to it.
+#[test]
+fn backends_that_answer_by_themselves_are_known_by_their_tunnels_alone() {
+    let mut world = World::new(EXAMPLE);
+    world.settle();
+    let listener = world.entry("203.0.113.12:51820").expect("a listener");
+    assert!(listener.is_direct() && !world.entry("203.0.113.10:51820").unwrap().is_direct());
+    assert_eq!((world.entry("10.30.0.11:51820"), world.entry("10.30.0.11:0")), (None, None));
+    for (tunnel, ordinal) in [("10.30.0.11:6080", 0), ("[2001:db8:30::12]:6080", 1)] {
+        let entry = world.entry(tunnel).expect("the end of a tunnel");
+        assert_eq!((entry.kind, entry.index % POOL_STRIDE), (KIND_TUNNEL, ordinal));
+    }
+    // Clients of both families reach the backends of either.
+    for at in ["203.0.113.12:51820", "[2001:db8::12]:51820"] {
+        let listener = world.entry(at).expect("a listener").listener();
+        let endpoint = |ordinal| world.tables.endpoints[&(listener * POOL_STRIDE + ordinal)];
+        let all = [endpoint(0), endpoint(1)];
+        let sources = all.map(|e| IpAddr::from(world.tables.sources[&e.source]).to_string());
+        assert_eq!(sources, ["10.20.0.1", "2001:db8:20::1"]);
+        let flags = ENDPOINT_LIVE | ENDPOINT_ACCEPTS | ENDPOINT_DIRECT;
+        // Five minutes, in units of 1.07 s.
+        let as_it_should = |e: &Endpoint| {
+            e.flags == flags && e.encapsulation == Encapsulation::Gue as u8 && e.idle == 280
+        };
+        assert!(all.iter().all(as_it_should), "{all:?}");
+    }
+}
+
+/// A frame to a router would come back: the VIP is the gateway's.
+#[test]
+fn without_a_tunnel_only_neighbours_are_sent_to() {
+    let mut world = World::new(EXAMPLE);
+    (world.config.pools[2].mode, world.config.pools[2].tunnel) = (Mode::Dsr, None);
+    let address: IpAddr = "10.30.0.11".parse().unwrap();
+    for (neighbour, is_sent_to) in [("10.30.0.1", false), ("10.30.0.11", true)] {
+        let key = HopKey { interface: 2, neighbour: neighbour.parse().unwrap() };
+        world.routes.hops.insert(key, NextHop { ifindex: 2, ..NextHop::default() });
+        world.routes.backends.insert(address, key);
+        world.settle();
+        let listener = world.entry("203.0.113.12:51820").expect("a listener").listener();
+        let hop = world.tables.endpoints[&(listener * POOL_STRIDE)].nexthop;
+        assert_eq!(hop != NO_NEXTHOP, is_sent_to, "{neighbour}");
+    }
+}
+
 /// Only the listeners change: what leads packets of sessions stays as it is.
 #[test]
 fn another_affinity_changes_where_new_sessions_go_and_nothing_else() {
@@ -67,7 +122,7 @@ fn another_affinity_changes_where_new_sessions_go_and_nothing_else() {
         // Those without ports as well: without them nothing can be placed by flow.
         if entry.places() {
             assert!(entry.is_by_flow() && !old.is_by_flow());
-            assert_eq!((entry.pack(), entry.listener()), (old.pack(), old.index));
+            assert_eq!((entry.pack(), entry.listener()), (old.pack(), old.listener()));
         } else {
             assert_eq!(*entry, old);
         }

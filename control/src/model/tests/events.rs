@@ -27,6 +27,8 @@ struct PoolPlan {
     backends: [Option<bool>; BACKENDS],
     /// They serve IPv6, too.
     dual: bool,
+    /// Whether backends answer by themselves: no, on the link, in tunnels of two kinds.
+    mode: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -40,13 +42,19 @@ struct ServicePlan {
 }
 
 pub(super) fn any_plan() -> impl Strategy<Value = Plan> {
-    let pool = (any::<[Option<bool>; BACKENDS]>(), any::<bool>())
-        .prop_map(|(backends, dual)| PoolPlan { backends, dual });
+    let pool = (any::<[Option<bool>; BACKENDS]>(), any::<bool>(), 0..6_u8)
+        .prop_map(|(backends, dual, mode)| PoolPlan { backends, dual, mode });
     let service = (any::<bool>(), any::<bool>(), 0..POOLS, any::<bool>(), any::<bool>()).prop_map(
         |(present, tenant, pool, port, dual)| ServicePlan { present, tenant, pool, port, dual },
     );
     (proptest::array::uniform(pool), proptest::array::uniform(service))
         .prop_map(|(pools, services)| Plan { pools, services })
+}
+
+impl PoolPlan {
+    fn is_direct(&self) -> bool {
+        (1..=3).contains(&self.mode)
+    }
 }
 
 impl Plan {
@@ -61,10 +69,24 @@ impl Plan {
         }
         for (p, pool) in self.pools.iter().enumerate() {
             write!(text, "[[pool]]\nname = \"p-{p}\"\n").unwrap();
+            let tunnel = |kind| {
+                format!(
+                    "mode = \"tunnel\"\ntunnel = {{ encapsulation = \"{kind}\", source = \"192.0.2.77\", source6 = \"2001:db8:77::1\" }}\n"
+                )
+            };
+            text += &match pool.mode {
+                1 => "mode = \"dsr\"\n".to_owned(),
+                2 => tunnel("ipip"),
+                3 => tunnel("gue"),
+                _ => String::new(),
+            };
             for (b, backend) in pool.backends.iter().enumerate() {
                 let Some(other) = backend.or((b == 0).then_some(false)) else { continue };
                 let net = u8::from(other);
-                write!(text, "[[pool.backend]]\nname = \"wg-{b}\"\nmax_sessions = 10\n").unwrap();
+                write!(text, "[[pool.backend]]\nname = \"wg-{b}\"\n").unwrap();
+                if !pool.is_direct() {
+                    text += "max_sessions = 10\n";
+                }
                 writeln!(text, "address = \"10.{p}.{net}.{b}\"").unwrap();
                 if pool.dual {
                     writeln!(text, "address6 = \"2001:db8:{p}:{net}::{b}\"").unwrap();
@@ -75,7 +97,8 @@ impl Plan {
             // Two services have an address in common.
             let (vip, port) = (s / 2, 1000 + 10 * usize::from(service.port) + s);
             let mut listen = format!("\"203.0.113.{vip}:{port}/udp\"");
-            if service.dual && self.pools[service.pool].dual {
+            let pool = &self.pools[service.pool];
+            if service.dual && (pool.dual || pool.is_direct()) {
                 write!(listen, ", \"[2001:db8:f::{vip}]:{port}/udp\"").unwrap();
             }
             write!(

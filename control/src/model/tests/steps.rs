@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use dataplane::abi::{
-    ENDPOINT_ACCEPTS, ENDPOINT_LIVE, Endpoint, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER,
-    KIND_VIP, NAME_LISTENER, NAME_POOL, NAME_SERVICE, NAME_TENANT, NO_NEXTHOP, NO_RING,
-    POOL_STRIDE,
+    ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE, Encapsulation, Endpoint, KIND_BACKEND,
+    KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, NAME_LISTENER, NAME_POOL, NAME_SERVICE,
+    NAME_TENANT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -33,7 +33,9 @@ fn complete(tables: &Wanted, released: &BTreeSet<u32>) -> Result<(), TestCaseErr
                 for ordinal in ordinals {
                     let at = entry.listener() * POOL_STRIDE + u32::from(*ordinal);
                     let flags = tables.endpoints.get(&at).map(|row| row.flags);
-                    let good = Some(ENDPOINT_LIVE | ENDPOINT_ACCEPTS);
+                    // Never translated where answers go another way, or the other way around.
+                    let kind = if entry.is_direct() { ENDPOINT_DIRECT } else { 0 };
+                    let good = Some(ENDPOINT_LIVE | ENDPOINT_ACCEPTS | kind);
                     prop_assert_eq!(flags, good, "endpoint {} in ring {}", at, entry.ring);
                 }
             }
@@ -48,12 +50,20 @@ fn complete(tables: &Wanted, released: &BTreeSet<u32>) -> Result<(), TestCaseErr
                 let is_it = row.is_some_and(|row| row.backend == key.address);
                 prop_assert!(is_it || entry.index == u32::MAX, "endpoint {}", entry.index);
             }
+            KIND_TUNNEL => {
+                let row = tables.endpoints.get(&entry.index);
+                let is_it = row.is_some_and(|row| row.backend == key.address);
+                prop_assert!(is_it, "endpoint {}", entry.index);
+            }
             kind => prop_assert!(false, "an entry of kind {}", kind),
         }
     }
     for (index, row) in &tables.endpoints {
         let hop = row.nexthop;
         prop_assert!(hop == NO_NEXTHOP || tables.nexthops.contains_key(&hop), "{:?}", row);
+        let is_tunnel =
+            row.encapsulation > Encapsulation::None as u8 && row.flags & ENDPOINT_LIVE != 0;
+        prop_assert!(!is_tunnel || tables.sources.contains_key(&row.source), "{:?}", row);
         prop_assert!(tables.tenants.contains_key(&row.tenant.into()), "{:?}", row);
         let names = registry.endpoint(*index).expect("it is there");
         let all = [&names.tenant, &names.service, &names.listener, &names.backend.name];
@@ -115,8 +125,11 @@ fn same_indexes(
             );
         }
     }
-    for (id, _, backend) in old.backends() {
-        if new.backend(&id).is_some_and(|(_, new)| new == backend) {
+    for (id, pool, backend) in old.backends() {
+        let same = |(new_pool, new): (&crate::config::Pool, &crate::config::Backend)| {
+            new == backend && (new_pool.mode, new_pool.tunnel) == (pool.mode, pool.tunnel)
+        };
+        if new.backend(&id).is_some_and(same) {
             let live = |registry: &Registry<'_>| -> BTreeSet<u32> {
                 let all = registry.endpoints_of(&id);
                 all.difference(&registry.retired()).map(|index| index % POOL_STRIDE).collect()
