@@ -17,16 +17,19 @@ const PROFILE: &str = "bpf";
 pub enum Object {
     /// The gateway's program.
     Gateway,
+    /// The agent's.
+    Agent,
     /// The benches' programs.
     Bench,
 }
 
 impl Object {
-    const ALL: [Self; 2] = [Self::Gateway, Self::Bench];
+    const ALL: [Self; 3] = [Self::Gateway, Self::Agent, Self::Bench];
 
     const fn package(self) -> &'static str {
         match self {
             Self::Gateway => "fernpass-dataplane-ebpf",
+            Self::Agent => "fernpass-agent-ebpf",
             Self::Bench => "fernpass-bench-ebpf",
         }
     }
@@ -34,6 +37,7 @@ impl Object {
     const fn binary(self) -> &'static str {
         match self {
             Self::Gateway => "fernpass-xdp",
+            Self::Agent => "fernpass-agent-tc",
             Self::Bench => "fernpass-bench-xdp",
         }
     }

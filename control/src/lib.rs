@@ -1,5 +1,6 @@
 //! Fernpass in user space: the daemon and the command line.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;

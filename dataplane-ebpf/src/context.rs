@@ -1,9 +1,9 @@
-//! An XDP context as a packet. All pointer access to packets is in this file.
+//! An XDP context as a packet, and a socket buffer. All pointer access to packets is in this file.
 
 use aya_ebpf::{
     bindings::xdp_md,
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
-    programs::XdpContext,
+    programs::{TcContext, XdpContext},
 };
 use core::arch::asm;
 use core::marker::PhantomData;
@@ -87,7 +87,61 @@ impl Packet for XdpPacket<'_> {
     }
 }
 
-/// `N` bytes of an XDP frame: a packet pointer that was compared with the frame's end.
+/// What a socket buffer on its way out has in its linear part. It is only read.
+pub struct SkbPacket<'c>(&'c TcContext);
+
+impl<'c> SkbPacket<'c> {
+    /// The packet of `ctx`, of which at least so many bytes, if it has them, are made linear; `None` if that cannot be.
+    pub fn new(ctx: &'c TcContext, linear: u32) -> Option<Self> {
+        let len = ctx.len();
+        let wanted = if len < linear { len } else { linear };
+        ctx.pull_data(wanted).ok()?;
+        Some(Self(ctx))
+    }
+}
+
+impl Packet for SkbPacket<'_> {
+    type View<'a, const N: usize>
+        = XdpView<'a, N>
+    where
+        Self: 'a;
+
+    #[inline(always)]
+    fn view<const N: usize>(&self, offset: usize) -> Option<XdpView<'_, N>> {
+        let mut start = self.0.data();
+        // SAFETY: as for an XDP context.
+        unsafe {
+            asm!("{p} += {o}", p = inout(reg) start, o = in(reg) offset & 0x1ff,
+                options(pure, nomem, nostack));
+        }
+        if start + N > self.0.data_end() {
+            return None;
+        }
+        Some(XdpView(start, PhantomData))
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.len() as usize
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn adjust_head(&mut self, _delta: i32) -> Option<()> {
+        None
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, _len: usize) -> Option<()> {
+        None
+    }
+}
+
+/// `N` bytes of a frame: a packet pointer that was compared with the frame's end.
 pub struct XdpView<'a, const N: usize>(usize, PhantomData<&'a ()>);
 
 impl<const N: usize> Clone for XdpView<'_, N> {

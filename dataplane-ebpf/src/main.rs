@@ -75,6 +75,14 @@ pub(crate) fn fernpass_icmp(ctx: XdpContext) -> u32 {
     end(&ctx, stage::icmp_direct(&mut XdpPacket::new(&ctx), &BpfTables))
 }
 
+/// [`Stage::Report`].
+#[xdp]
+#[inline(always)]
+pub(crate) fn fernpass_report(ctx: XdpContext) -> u32 {
+    let next = |_: &mut XdpPacket<'_>, stage| hand_on(&ctx, stage);
+    stage::report(&mut XdpPacket::new(&ctx), &BpfTables, |verdict| end(&ctx, verdict), next)
+}
+
 #[inline(always)]
 fn end(ctx: &XdpContext, verdict: Verdict) -> u32 {
     log::outcome(ctx, verdict);

@@ -320,5 +320,6 @@ pub fn tail_call(ctx: &XdpContext, stage: Stage) {
         Stage::Fragment => to!(Stage::Fragment, "// fragment"),
         Stage::TooBig => to!(Stage::TooBig, "// too big"),
         Stage::IcmpDirect => to!(Stage::IcmpDirect, "// ICMP, direct"),
+        Stage::Report => to!(Stage::Report, "// report"),
     }
 }

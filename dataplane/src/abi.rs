@@ -228,6 +228,11 @@ pub const KIND_BACKEND: u8 = 4;
 /// `Directory::kind` of what backends are reached by in a tunnel: their address, and the outer protocol with port 0, of
 /// [`Encapsulation::Gue`] with the port. The index is that of any such endpoint.
 pub const KIND_TUNNEL: u8 = 5;
+/// `Directory::kind` of where an agent reports from: a backend's address, [`REPORT_PORT`], UDP. The index is the pool's times [`POOL_STRIDE`] and
+/// the backend's ordinal.
+pub const KIND_AGENT: u8 = 6;
+/// The port that agents report from, and to.
+pub const REPORT_PORT: u16 = 6079;
 
 /// Value in the directory. All but the index is one word of its entry, so swapping
 /// `ring` swaps the placement of a listener atomically.
@@ -244,7 +249,7 @@ pub struct Directory {
     pub tenant: u16,
     /// Listener: its ring's number, or [`NO_RING`]. Endpoint: zero.
     pub ring: u16,
-    /// Listener: the listener index, perhaps with [`LISTENER_BY_FLOW`] and [`LISTENER_DIRECT`]. Endpoint: the endpoint index.
+    /// Listener: the listener index, perhaps with [`LISTENER_BY_FLOW`], [`LISTENER_DIRECT`] and [`LISTENER_BLIND`]. Endpoint: the endpoint index.
     pub index: u32,
     /// Zero.
     pub zero: u32,
@@ -254,12 +259,14 @@ pub struct Directory {
 pub const LISTENER_BY_FLOW: u32 = 1 << 31;
 /// Set in a listener's [`Directory::index`] if its backends answer their clients by themselves: see [`ENDPOINT_DIRECT`].
 pub const LISTENER_DIRECT: u32 = 1 << 30;
+/// Set beside it if no agents report the answers: there are no sessions.
+pub const LISTENER_BLIND: u32 = 1 << 29;
 
 impl Directory {
     /// The index of a listener.
     #[inline(always)]
     pub const fn listener(&self) -> u32 {
-        self.index & !(LISTENER_BY_FLOW | LISTENER_DIRECT)
+        self.index & !(LISTENER_BY_FLOW | LISTENER_DIRECT | LISTENER_BLIND)
     }
 
     /// True if packets are placed by the entry: its ring, if it has one, is in use.
@@ -278,6 +285,12 @@ impl Directory {
     #[inline(always)]
     pub const fn is_direct(&self) -> bool {
         self.index & LISTENER_DIRECT != 0
+    }
+
+    /// True if nothing is known of its answers.
+    #[inline(always)]
+    pub const fn is_blind(&self) -> bool {
+        self.index & LISTENER_BLIND != 0
     }
 
     /// All but the index in one word, which is 0 for no entry alone.
@@ -362,9 +375,9 @@ pub struct Endpoint {
     pub transport_delta: u16,
     /// TCP's largest segment, in bytes: no end of a connection is told of a larger one. 0: they are told what the other says.
     pub mss: u16,
-    /// Of a tunnel: the [`source_index`] of the address that it comes from.
+    /// With [`ENDPOINT_DIRECT`]: the pool's [`source_index`]; of a tunnel that of the address that it comes from.
     pub source: u16,
-    /// With [`ENDPOINT_DIRECT`]: how long the backend keeps a client that sends nothing, in [`age`](crate::table::hints::Hint::age)'s units.
+    /// With [`LISTENER_BLIND`]: how long the backend keeps a client that sends nothing, in [`age`](crate::table::hints::Hint::age)'s units.
     pub idle: u16,
     /// Zero.
     pub reserved: u16,

@@ -19,3 +19,4 @@ pub mod pipeline;
 pub mod profile;
 pub mod reason;
 pub mod table;
+pub mod watch;

@@ -13,6 +13,8 @@ pub enum Kind {
     Passed,
     /// Dropped or refused.
     Dropped,
+    /// For the gateway itself, which has taken it in.
+    Taken,
     /// Counted beside the packet's end.
     Event,
 }
@@ -83,6 +85,7 @@ reasons! {
     OpenVpnMalformed "openvpn_malformed" Dropped "Not an OpenVPN message: unknown opcode or too short.";
     IpsecMalformed "ipsec_malformed" Dropped "Neither IKEv2 nor ESP: a wrong version, a reserved SPI, or too short.";
     QuicMalformed "quic_malformed" Dropped "Not a QUIC datagram: too short for its header.";
+    ReportMalformed "report_malformed" Dropped "From an agent, and not the report of an answer of its pool's, or by another interface than leads to it.";
     NoBackend "no_backend" Dropped "No backend of the pool can take it.";
     BackendDown "backend_down" Dropped "Its session's backend is down.";
     SourceBudget "source_budget" Dropped "Its source sent too many unestablished packets.";
@@ -94,6 +97,8 @@ reasons! {
     NoRoute "no_route" Dropped "No route to the client.";
     HeadRoom "head_room" Dropped "The driver left no room for a VLAN tag.";
     BadTable "bad_table" Dropped "The tables contradict themselves: an index leads nowhere.";
+
+    Reported "reported" Taken "An answer of a backend that answers its clients by itself, reported by its agent.";
 
     SessionOpened "session_opened" Event "A session was opened.";
     SessionTentative "session_tentative" Event "A tentative session was made.";

@@ -33,6 +33,9 @@ fn every_packet_ends_once_and_the_tables_stay_whole() {
                     let mut packet = Buffer::with_metadata(&bytes, ingress, metadata);
                     let verdict = pipeline::run(&mut packet, t);
                     let (end, kind) = match verdict.action {
+                        Action::Drop if verdict.reason.kind() == Kind::Taken => {
+                            (&mut ends.dropped, Kind::Taken)
+                        }
                         Action::Drop => (&mut ends.dropped, Kind::Dropped),
                         Action::Pass => (&mut ends.passed, Kind::Passed),
                         Action::Transmit | Action::Redirect(_) => {
@@ -53,7 +56,7 @@ fn every_packet_ends_once_and_the_tables_stay_whole() {
         let counted = Ends {
             forwarded: sum(Kind::Forwarded),
             passed: sum(Kind::Passed),
-            dropped: sum(Kind::Dropped),
+            dropped: sum(Kind::Dropped) + sum(Kind::Taken),
         };
         assert_eq!(counted, ends, "seed {seed}");
     }

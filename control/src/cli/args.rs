@@ -35,6 +35,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "WHICH", default_value = "none")]
         log_packets: Packets,
     },
+    /// Run the agent, on a backend that answers its clients by itself: it tells the gateways of the answers.
+    Agent {
+        /// The gateways' configuration: by its addresses the agent knows which backend it is on.
+        #[arg(short, long, value_name = "FILE", default_value = "/etc/fernpass/fernpass.toml")]
+        config: PathBuf,
+        /// An interface that answers leave by; several with commas between.
+        #[arg(short, long, value_name = "NAME", required = true, value_delimiter = ',')]
+        interface: Vec<String>,
+        /// A gateway's address; several with commas between.
+        #[arg(short, long, value_name = "ADDRESS", required = true, value_delimiter = ',')]
+        gateway: Vec<IpAddr>,
+    },
     /// Check a configuration: every mistake at once, with its line.
     Check {
         /// The configuration.
@@ -229,6 +241,8 @@ mod tests {
         for line in [
             "run -c f",
             "check -c f",
+            "agent -c f -i eth0,eth1 -g 10.20.0.1,fd00:20::1",
+            "agent --config f --interface eth0 --gateway 10.20.0.1 --gateway 10.20.0.2",
             "load",
             "unload --bpffs /sys/fs/bpf/x",
             "attach wan0",
@@ -262,6 +276,9 @@ mod tests {
             "backend weight wg-1 10001",
             "session list --client x",
             "run",
+            "agent -c f -i eth0",
+            "agent -c f -g 10.20.0.1",
+            "agent -c f -i eth0 -g gateway",
         ] {
             let words = std::iter::once("fernpass").chain(line.split_whitespace());
             assert_eq!(Args::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Failure;
 use super::args::{Args, Place};
 use super::output::Output;
+use crate::agent::Agent;
 use crate::config::{Config, ReadError, XdpMode};
 use crate::daemon::view::Done;
 use crate::loader::{
@@ -173,7 +174,8 @@ struct BpfInfo {
 pub(super) fn bpf_info(output: &Output) -> Result<(), Failure> {
     let sizes = Sizes::for_sessions(65_536);
     let bytes_per_session = sizes.bytes() as f64 / sizes.sessions() as f64;
-    let programs = Program::examine(PacketLog::Off)?;
+    let mut programs = Program::examine(PacketLog::Off)?;
+    programs.push(Agent::examine()?);
     let info = BpfInfo {
         verified_instructions: programs.iter().map(|p| p.verified_instructions).max().unwrap_or(0),
         instructions: programs.iter().map(|p| p.instructions).sum(),

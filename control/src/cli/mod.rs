@@ -3,7 +3,7 @@
 //! * `args`: what can be typed.
 //! * `remote`: commands that ask the daemon.
 //! * `local`: commands that need none (`check`, `load`, `attach`, ...).
-//! * `run`: the daemon's process.
+//! * `run`: the daemon's process, and the agent's.
 //! * `output`, `tables`: how answers look.
 //!
 //! Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::agent::AgentError;
 use crate::api::ClientError;
 use crate::daemon::StartError;
 use crate::loader::LoadError;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
     let output = Output::new(args.json);
     let result = match args.command {
         Command::Run { config, log_packets } => run::run(&config, log_packets.into()),
+        Command::Agent { config, interface, gateway } => run::agent(&config, &interface, &gateway),
         Command::Check { config } => local::check(&config, &output),
         Command::Load(place) => local::load(&place, &output),
         Command::Unload(place) => local::unload(&place, &output),
@@ -64,6 +66,8 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Start(#[from] StartError),
     #[error("{0}")]
+    Agent(#[from] AgentError),
+    #[error("{0}")]
     Serve(#[from] crate::api::ServeError),
     /// Mistakes in a configuration, rendered; or a file that cannot be read.
     #[error("{0}")]
@@ -90,6 +94,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Shown | Self::Start(StartError::Config(_)) => 2,
+            Self::Agent(e) if e.is_configuration() => 2,
             Self::Client(ClientError::Refused(problem)) if problem.is_configuration() => 2,
             _ => 1,
         }

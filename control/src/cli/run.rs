@@ -2,14 +2,16 @@
 
 use std::future::Future;
 use std::io::{self, IsTerminal as _};
+use std::net::IpAddr;
 use std::path::Path;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
+use crate::agent::Agent;
 use crate::api::Server;
 use crate::config::{Config, ReadError};
 use crate::daemon::{Daemon, Handle, Refusal, StartError};
@@ -25,16 +27,48 @@ pub(super) fn run(config: &Path, packets: PacketLog) -> Result<(), Failure> {
     runtime.block_on(serve(config, packets))
 }
 
-async fn serve(file: &Path, packets: PacketLog) -> Result<(), Failure> {
-    // Read once for the sockets; a mistake is shown as `check` shows it.
-    let config = Config::load(file).map_err(|e| match e {
+/// Runs the agent until it is told to end.
+pub(super) fn agent(
+    config: &Path,
+    interfaces: &[String],
+    gateways: &[IpAddr],
+) -> Result<(), Failure> {
+    log();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Io(format!("cannot start: {e}")))?;
+    runtime.block_on(async {
+        let agent = Agent::start(&read(config)?, interfaces, gateways)?;
+        let (backend, listeners) = (agent.backend(), agent.listeners());
+        tracing::info!(backend, listeners, ?interfaces, ?gateways, "telling of answers");
+        notify(&[NotifyState::Ready]);
+        let (tell, ended) = oneshot::channel();
+        // It ends with the process.
+        std::thread::spawn(move || tell.send(agent.run()));
+        tokio::select! {
+            Ok(ended) = ended => ended?,
+            () = terminated() => notify(&[NotifyState::Stopping]),
+        }
+        Ok(())
+    })
+}
+
+/// The configuration; a mistake is shown as `check` shows it.
+fn read(file: &Path) -> Result<Config, Failure> {
+    Config::load(file).map_err(|e| match e {
         ReadError::Config(errors) => Failure::Config(format!(
             "{} cannot be used\n{}",
             file.display(),
             errors.0.render(io::stderr().is_terminal())
         )),
         e @ ReadError::File { .. } => Failure::Config(e.to_string()),
-    })?;
+    })
+}
+
+async fn serve(file: &Path, packets: PacketLog) -> Result<(), Failure> {
+    // Read once for the sockets.
+    let config = read(file)?;
     let (daemon, handle) = Daemon::start(file, packets).await.map_err(|e| match e {
         StartError::Config(ReadError::Config(errors)) => Failure::Config(errors.to_string()),
         e => Failure::Start(e),

@@ -123,6 +123,9 @@ pub struct Pool {
     pub mode: Mode,
     /// With [`Mode::Tunnel`]: what they are put into.
     pub tunnel: Option<Tunnel>,
+    /// Agents on the backends tell of their answers, where those do not come through the gateway.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub agent: bool,
     /// After how much silence a session ends.
     #[serde(serialize_with = "duration")]
     pub idle_timeout: Duration,

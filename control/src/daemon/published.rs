@@ -89,6 +89,7 @@ pub(super) struct Totals {
     pub(super) forwarded: u64,
     pub(super) passed: u64,
     pub(super) dropped: u64,
+    pub(super) taken: u64,
 }
 
 impl Totals {
@@ -99,11 +100,12 @@ impl Totals {
             forwarded: sum(Kind::Forwarded),
             passed: sum(Kind::Passed),
             dropped: sum(Kind::Dropped),
+            taken: sum(Kind::Taken),
         }
     }
 
     pub(super) fn received(&self) -> u64 {
-        self.forwarded + self.passed + self.dropped
+        self.forwarded + self.passed + self.dropped + self.taken
     }
 }
 
@@ -381,6 +383,7 @@ impl Published {
                 Kind::Forwarded => "forwarded",
                 Kind::Passed => "passed",
                 Kind::Dropped => "dropped",
+                Kind::Taken => "taken",
                 Kind::Event => "event",
             }
             .to_owned(),

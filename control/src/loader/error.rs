@@ -109,7 +109,7 @@ pub enum LoadError {
 
 impl LoadError {
     /// A refusal, with its whole chain of causes.
-    pub(super) fn kernel(
+    pub(crate) fn kernel(
         what: impl Into<String>,
         error: &(dyn std::error::Error + 'static),
     ) -> Self {

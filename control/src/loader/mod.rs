@@ -29,6 +29,7 @@ pub use error::LoadError;
 pub use mapped::Mapped;
 pub use packet_log::{PacketLog, PacketLogger};
 pub use pins::{Pins, adopt, create};
+pub(crate) use pod::{PodAddressKey, PodService};
 pub use program::{Attachment, Info, Program, load_programs};
 pub use shape::Sizes;
 pub use tables::{Count, Tables};

@@ -1,13 +1,13 @@
 //! Keys and values of the maps that are read and written by system call.
 
-use dataplane::abi;
+use dataplane::{abi, watch};
 
 macro_rules! pod {
     ($($(#[$doc:meta])* $name:ident($inner:ty);)*) => {$(
         $(#[$doc])*
         #[repr(transparent)]
         #[derive(Clone, Copy)]
-        pub(super) struct $name(pub(super) $inner);
+        pub(crate) struct $name(pub(crate) $inner);
 
         // SAFETY: `repr(transparent)` over a type of the ABI, all of which are `repr(C)` integers
         // without padding and valid for every bit pattern (see `dataplane::abi`).
@@ -16,6 +16,10 @@ macro_rules! pod {
 }
 
 pod! {
+    /// Whose answers an agent watches.
+    PodAddressKey(abi::AddressKey);
+    /// What it knows of them.
+    PodService(watch::Service);
     /// An endpoint.
     PodEndpoint(abi::Endpoint);
     /// Key of the names.

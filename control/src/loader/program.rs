@@ -53,6 +53,19 @@ pub struct Info {
     pub instructions: u32,
 }
 
+impl Info {
+    /// What the kernel says of a program.
+    pub(crate) fn of(name: &str, info: &ProgramInfo) -> Self {
+        let translated_bytes = info.size_translated().unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            verified_instructions: info.verified_instruction_count().unwrap_or_default(),
+            translated_bytes,
+            instructions: translated_bytes / 8,
+        }
+    }
+}
+
 impl Program {
     /// Loads the program of this binary, which uses the pinned maps, and pins it.
     ///
@@ -94,18 +107,7 @@ impl Program {
         let mut ebpf =
             loader.load(OBJECT).map_err(|e| LoadError::kernel("loading the kernel program", &e))?;
         load_programs(&mut ebpf)?;
-        names()
-            .map(|name| {
-                let info = info(xdp(&mut ebpf, name)?)?;
-                let translated_bytes = info.size_translated().unwrap_or_default();
-                Ok(Info {
-                    name: name.to_owned(),
-                    verified_instructions: info.verified_instruction_count().unwrap_or_default(),
-                    translated_bytes,
-                    instructions: translated_bytes / 8,
-                })
-            })
-            .collect()
+        names().map(|name| Ok(Info::of(name, &info(xdp(&mut ebpf, name)?)?))).collect()
     }
 
     /// What it says of packets, if it was loaded to say something: to be read once.

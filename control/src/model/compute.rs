@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use dataplane::abi::{
     self, Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE,
-    Endpoint, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, LISTENER_BY_FLOW,
-    LISTENER_DIRECT, NO_NEXTHOP, NO_RING, POOL_STRIDE, SERVICE_TCP, service_index, source_index,
+    Endpoint, KIND_AGENT, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP,
+    LISTENER_BLIND, LISTENER_BY_FLOW, LISTENER_DIRECT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    REPORT_PORT, SERVICE_TCP, service_index, source_index,
 };
 use dataplane::checksum;
 use dataplane::header::{PROTO_IPV4, PROTO_IPV6, PROTO_UDP};
@@ -76,7 +77,8 @@ impl Work<'_> {
             index: match service.affinity {
                 Affinity::Source => index,
                 Affinity::Flow => index | LISTENER_BY_FLOW,
-            } | if pool.mode.is_direct() { LISTENER_DIRECT } else { 0 },
+            } | if pool.mode.is_direct() { LISTENER_DIRECT } else { 0 }
+                | if pool.mode.is_direct() && !pool.agent { LISTENER_BLIND } else { 0 },
             zero: 0,
         };
         let key = |address, port: u16| AddressKey {
@@ -112,6 +114,9 @@ impl Work<'_> {
             };
             if pool.mode.is_direct() {
                 self.direct(pool, at, (address, port), endpoint);
+                if pool.agent {
+                    self.agent(pool, &id, backend);
+                }
                 continue;
             }
             let nexthop = self.paths.towards(address).unwrap_or(NO_NEXTHOP);
@@ -145,12 +150,11 @@ impl Work<'_> {
             ..e
         };
         let family = Family::of(address);
+        endpoint.source = source_index(self.indexes.pools[&pool.name], family == Family::V6);
         if let Some(tunnel) = pool.tunnel
             && let Some(source) = tunnel.source_of(family)
         {
-            let index = source_index(self.indexes.pools[&pool.name], family == Family::V6);
-            endpoint.source = index;
-            self.wanted.sources.insert(index, source.into());
+            self.wanted.sources.insert(endpoint.source, source.into());
             let (protocol, port) = match tunnel.encapsulation {
                 Encapsulation::Gue => (PROTO_UDP, port.to_be()),
                 Encapsulation::IpIp if endpoint.vip.is_v4() => (PROTO_IPV4, 0),
@@ -161,6 +165,22 @@ impl Work<'_> {
             self.wanted.directory.entry(key).or_insert(entry);
         }
         self.wanted.endpoints.insert(at, endpoint);
+    }
+
+    /// Where a backend's agent reports from.
+    fn agent(&mut self, pool: &Pool, id: &BackendId, backend: &Backend) {
+        let index = self.indexes.pools[&pool.name] * POOL_STRIDE + self.indexes.backends[id];
+        for address in [Some(backend.address), backend.address6.map(IpAddr::V6)] {
+            let Some(address) = address else { continue };
+            let key = AddressKey {
+                address: address.into(),
+                port: REPORT_PORT.to_be(),
+                protocol: PROTO_UDP,
+                zero: 0,
+            };
+            let entry = Directory { kind: KIND_AGENT, index, ..Directory::default() };
+            self.wanted.directory.insert(key, entry);
+        }
     }
 
     /// Adds the entry of an address for what has no port: the first one's, while all that share the address are of one service,

@@ -108,7 +108,9 @@ fn one_stream(
             return Err(format!("{}: host {host}, kernel {kernel}", reason.as_str()).into());
         }
         totals[index] += host;
-        if let Some(end) = ENDS.iter().position(|kind| *kind == reason.kind()) {
+        // What is taken in ends like what is dropped.
+        let kind = if reason.kind() == Kind::Taken { Kind::Dropped } else { reason.kind() };
+        if let Some(end) = ENDS.iter().position(|end| *end == kind) {
             counted[end] += kernel;
         }
     }

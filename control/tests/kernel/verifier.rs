@@ -1,5 +1,6 @@
 //! What the verifier said.
 
+use control::agent::Agent;
 use control::loader::{PacketLog, Program};
 use libtest_mimic::Failed;
 
@@ -8,7 +9,9 @@ const MOST: u32 = 250_000;
 
 /// The programs load, and the verifier needs no more than [`MOST`] instructions for each.
 pub(crate) fn steps() -> Result<(), Failed> {
-    for info in Program::examine(PacketLog::Off).map_err(|e| e.to_string())? {
+    let mut all = Program::examine(PacketLog::Off).map_err(|e| e.to_string())?;
+    all.push(Agent::examine().map_err(|e| e.to_string())?);
+    for info in all {
         let (name, verified) = (info.name, info.verified_instructions);
         println!(
             "{name}: {verified} instructions processed for a program of {}",

@@ -182,6 +182,6 @@ fn to_client<'t, T: Tables>(
     if ip.len > u32::from(nexthop.mtu.get()) {
         return None;
     }
-    outbound::note(t, counter, slot, found.index, ip.len, t.ticks(s));
+    outbound::note(t, counter, slot, found.index, (1, ip.len), t.ticks(s));
     Some(Way { endpoint, nexthop })
 }

@@ -163,7 +163,7 @@ fn unestablished<T: Tables>(
 ) -> Result<Target, Reason> {
     let port = if d.is_by_flow() { flow.port } else { 0 };
     // Without answers all packets are of this kind, and a backend's sessions are its own affair.
-    if d.is_direct() {
+    if d.is_blind() {
         return Ok(to(place(t, s, d, &flow.client, port)?, Reason::InDirect));
     }
     if !budget::take(t, s, &flow.client, facts.now) {
@@ -180,7 +180,7 @@ fn unestablished<T: Tables>(
 /// The endpoint of a listener's that takes what is new of a client's address; of its flow, if new sessions are placed
 /// by that: then the port is not 0.
 ///
-/// Where backends answer by themselves, the hint is all that is known of a client's sessions: it keeps them where they are while
+/// Where backends answer by themselves and nobody reports it, the hint is all that is known of a client's sessions: it keeps them where they are while
 /// the ring changes, also on a backend that takes no new ones, until nothing was heard of the client for some time.
 #[inline(always)]
 pub(super) fn place<T: Tables>(
@@ -193,18 +193,18 @@ pub(super) fn place<T: Tables>(
     let base = d.listener() * POOL_STRIDE;
     // TCP or UDP: the same backend.
     let service = service_index(d.service);
-    let is_direct = d.is_direct();
-    if (!d.is_by_flow() || is_direct)
+    let is_blind = d.is_blind();
+    if (!d.is_by_flow() || is_blind)
         && let Some(hint) = hints::find(t, s, client, service, port)
     {
         let index = base + hint.ordinal() % POOL_STRIDE;
-        let needed = ENDPOINT_LIVE | if is_direct { 0 } else { ENDPOINT_ACCEPTS };
+        let needed = ENDPOINT_LIVE | if is_blind { 0 } else { ENDPOINT_ACCEPTS };
         if let Some(e) = t.endpoint(index)
             && e.flags & needed == needed
             && e.service == service
-            && (!is_direct || hint.age(t.now()) <= e.idle)
+            && (!is_blind || hint.age(t.now()) <= e.idle)
         {
-            if is_direct {
+            if is_blind {
                 hints::note(t, client, service, port, hint.ordinal());
             } else {
                 t.count(Reason::HintUsed);
@@ -219,7 +219,7 @@ pub(super) fn place<T: Tables>(
     let word = u32::from(d.ring) * RING_WORDS + (position / 8) as u32;
     let eight = t.ring(word).ok_or(Reason::BadTable)?;
     let ordinal = (eight >> (position % 8 * 8)) as u32 & 0xff;
-    if is_direct {
+    if is_blind {
         hints::note(t, client, service, port, ordinal);
     }
     Ok(base + ordinal % POOL_STRIDE)

@@ -8,6 +8,7 @@
 //!
 //!  other ──▶ fragment: what is not its packet's first one follows that
 //!  other ──▶ icmp_direct: ICMP errors about packets that were not translated
+//!  other ──▶ report ──▶ outbound: answers that did not come through the gateway, as agents report them
 //!  inbound, outbound, fragment ──▶ too_big: the sender of what does not fit is told
 //! ```
 //!
@@ -27,6 +28,7 @@ mod icmp_direct;
 mod inbound;
 mod mss;
 mod outbound;
+pub mod report;
 mod session;
 pub mod stage;
 mod too_big;
@@ -83,6 +85,8 @@ pub(crate) struct Facts {
     pub(crate) payload: usize,
     pub(crate) payload_len: u32,
     pub(crate) now: u64,
+    /// How many packets it stands for: more than itself if it is a report's.
+    pub(crate) packets: u32,
 }
 
 /// Counts how a packet ended.
@@ -126,7 +130,7 @@ fn facts<T: Tables>(t: &T, ip: Ip, udp: Udp) -> Result<Facts, Reason> {
     if ip.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
-    Ok(Facts { ip, udp, payload: ip.l4 + header::UDP, payload_len, now: t.now() })
+    Ok(Facts { ip, udp, payload: ip.l4 + header::UDP, payload_len, now: t.now(), packets: 1 })
 }
 
 /// A packet counter that may have to be noted: of data alone. Else one that is not (see

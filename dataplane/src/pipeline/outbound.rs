@@ -75,7 +75,7 @@ fn answered<T: Tables>(
         counter(said.proof == Proof::Data, said.counter),
         slot,
         index,
-        facts.ip.len,
+        (facts.packets, facts.ip.len),
         ticks(facts.now),
     );
     Target {
@@ -87,8 +87,15 @@ fn answered<T: Tables>(
 
 /// Counts an answer of a session, with its [`counter`].
 #[inline(always)]
-pub(super) fn note<T: Tables>(t: &T, counter: u32, slot: &Slot, index: u32, len: u32, ticks: u32) {
-    count_tx(t, slot, index, len);
+pub(super) fn note<T: Tables>(
+    t: &T,
+    counter: u32,
+    slot: &Slot,
+    index: u32,
+    packets_len: (u32, u32),
+    ticks: u32,
+) {
+    count_tx(t, slot, index, packets_len);
     slot.last_seen.set(ticks);
     if is_noted(counter)
         && let Some(detail) = t.detail(index)

@@ -20,10 +20,10 @@ pub(super) fn count_rx<T: Tables>(t: &T, slot: &Slot, index: u32, len: u32) {
     }
 }
 
-/// Counts a packet to the client.
+/// Counts packets to the client.
 #[inline(always)]
-pub(super) fn count_tx<T: Tables>(t: &T, slot: &Slot, index: u32, len: u32) {
-    let (packets, bytes) = (add(&slot.tx_packets, 1), add(&slot.tx_bytes, len));
+pub(super) fn count_tx<T: Tables>(t: &T, slot: &Slot, index: u32, (packets, len): (u32, u32)) {
+    let (packets, bytes) = (add(&slot.tx_packets, packets), add(&slot.tx_bytes, len));
     if (packets | bytes) >> 32 != 0
         && let Some(detail) = t.detail(index)
     {

@@ -1,10 +1,14 @@
 //! The stages that a packet may pass through, each a program of its own in the kernel.
 
+use super::report::Report;
 use super::{
-    Verdict, direct, facts, forward, fragment, hot, icmp, icmp_direct, inbound, key, outbound,
-    parts, too_big, verdict,
+    Action, Verdict, direct, facts, forward, fragment, hot, icmp, icmp_direct, inbound, key,
+    outbound, parts, report, too_big, verdict,
 };
-use crate::abi::{ENDPOINT_DIRECT, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, Settings};
+use crate::abi::{
+    ENDPOINT_DIRECT, KIND_AGENT, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, REPORT_PORT,
+    Settings,
+};
 use crate::header::{self, Ip, Link, Obstacle, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp};
 use crate::packet::Packet;
 use crate::profile;
@@ -29,11 +33,13 @@ pub enum Stage {
     Fragment = 5,
     /// [`icmp_direct`].
     IcmpDirect = 6,
+    /// [`report`].
+    Report = 7,
 }
 
 impl Stage {
     /// All, by their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Other,
         Self::Inbound,
         Self::Outbound4,
@@ -41,6 +47,7 @@ impl Stage {
         Self::TooBig,
         Self::Fragment,
         Self::IcmpDirect,
+        Self::Report,
     ];
 
     /// [`outbound`] of a family.
@@ -59,6 +66,7 @@ impl Stage {
             Self::TooBig => "fernpass_toobig",
             Self::Fragment => "fernpass_frag",
             Self::IcmpDirect => "fernpass_icmp",
+            Self::Report => "fernpass_report",
         }
     }
 }
@@ -122,6 +130,7 @@ pub fn other<P: Packet, T: Tables, R>(
         OUTBOUND6 => next(packet, Stage::Outbound6),
         FRAGMENT => next(packet, Stage::Fragment),
         ICMP_DIRECT => next(packet, Stage::IcmpDirect),
+        REPORT => next(packet, Stage::Report),
         _ => end(verdict(t, decided)),
     }
 }
@@ -133,6 +142,7 @@ const OUTBOUND4: u32 = HANDED_ON + Stage::Outbound4 as u32;
 const OUTBOUND6: u32 = HANDED_ON + Stage::Outbound6 as u32;
 const FRAGMENT: u32 = HANDED_ON + Stage::Fragment as u32;
 const ICMP_DIRECT: u32 = HANDED_ON + Stage::IcmpDirect as u32;
+const REPORT: u32 = HANDED_ON + Stage::Report as u32;
 
 /// From the Internet to a service.
 #[inline(always)]
@@ -205,6 +215,35 @@ pub fn icmp_direct<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
     verdict(t, decided)
 }
 
+/// An agent's report: it becomes the answer that it is about.
+#[inline(always)]
+pub fn report<P: Packet, T: Tables, R>(
+    packet: &mut P,
+    t: &T,
+    end: impl Fn(Verdict) -> R,
+    next: impl Fn(&mut P, Stage) -> R,
+) -> R {
+    let decided = by_family!(packet, |_link, ip| match unwrap(packet, t, &ip) {
+        Ok(report) => (HANDED_ON + Stage::outbound(report.v6) as u32, 0, Reason::NotOurs),
+        Err(reason) => parts(Err(reason)),
+    });
+    match decided.0 {
+        OUTBOUND4 => next(packet, Stage::Outbound4),
+        OUTBOUND6 => next(packet, Stage::Outbound6),
+        _ => end(verdict(t, decided)),
+    }
+}
+
+#[inline(always)]
+fn unwrap<P: Packet, T: Tables>(packet: &mut P, t: &T, ip: &Ip) -> Result<Report, Reason> {
+    let (s, udp) = service_packet(packet, t, ip)?;
+    // A report is whole.
+    if ip.obstacle as u8 != Obstacle::None as u8 || u32::from(udp.length) > ip.l4_len {
+        return Err(Reason::ReportMalformed);
+    }
+    report::unwrap(packet, t, s, ip)
+}
+
 /// What is larger than its next hop takes, and may not be fragmented.
 #[inline(always)]
 pub fn too_big<P: Packet, T: Tables>(packet: &mut P, t: &T) -> Verdict {
@@ -238,6 +277,7 @@ fn run_from<P: Packet, T: Tables>(stage: Stage, packet: &mut P, t: &T) -> Verdic
         }
         Stage::TooBig => too_big(packet, t),
         Stage::IcmpDirect => icmp_direct(packet, t),
+        Stage::Report => report(packet, t, end, |packet, next| run_from(next, packet, t)),
         Stage::Fragment => fragment(packet, t, end, |packet, next| run_from(next, packet, t)),
     }
 }
@@ -287,10 +327,11 @@ fn sort<P: Packet, T: Tables>(
     }
     key.address = ip.source;
     key.port = udp.source;
-    if directory::find(t, s, &key).kind == KIND_ENDPOINT {
-        return Err(Stage::outbound(link.v6));
+    match directory::find(t, s, &key).kind {
+        KIND_ENDPOINT => Err(Stage::outbound(link.v6)),
+        KIND_AGENT if udp.destination == REPORT_PORT.to_be() => Err(Stage::Report),
+        _ => Ok(Err(Reason::NotOurs)),
     }
-    Ok(Err(Reason::NotOurs))
 }
 
 #[inline(always)]
@@ -325,13 +366,19 @@ fn from_backend<P: Packet, T: Tables>(
     ip: Ip,
 ) -> Result<Verdict, Reason> {
     let (s, udp) = service_packet(packet, t, &ip)?;
-    let d = directory::find(t, s, &key(ip.source, udp.source, ip.protocol));
-    if d.kind != KIND_ENDPOINT {
-        return Err(Reason::NotOurs);
+    let mut d = directory::find(t, s, &key(ip.source, udp.source, ip.protocol));
+    let mut facts = facts(t, ip, udp)?;
+    let is_report = d.kind != KIND_ENDPOINT;
+    if is_report {
+        let left = report::left(packet, t, &d)?;
+        d = left.endpoint;
+        (facts.packets, facts.ip.len) = (left.packets, left.bytes);
     }
-    let facts = facts(t, ip, udp)?;
     let said = profile::outbound_at(d.profile, packet, facts.payload, facts.payload_len)?;
     let mut target = outbound::run(t, s, &d, &facts, &said)?;
+    if is_report {
+        return Ok(Verdict { action: Action::Drop, reason: Reason::Reported });
+    }
     if target.nexthop == NO_NEXTHOP {
         target.nexthop = t.route(&facts.ip.destination).ok_or(Reason::NoRoute)?;
     }

@@ -12,6 +12,7 @@ mod openvpn;
 mod placement;
 mod quic;
 mod refused;
+mod reports;
 mod reuse;
 mod roaming;
 mod routes;

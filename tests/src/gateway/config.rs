@@ -80,6 +80,8 @@ pub struct PoolSection {
     pub name: String,
     pub mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
     pub idle_timeout: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,6 +202,7 @@ impl Config {
         self.pool.push(PoolSection {
             name: pool_name,
             mode: "nat",
+            agent: None,
             tunnel: None,
             idle_timeout: "5m".to_owned(),
             health: Some(Health::quick()),
@@ -219,6 +222,15 @@ impl Config {
                 source: plan::LAN.v4,
                 source6: plan::LAN.v6,
             });
+        }
+        self
+    }
+
+    /// With agents on such backends.
+    #[must_use]
+    pub fn with_agents(mut self) -> Self {
+        for pool in &mut self.pool {
+            pool.agent = Some(true);
         }
         self
     }

@@ -1,11 +1,13 @@
 //! The gateway under test: its configuration, its process and its command line.
 
+mod agent;
 mod binary;
 pub mod config;
 mod invoke;
 mod process;
 mod view;
 
+pub use agent::Agent;
 pub use config::{Config, Limits, Rate};
 pub use invoke::{Caller, Said, invoke};
 pub use process::Gateway;

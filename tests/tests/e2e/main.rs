@@ -2,6 +2,7 @@
 //! module for each area, one test for each scenario; the scenarios themselves,
 //! and what they must show, are in `lab::scenario`, where the demo has them too.
 
+mod agents;
 mod common;
 mod configuration;
 mod direct;

@@ -2,10 +2,12 @@
 //! the right exit code (1 failed, 2 bad usage or configuration).
 
 use std::fs;
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use lab::gate::{self, Place};
 use lab::gateway::{Caller, Config, Gateway, Said, invoke};
+use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
 use lab::peer::Pool;
 use lab::{Lab, Options};
@@ -198,4 +200,47 @@ fn bad_usage_is_answered_with_the_usage() {
         answers(&as_root(&lab, args), &[2], &["usage"]);
     }
     answers(&as_root(&lab, &["backend", "weight", "wg-1", "x"]), &[2], &["weight", "--help"]);
+}
+
+#[test]
+fn an_agent_that_cannot_be_one_says_why() {
+    let (_place, lab, pool, config) = lab();
+    let station = &pool.site().stations()[0];
+    let on = |ns: &lab::net::Ns, args: &[&str]| {
+        invoke(ns, Caller::Root, &[&["agent"], args].concat(), DEADLINE).unwrap()
+    };
+    let none = file(&lab, &config.to_toml().unwrap());
+    let usual = ["-c", &none, "-i", "eth0", "-g", "10.20.0.1"];
+    answers(&on(station.ns(), &usual), &[2], &["no pool has `agent = true`"]);
+    answers(&on(station.ns(), &["-c", &none, "-g", "10.20.0.1"]), &[2], &["--interface"]);
+
+    let agents = file(&lab, &config.answered_directly(None).with_agents().to_toml().unwrap());
+    let agent = |interface: &'static str, gateway: &'static str| {
+        ["-c", &agents, "-i", interface, "-g", gateway].map(str::to_owned)
+    };
+    let said = |ns: &lab::net::Ns, args: [String; 6]| on(ns, &args.each_ref().map(String::as_str));
+    // On another machine, which is none of the backends.
+    answers(
+        &said(lab.gateway(), agent("lan0", "10.20.0.1")),
+        &[2],
+        &["none of the backends", &station.address(Family::V4).to_string()],
+    );
+    answers(
+        &said(station.ns(), agent("eth1", "10.20.0.1")),
+        &[1],
+        &["no interface `eth1`", "did you mean `eth0`"],
+    );
+    let taken = (station.address(Family::V4), 6079);
+    let socket = station.ns().enter(|| UdpSocket::bind(taken)).unwrap().unwrap();
+    answers(&said(station.ns(), agent("eth0", "10.20.0.1")), &[1], &["6079", "in use"]);
+    drop(socket);
+    // It has addresses of both families; without the one it cannot tell a gateway of that.
+    let text = fs::read_to_string(&agents).unwrap();
+    let v6 = station.address(Family::V6);
+    fs::write(&agents, text.replace(&format!("address6 = \"{v6}\"\n"), "")).unwrap();
+    answers(
+        &said(station.ns(), agent("eth0", "fd00:20::1")),
+        &[2],
+        &["fd00:20::1", "no address of its family"],
+    );
 }

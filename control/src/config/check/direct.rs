@@ -1,7 +1,8 @@
 //! Pools whose backends answer their clients by themselves: what does not go with that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{called, placed};
@@ -21,6 +22,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
             out.error(pool.span.clone(), message).help("it may be up to 4h there");
         }
     }
+    agents(draft, out);
     for (service, pool) in placed(draft).filter(|(_, pool)| pool.is_direct()) {
         if let Some(mss) = &service.tcp_mss {
             let message = format!(
@@ -38,6 +40,27 @@ fn mode(pool: &DraftPool) -> &'static str {
     pool.mode.map_or("?", Mode::as_str)
 }
 
+/// An agent is known by its machine's address: of two pools there nobody could tell which it means.
+fn agents(draft: &Draft, out: &mut Findings) {
+    let mut seen: BTreeMap<IpAddr, (Range<usize>, &str)> = BTreeMap::new();
+    for pool in draft.pools.iter().filter(|pool| pool.agent) {
+        for backend in &pool.backends {
+            for address in [&backend.address, &backend.address6].into_iter().flatten() {
+                let here = (address.span(), called(&pool.name));
+                if let Some((first, name)) = seen.insert(*address.get_ref(), here) {
+                    let message = format!(
+                        "the agent at {} cannot be one of pool `{name}` and of another",
+                        address.get_ref()
+                    );
+                    out.error(address.span(), message).also(first, "first here").help(
+                        "make one pool of the two, for several services, or give the machine another address",
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// What the gateway can only do where it sees the answers.
 fn backends(pool: &DraftPool, out: &mut Findings) {
     for backend in &pool.backends {
@@ -48,10 +71,13 @@ fn backends(pool: &DraftPool, out: &mut Findings) {
             out.error(port.span(), message)
                 .help(format!("leave `port` out: backend `{name}` listens on the service's"));
         }
-        if let Some(most) = &backend.max_sessions {
-            let message =
-                format!("in mode `{}` backend `{name}`'s sessions are not counted", mode(pool));
-            out.error(most.span(), message).help("leave `max_sessions` out, and use `weight`");
+        if let Some(most) = backend.max_sessions.as_ref().filter(|_| !pool.agent) {
+            let message = format!(
+                "in mode `{}` without agents backend `{name}`'s sessions are not counted",
+                mode(pool)
+            );
+            out.error(most.span(), message)
+                .help("leave `max_sessions` out and use `weight`, or run agents: `agent = true`");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use dataplane::abi::POOL_STRIDE;
+use dataplane::abi::{POOL_STRIDE, REPORT_PORT};
 use toml::Spanned;
 
 use crate::config::draft::{DraftBackend, DraftPool, DraftTunnel};
@@ -29,6 +29,12 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
         None
     } else {
         tunnel(&mut section, mode, out)
+    };
+    let agent = if mode.is_direct() || unread_mode {
+        section.optional("agent", out).is_some_and(Spanned::into_inner)
+    } else {
+        section.pointless("agent", "mode = \"nat\"", out);
+        false
     };
     let (idle_least, idle_most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
     let idle_timeout = duration(&mut section, "idle_timeout", idle_least..=idle_most, out)
@@ -59,6 +65,7 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
         name,
         mode: (!unread_mode).then_some(mode),
         tunnel,
+        agent,
         idle_timeout: Some(idle_timeout),
         health,
         backends,
@@ -90,6 +97,10 @@ fn tunnel(section: &mut Section<'_, '_>, mode: Mode, out: &mut Findings) -> Opti
     let source6 = any(source6.map(|f| Spanned::new(f.span(), f.into_inner().into())), out);
     let port = if encapsulation == Encapsulation::Gue {
         let port = section.number("port", 1..=65_535, out);
+        if let Some(port) = port.as_ref().filter(|port| *port.get_ref() == u64::from(REPORT_PORT)) {
+            out.error(port.span(), format!("{REPORT_PORT} is the port that agents report to"))
+                .help("choose another; usual is 6080");
+        }
         Some(port.map_or(GUE_PORT, |port| *port.get_ref() as u16))
     } else {
         section.pointless("port", "encapsulation = \"ipip\"", out);

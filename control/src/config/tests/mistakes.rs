@@ -422,8 +422,62 @@ name = "wg-1"
 max_sessions = 10
 "#,
         15,
-        "in mode `dsr` backend `wg-1`'s sessions are not counted",
-        "leave `max_sessions` out, and use `weight`",
+        "in mode `dsr` without agents backend `wg-1`'s sessions are not counted",
+        "leave `max_sessions` out and use `weight`, or run agents: `agent = true`",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+agent = true
+"#,
+        11,
+        "`agent` does nothing with mode = \"nat\"",
+        "leave it out",
+    ),
+    (
+        r#"name = "wg"
+"#,
+        r#"name = "wg"
+mode = "tunnel"
+tunnel = { encapsulation = "gue", source = "10.20.0.1", port = 6079 }
+"#,
+        12,
+        "6079 is the port that agents report to",
+        "choose another; usual is 6080",
+    ),
+    (
+        r#"name = "wg"
+
+[[pool.backend]]
+name = "wg-1"
+"#,
+        r#"name = "a"
+mode = "dsr"
+agent = true
+
+[[pool.backend]]
+name = "a"
+address = "10.20.0.12"
+
+[[service]]
+name = "a"
+tenant = "justiz"
+profile = "udp"
+listen = ["203.0.113.10:53/udp"]
+pool = "a"
+
+[[pool]]
+name = "wg"
+mode = "dsr"
+agent = true
+
+[[pool.backend]]
+name = "wg-1"
+"#,
+        36,
+        "the agent at 10.20.0.12 cannot be one of pool `a` and of another",
+        "make one pool of the two",
     ),
     (
         r#"name = "wg"

@@ -27,7 +27,7 @@ struct PoolPlan {
     backends: [Option<bool>; BACKENDS],
     /// They serve IPv6, too.
     dual: bool,
-    /// Whether backends answer by themselves: no, on the link, in tunnels of two kinds.
+    /// Whether backends answer by themselves: no, on the link, in tunnels of two kinds, with agents.
     mode: u8,
 }
 
@@ -42,7 +42,7 @@ struct ServicePlan {
 }
 
 pub(super) fn any_plan() -> impl Strategy<Value = Plan> {
-    let pool = (any::<[Option<bool>; BACKENDS]>(), any::<bool>(), 0..6_u8)
+    let pool = (any::<[Option<bool>; BACKENDS]>(), any::<bool>(), 0..7_u8)
         .prop_map(|(backends, dual, mode)| PoolPlan { backends, dual, mode });
     let service = (any::<bool>(), any::<bool>(), 0..POOLS, any::<bool>(), any::<bool>()).prop_map(
         |(present, tenant, pool, port, dual)| ServicePlan { present, tenant, pool, port, dual },
@@ -53,7 +53,7 @@ pub(super) fn any_plan() -> impl Strategy<Value = Plan> {
 
 impl PoolPlan {
     fn is_direct(&self) -> bool {
-        (1..=3).contains(&self.mode)
+        (1..=4).contains(&self.mode)
     }
 }
 
@@ -78,6 +78,7 @@ impl Plan {
                 1 => "mode = \"dsr\"\n".to_owned(),
                 2 => tunnel("ipip"),
                 3 => tunnel("gue"),
+                4 => tunnel("ipip") + "agent = true\n",
                 _ => String::new(),
             };
             for (b, backend) in pool.backends.iter().enumerate() {

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use dataplane::abi::{
-    ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE, Encapsulation, Endpoint, KIND_BACKEND,
-    KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, NAME_LISTENER, NAME_POOL, NAME_SERVICE,
-    NAME_TENANT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE, Encapsulation, Endpoint, KIND_AGENT,
+    KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, NAME_LISTENER, NAME_POOL,
+    NAME_SERVICE, NAME_TENANT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -54,6 +54,11 @@ fn complete(tables: &Wanted, released: &BTreeSet<u32>) -> Result<(), TestCaseErr
                 let row = tables.endpoints.get(&entry.index);
                 let is_it = row.is_some_and(|row| row.backend == key.address);
                 prop_assert!(is_it, "endpoint {}", entry.index);
+            }
+            KIND_AGENT => {
+                let of_pool =
+                    |row: &Endpoint| u32::from(row.source) / 2 == entry.index / POOL_STRIDE;
+                prop_assert!(tables.endpoints.values().any(of_pool), "agent {}", entry.index);
             }
             kind => prop_assert!(false, "an entry of kind {}", kind),
         }

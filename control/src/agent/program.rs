@@ -1,0 +1,100 @@
+//! The kernel program that watches what leaves.
+
+use std::fmt;
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{SchedClassifier, TcAttachType, tc};
+use aya::{Ebpf, EbpfLoader};
+use dataplane::abi::AddressKey;
+use dataplane::watch::{Service, maps};
+
+use crate::loader::{Info, LoadError, PodAddressKey, PodService};
+use crate::routing::interfaces;
+
+/// The kernel program, as this build made it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_AGENT_OBJECT"));
+const NAME: &str = "fernpass_agent";
+
+/// The program, attached. It goes with the process.
+pub(super) struct Program {
+    ebpf: Ebpf,
+    lost: PerCpuArray<MapData, u64>,
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("ebpf", &self.ebpf).finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    /// Loads it, and lets it watch listeners' answers on interfaces.
+    pub(super) fn start(
+        interfaces: &[String],
+        services: &[(AddressKey, Service)],
+    ) -> Result<Self, LoadError> {
+        for name in interfaces {
+            interfaces::index(name)?;
+        }
+        let failed = "loading the agent's kernel program";
+        let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|e| LoadError::kernel(failed, &e))?;
+        let lost = taken(&mut ebpf, maps::LOST)?;
+        let mut known: HashMap<MapData, PodAddressKey, PodService> =
+            taken(&mut ebpf, maps::SERVICES)?;
+        for (key, service) in services {
+            known
+                .insert(PodAddressKey(*key), PodService(*service), 0)
+                .map_err(|e| LoadError::kernel("telling the agent its services", &e))?;
+        }
+        let program = classifier(&mut ebpf)?;
+        program.load().map_err(|e| LoadError::kernel(failed, &e))?;
+        for name in interfaces {
+            // Before Linux 6.6 programs of this kind need a queueing discipline, which may be there.
+            let attached = program.attach(name, TcAttachType::Egress).or_else(|_| {
+                let _ = tc::qdisc_add_clsact(name);
+                program.attach(name, TcAttachType::Egress)
+            });
+            attached.map_err(|e| LoadError::kernel(format!("watching {name}"), &e))?;
+        }
+        Ok(Self { ebpf, lost })
+    }
+
+    /// Loads it for its figures alone.
+    pub(super) fn examine() -> Result<Info, LoadError> {
+        let mut program = Self::start(&[], &[])?;
+        let classifier = classifier(&mut program.ebpf)?;
+        let info = classifier.info();
+        let info = info.map_err(|e| LoadError::kernel("asking about the agent's program", &e))?;
+        Ok(Info::of(NAME, &info))
+    }
+
+    /// Where its reports come from: once.
+    pub(super) fn take_reports(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        taken(&mut self.ebpf, maps::REPORTS)
+    }
+
+    /// How many reports there was no place for.
+    pub(super) fn lost(&self) -> Result<u64, LoadError> {
+        let values = self
+            .lost
+            .get(&0, 0)
+            .map_err(|e| LoadError::kernel("counting the agent's lost reports", &e))?;
+        Ok(values.iter().sum())
+    }
+}
+
+fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, LoadError> {
+    let program = ebpf.program_mut(NAME).and_then(|program| program.try_into().ok());
+    program.ok_or_else(|| missing(NAME))
+}
+
+fn taken<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+    ebpf.take_map(name).and_then(|map| T::try_from(map).ok()).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> LoadError {
+    LoadError::Kernel {
+        what: "loading the agent's kernel program".to_owned(),
+        reason: format!("the object has no `{name}`"),
+    }
+}
