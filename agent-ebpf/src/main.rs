@@ -11,7 +11,7 @@ use aya_ebpf::programs::TcContext;
 use core::arch::asm;
 use dataplane::abi::{AddressKey, ticks};
 use dataplane::watch::{
-    self, COPY, Flow, Known, MAX_FLOWS, MAX_SERVICES, RING_BYTES, Report, Service,
+    self, COPY, Flow, Known, MAX_FLOWS, MAX_SERVICES, RING_BYTES, Report, Service, Unread,
 };
 use dataplane_ebpf::context::SkbPacket;
 
@@ -24,7 +24,7 @@ static REPORTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Bytes that are made linear: the longest headers, and what is read behind them.
+/// Bytes that are made linear where they are not: the longest headers, and what is read behind them.
 const LINEAR: u32 = 192;
 const _: () = assert!(COPY == 256);
 /// What another program of the interface decides, or nobody (linux/pkt_cls.h).
@@ -40,10 +40,18 @@ pub(crate) fn fernpass_agent(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn watch(ctx: &TcContext) -> Option<()> {
-    let packet = SkbPacket::new(ctx, LINEAR)?;
+    let mut packet = SkbPacket::new(ctx);
     // SAFETY: entries are replaced as a whole, and only read here.
     let service = |key: &AddressKey| unsafe { SERVICES.get(key) }.copied();
-    let answer = watch::read(&packet, service)?;
+    let answer = match watch::read(&packet, service) {
+        Ok(answer) => answer,
+        Err(Unread::Other) => return None,
+        // What TCP sends has its headers in the linear part and is not copied for this; datagrams may have nothing there.
+        Err(Unread::Short) => {
+            packet.pull(LINEAR)?;
+            watch::read(&packet, service).ok()?
+        }
+    };
     // SAFETY: a helper without arguments.
     let now = ticks(unsafe { bpf_ktime_get_coarse_ns() });
     let known = match FLOWS.get_ptr_mut(answer.flow) {

@@ -91,12 +91,21 @@ impl Packet for XdpPacket<'_> {
 pub struct SkbPacket<'c>(&'c TcContext);
 
 impl<'c> SkbPacket<'c> {
-    /// The packet of `ctx`, of which at least so many bytes, if it has them, are made linear; `None` if that cannot be.
-    pub fn new(ctx: &'c TcContext, linear: u32) -> Option<Self> {
-        let len = ctx.len();
+    /// The packet of `ctx`.
+    #[inline(always)]
+    pub fn new(ctx: &'c TcContext) -> Self {
+        Self(ctx)
+    }
+
+    /// Makes so many bytes linear, or all that it has; `None` if they are already, or cannot be. It may copy the packet.
+    #[inline(always)]
+    pub fn pull(&mut self, linear: u32) -> Option<()> {
+        let len = self.0.len();
         let wanted = if len < linear { len } else { linear };
-        ctx.pull_data(wanted).ok()?;
-        Some(Self(ctx))
+        if self.0.data_end() - self.0.data() >= wanted as usize {
+            return None;
+        }
+        self.0.pull_data(wanted).ok()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::abi::{Address, AddressKey, Profile, ticks};
 use crate::header::{self, Obstacle, PROTO_TCP, PROTO_UDP};
 use crate::packet::Packet;
 use crate::profile::{self, Outbound, Proof};
+use crate::reason::Reason;
 
 /// Names of the maps.
 pub mod maps {
@@ -149,31 +150,48 @@ pub struct Answer {
     pub len: u32,
 }
 
-/// Reads what leaves: an answer of a service's that can be read. `service` looks a source up.
+/// Why something that leaves is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is no answer of a service's.
+    Other,
+    /// It could not be read to where that shows, or what an answer says. It may be there and not where it can be read.
+    Short,
+}
+
+/// Reads what leaves: an answer of a service's. `service` looks a source up.
+///
+/// # Errors
+/// See [`Unread`].
 #[inline(always)]
 pub fn read<P: Packet>(
     packet: &P,
     service: impl Fn(&AddressKey) -> Option<Service>,
-) -> Option<Answer> {
-    let link = header::link(packet).ok()?;
+) -> Result<Answer, Unread> {
+    let short = |reason| match reason {
+        Reason::NotIp => Unread::Other,
+        _ => Unread::Short,
+    };
+    let link = header::link(packet).map_err(short)?;
     let ip = if link.v6 {
-        header::ipv6(packet, link.l3).ok()?
+        header::ipv6(packet, link.l3).map_err(short)?
     } else {
-        header::ipv4(packet, link.l3).ok()?
+        header::ipv4(packet, link.l3).map_err(short)?
     };
     if !matches!(ip.protocol, PROTO_UDP | PROTO_TCP)
         || !matches!(ip.obstacle, Obstacle::None | Obstacle::FirstFragment)
     {
-        return None;
+        return Err(Unread::Other);
     }
-    let udp = header::udp(packet, ip.l4)?;
+    let udp = header::udp(packet, ip.l4).ok_or(Unread::Short)?;
     let key = AddressKey { address: ip.source, port: udp.source, protocol: ip.protocol, zero: 0 };
-    let service = service(&key)?;
-    let payload_len = header::payload_len(&udp, &ip).ok()?;
+    let service = service(&key).ok_or(Unread::Other)?;
+    let payload_len = header::payload_len(&udp, &ip).map_err(short)?;
+    let payload = ip.l4 + header::UDP;
     let said =
-        profile::outbound_at(service.profile, packet, ip.l4 + header::UDP, payload_len).ok()?;
+        profile::outbound_at(service.profile, packet, payload, payload_len).map_err(short)?;
     let flow = Flow { client: ip.destination, port: udp.destination, service: service.number };
-    Some(Answer { flow, said, l3: link.l3, len: ip.len })
+    Ok(Answer { flow, said, l3: link.l3, len: ip.len })
 }
 
 #[cfg(test)]
@@ -249,11 +267,20 @@ mod tests {
         let nobody = |_: &AddressKey| None;
         let frame =
             Frame::of(&DIRECT, DIRECT.at, "198.18.0.1:4000".parse().unwrap(), message::data(1, 1));
-        assert!(read(&Buffer::new(&frame.bytes(), 0), nobody).is_none());
+        let unread = |frame: &Frame| read(&Buffer::new(&frame.bytes(), 0), nobody).err();
+        assert_eq!(unread(&frame), Some(Unread::Other));
         let everybody = |_: &AddressKey| Some(Service::new(Profile::WireGuard, 0));
+        let unread = |bytes: &[u8]| read(&Buffer::new(bytes, 0), everybody).err();
         let malformed = Frame { payload: vec![9; 40], ..frame.clone() };
-        assert!(read(&Buffer::new(&malformed.bytes(), 0), everybody).is_none());
-        let later = Frame { fragment: Some((5, false)), ..frame };
-        assert!(read(&Buffer::new(&later.bytes(), 0), everybody).is_none());
+        assert_eq!(unread(&malformed.bytes()), Some(Unread::Short));
+        let later = Frame { fragment: Some((5, false)), ..frame.clone() };
+        assert_eq!(unread(&later.bytes()), Some(Unread::Other));
+        let mut arp = frame.bytes();
+        arp[12..14].copy_from_slice(&[8, 6]);
+        assert_eq!(unread(&arp), Some(Unread::Other));
+        // What is not there yet may come.
+        for len in 0..frame.bytes().len() {
+            assert_eq!(unread(&frame.bytes()[..len]), Some(Unread::Short), "{len}");
+        }
     }
 }
