@@ -7,7 +7,8 @@
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::macro_support::{Level, level_enabled};
 use aya_log_ebpf::{debug, trace};
-use dataplane::pipeline::{Action, Verdict};
+use dataplane::pipeline::Verdict;
+use dataplane::reason::Kind;
 
 /// Tells a packet's end: at `debug` if it was dropped, else at `trace`.
 #[inline(always)]
@@ -15,7 +16,8 @@ pub fn outcome(ctx: &XdpContext, verdict: Verdict) {
     if level_enabled(Level::Debug) {
         let length = (ctx.data_end() - ctx.data()) as u32;
         let interface = ctx.ingress_ifindex() as u32;
-        tell(verdict.reason as u32, verdict.action == Action::Drop, interface, length);
+        let is_dropped = matches!(verdict.reason.kind(), Kind::Dropped);
+        tell(verdict.reason as u32, is_dropped, interface, length);
     }
 }
 

@@ -186,6 +186,7 @@ mod tests {
             forwarded: 0,
             passed: 0,
             dropped: 0,
+            taken: 0,
             warnings: vec!["w".to_owned()],
         };
         let tenant = Tenant {

@@ -24,7 +24,7 @@ pub(super) fn status(s: &Status) -> String {
          config      {}\n\
          interfaces  {}\n\
          sessions    {} open, {} tentative, room for {}\n\
-         packets     {} received: {} forwarded, {} to the host's stack, {} dropped\n\
+         packets     {} received: {} forwarded, {} to the host's stack, {} dropped{}\n\
          now         {} received/s, {} dropped/s\n",
         s.version,
         s.pid,
@@ -39,6 +39,7 @@ pub(super) fn status(s: &Status) -> String {
         s.forwarded,
         s.passed,
         s.dropped,
+        if s.taken == 0 { String::new() } else { format!(", {} reports of agents", s.taken) },
         s.rx_pps,
         s.drop_pps,
     );

@@ -317,7 +317,7 @@ pub enum Profile {
     OpenVpn,
     /// IKEv2 with ESP in UDP: sessions are known by SPIs, and may roam.
     Ipsec,
-    /// Sessions are known by the server's connection id, by which a client is carried that has another address.
+    /// Sessions are known by the server's connection id, and follow a client that has another address and does not know it.
     Quic,
     /// Nothing beyond addresses and ports.
     Udp,

@@ -191,6 +191,7 @@ impl Published {
             forwarded: totals.forwarded,
             passed: totals.passed,
             dropped: totals.dropped,
+            taken: totals.taken,
             warnings,
         })
     }

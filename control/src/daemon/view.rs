@@ -47,6 +47,8 @@ pub struct Status {
     pub passed: u64,
     /// Of these, dropped or refused.
     pub dropped: u64,
+    /// Of these, for the gateway itself: agents' reports.
+    pub taken: u64,
     /// What an operator should look at.
     pub warnings: Vec<String>,
 }
@@ -297,7 +299,7 @@ pub struct NextHop {
 pub struct Counter {
     /// The reason's stable name.
     pub name: String,
-    /// `forwarded`, `passed`, `dropped`, or `event`: counted beside a packet's end.
+    /// `forwarded`, `passed`, `dropped`, `taken` (by the gateway itself), or `event`: counted beside a packet's end.
     pub kind: String,
     /// How often, since the tables were made.
     pub packets: u64,

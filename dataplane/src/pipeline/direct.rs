@@ -29,7 +29,8 @@ pub(super) fn overhead(e: &Endpoint) -> usize {
 const IPIP: u8 = Encapsulation::IpIp as u8;
 const GUE: u8 = Encapsulation::Gue as u8;
 
-/// Sends a packet to the target's endpoint, with the work that a first fragment makes unless it is a later one (`LATER`). `spread` is a number of the flow's: what makes tunnels of different flows go different ways.
+/// Sends a packet to the target's endpoint. Where a first fragment goes is noted; a later one (`LATER`), and an ICMP error, has
+/// no transport header. `spread` is a number of the flow's, by which tunnels of different flows go different ways.
 #[inline(always)]
 pub(super) fn send<const LATER: bool, P: Packet, T: Tables>(
     packet: &mut P,

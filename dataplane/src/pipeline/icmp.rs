@@ -80,8 +80,8 @@ pub(super) fn inner4(v: impl View<ERROR4>) -> Option<Inner> {
     {
         return None;
     }
-    let address = |word| Address::v4(word);
-    let addresses = [address(v.u32::<{ INNER4 + 12 }>()), address(v.u32::<{ INNER4 + 16 }>())];
+    let addresses =
+        [Address::v4(v.u32::<{ INNER4 + 12 }>()), Address::v4(v.u32::<{ INNER4 + 16 }>())];
     Some(Inner::new(addresses, v.u8::<{ INNER4 + 9 }>(), v.part::<TRANSPORT4, HEADER>()))
 }
 

@@ -43,6 +43,9 @@ pub(super) fn run<T: Tables>(
                 t.count(Reason::IdCollision);
             }
             let slot = t.slot(m.index).ok_or(Reason::BadTable)?;
+            if said.renews && slot::is_open(slot.state.load()) {
+                session::learn_out(t, slot, m.index, ids::of_flow(t, &flow));
+            }
             count_rx(t, slot, m.index, facts.ip.len);
             let ordinal = u32::from(slot.endpoint.get()) % POOL_STRIDE;
             hints::note(t, &flow.client, service_index(d.service), 0, ordinal);
@@ -180,8 +183,9 @@ fn unestablished<T: Tables>(
 /// The endpoint of a listener's that takes what is new of a client's address; of its flow, if new sessions are placed
 /// by that: then the port is not 0.
 ///
-/// Where backends answer by themselves and nobody reports it, the hint is all that is known of a client's sessions: it keeps them where they are while
-/// the ring changes, also on a backend that takes no new ones, until nothing was heard of the client for some time.
+/// Where backends answer by themselves and nobody reports it, the hint is all that is known of a client's sessions: it keeps
+/// them where they are while the ring changes, also on a backend that takes no new ones, until nothing was heard of the
+/// client for some time.
 #[inline(always)]
 pub(super) fn place<T: Tables>(
     t: &T,

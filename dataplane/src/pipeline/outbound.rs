@@ -137,12 +137,14 @@ fn known<T: Tables>(
         now: facts.now,
     };
     // Its flow is not known, or not as its own: the session may have moved here.
-    if matches!(said.proof, Proof::Data | Proof::Known) && said.out_id != 0 {
-        let query = Query {
-            scope: Scope::outbound(d.index as u16),
-            id: said.out_id,
-            counter: said.counter,
-        };
+    let out_id = match said.proof {
+        Proof::Data => said.out_id,
+        Proof::Known => ids::of_flow(t, flow),
+        _ => 0,
+    };
+    if out_id != 0 {
+        let query =
+            Query { scope: Scope::outbound(d.index as u16), id: out_id, counter: said.counter };
         if let Some(m) = ids::find(t, &query, flow) {
             if m.several {
                 t.count(Reason::IdCollision);

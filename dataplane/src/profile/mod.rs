@@ -32,7 +32,8 @@ pub struct Inbound {
     pub control: bool,
     /// Nobody hands out `id` in clear text: on the flow of an open session this packet teaches it.
     pub begins: bool,
-    /// Ids after the first are handed out in secret: one that nobody has, on the flow of an open session, is the session's.
+    /// Ids after the first are handed out in secret: one that nobody has, on the flow of an open session, is the session's. And
+    /// answers have none: where `id` comes from another flow, that is remembered for [`Proof::Known`].
     pub renews: bool,
 }
 
@@ -45,7 +46,7 @@ pub enum Proof {
     Nothing,
     /// A handshake is under way: worth remembering its ids, not worth a session.
     Handshake,
-    /// Of a session, if its flow or its id is known, which it moves; else nothing.
+    /// Of a session, if its flow is known, or its id came from there last: then it moves there. Else nothing.
     Known,
     /// An answer of a protocol that tells nothing: the second one counts.
     Answer,

@@ -10,8 +10,10 @@
 //!
 //! A session's ids are in the tables as the sum of the halves of their first eight bytes; *servers have to choose ids of eight bytes or more*. The
 //! client gives the server's id back as soon as it has heard of it, which nobody else can: that opens the session. A server's packets, also the short ones,
-//! may go to a forged address before, so they open nothing; they move a session that is known by the client's id, if the client has ids of
-//! eight bytes or more, and the server does not change to another of them, as most do (RFC 9000, 9.5): then the client is carried by the server's id. Later ids are told in encrypted messages: one that nobody has, on an open session's flow, is taken for the session's.
+//! may go to a forged address before, so they open nothing. The client's ids are not looked at: it may have none, and a server that sees another
+//! address takes another of them (RFC 9000, 9.5), which nobody else knows. A session is known by the flow from which the server's id came last
+//! instead, and an answer on that moves it. Later ids of the server are told in encrypted messages: one that nobody has, on an open session's flow, is
+//! taken for the session's.
 
 use super::{HEAD, Inbound, Outbound, Proof};
 use crate::packet::{Packet, View};
@@ -96,14 +98,14 @@ pub fn outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Rea
     Ok(Outbound { counter: NO_COUNTER, ..Outbound::default() })
 }
 
-/// The same where the flow is not known: the client's id may be.
+/// The same where the flow is not known: the server's id may have come from it.
 #[inline(always)]
 pub fn short_outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
-    let out_id = short(head, len)?;
-    Ok(Outbound { out_id, counter: NO_COUNTER, proof: Proof::Known, ..Outbound::default() })
+    short(head, len)?;
+    Ok(Outbound { counter: NO_COUNTER, proof: Proof::Known, ..Outbound::default() })
 }
 
-/// A server's packet with a long header: it hands out the server's id, and the client's.
+/// A server's packet with a long header: it hands out the server's id.
 #[inline(always)]
 pub fn long_outbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Outbound, Reason> {
     let v = packet.view::<LONG>(offset).ok_or(Reason::QuicMalformed)?;
@@ -124,14 +126,8 @@ pub fn long_outbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<O
         return Ok(Outbound::default());
     }
     let in_id = packet.view::<ID>(from + 1).ok_or(Reason::QuicMalformed)?.u64::<0>();
-    let mut out_id = 0;
-    if to_len >= ID as u8 {
-        let id = packet.view::<ID>(offset + LONG).ok_or(Reason::QuicMalformed)?;
-        out_id = folded(id.u64::<0>());
-    }
     Ok(Outbound {
         in_id: folded(in_id),
-        out_id,
         counter: NO_COUNTER,
         proof: Proof::Handshake,
         ..Outbound::default()

@@ -65,6 +65,22 @@ impl Scope {
     }
 }
 
+/// A flow as one of the ids by which answers know a session, where they have none of their own: never 0.
+#[inline(always)]
+pub fn of_flow<T: Tables>(t: &T, flow: &Flow) -> u32 {
+    let [high, low] = flow.client.halves();
+    of_flow_apart(t, high, low, flow.port_service().into()) as u32
+}
+
+/// Apart, and with plain integers, because the stack of who asks is short.
+#[inline(never)]
+fn of_flow_apart<T: Tables>(t: &T, high: u64, low: u64, port_service: u64) -> u64 {
+    let Some(s) = t.settings() else { return 0 };
+    let (port, service) = (port_service as u16, (port_service >> 16) as u16);
+    let flow = Flow { client: Address::from_halves([high, low]), port, service };
+    hash::flow(s, &flow) >> 32 | 1
+}
+
 /// Where an id's entries lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

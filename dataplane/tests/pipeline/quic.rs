@@ -129,7 +129,7 @@ fn a_renewed_id_is_learned_where_it_is_first_seen_and_followed() {
 }
 
 #[test]
-fn a_client_without_ids_is_carried_by_the_servers_and_never_taken_for_another() {
+fn a_client_without_ids_is_followed_and_never_taken_for_another() {
     let world = World::new();
     let (home, away) = (client(&QUIC, 1), client(&QUIC, 2));
     connect(&world, &QUIC, client(&QUIC, 3), V1, (0x4444, 0x5555));
@@ -150,8 +150,34 @@ fn a_client_without_ids_is_carried_by_the_servers_and_never_taken_for_another() 
     forwarded(&carried, Reason::InById);
     assert_eq!(carried.backend(&QUIC), ordinal);
     let answer = world.answer(&QUIC, ordinal, away, short(&id(0x9100)));
-    forwarded(&answer, Reason::OutStateless);
-    assert_eq!(world.detail(&QUIC, client(&QUIC, 3)).moves.get(), 0);
+    forwarded(&answer, Reason::OutEstablished);
+    let moves = [away, client(&QUIC, 3)].map(|at| world.detail(&QUIC, at).moves.get());
+    assert_eq!((moves, world.sessions()), ([1, 0], 2));
+}
+
+/// Whatever id of the client's it has: it is where the server's came from last that counts, and who answers.
+#[test]
+fn an_answer_moves_a_session_only_to_where_its_id_came_from_last() {
+    for l in [QUIC, QUIC6] {
+        let world = World::new();
+        let home = client(&l, 1);
+        let ordinal = connect(&world, &l, home, V1, IDS);
+        // Nobody came from there, or somebody else did, or another server answers.
+        let [nowhere, away, further] = [50, 51, 52].map(|n| client(&l, n));
+        let answers = |ordinal, at| world.answer(&l, ordinal, at, short(&id(0x8888))).reason();
+        assert_eq!(answers(ordinal, nowhere), Reason::OutStateless);
+        forwarded(&world.inbound(&l, away, short(&id(IDS.1))), Reason::InById);
+        assert_eq!(answers((ordinal + 1) % BACKENDS, away), Reason::OutStateless);
+        forwarded(&world.inbound(&l, further, short(&id(IDS.1))), Reason::InById);
+        assert_eq!(answers(ordinal, away), Reason::OutStateless);
+        assert_eq!(world.detail(&l, home).moves.get(), 0);
+        assert_eq!(answers(ordinal, further), Reason::OutEstablished);
+        assert_eq!(world.detail(&l, further).moves.get(), 1);
+        // And home again.
+        forwarded(&world.inbound(&l, home, short(&id(IDS.1))), Reason::InById);
+        assert_eq!(answers(ordinal, home), Reason::OutEstablished);
+        assert_eq!((world.detail(&l, home).moves.get(), world.sessions()), (2, 1));
+    }
 }
 
 #[test]

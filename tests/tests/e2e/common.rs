@@ -1,5 +1,8 @@
 //! What the tests share.
 
+use std::net::IpAddr;
+
+use lab::Lab;
 use lab::gate::{self, Place};
 use lab::peer::Implementation::{self, Boringtun, WireguardGo};
 use lab::scenario::{Claim, Farm, FarmPlan, PoolPlan};
@@ -32,4 +35,14 @@ pub(crate) fn holds(claim: &impl Claim) {
     println!("{}", claim.summary());
     let failures = claim.failures();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Limits packets from the gateway to an address to so many bytes.
+pub(crate) fn limit(lab: &Lab, address: IpAddr, mtu: u16) {
+    let found = lab.gateway().run("ip", &["-j", "route", "get", &address.to_string()]).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let word = |key: &str| found[0][key].as_str().map(str::to_owned);
+    let via = word("gateway").map(|gateway| format!("via {gateway} ")).unwrap_or_default();
+    let device = word("dev").unwrap();
+    lab.gateway().ip(&[format!("route replace {address} {via}dev {device} mtu {mtu}")]).unwrap();
 }

@@ -11,6 +11,8 @@ use lab::traffic::Sequence;
 use lab::wait::until;
 use lab::{Lab, Options, gate};
 
+use crate::common::limit;
+
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -224,6 +226,36 @@ fn translated_transfers_over_a_narrow_link_behind_a_router_inside_find_its_size(
         assert_eq!((tally.completed, tally.broken()), (20, 0), "{tally:?}");
         let counters = gateway.counters().unwrap().since(&before);
         assert!(counters.get("icmp_error") > 0, "{family:?}: {counters:?}");
+    }
+}
+
+/// What its own links do not take, with the tunnel's headers, the gateway says itself.
+#[test]
+fn transfers_over_the_gateways_own_narrow_link_find_its_size() {
+    let _place = gate::enter().unwrap();
+    let servers = Servers::start(2);
+    let stations = servers.pool.site().stations();
+    for way in WAYS {
+        let gateway = servers.gateway(way);
+        for family in [Family::V4, Family::V6] {
+            // As above: of IPv6 no packet is too big that has no more than 1,280 bytes.
+            let mtu = if family == Family::V4 { 1300 } else { 1340 };
+            for station in stations {
+                limit(&servers.lab, station.address(family), mtu);
+            }
+            until("the limit in the tables", SOON, || {
+                let hops = gateway.call(&["nexthop", "list"])?;
+                Ok(hops.to_string().contains(&mtu.to_string()).then_some(()))
+            })
+            .unwrap();
+            let before = gateway.counters().unwrap();
+            transfer(&servers, family);
+            let counters = gateway.counters().unwrap().since(&before);
+            assert!(counters.get("icmp_too_big") > 0, "{way:?} {family:?}: {counters:?}");
+            for station in stations {
+                limit(&servers.lab, station.address(family), 1500);
+            }
+        }
     }
 }
 

@@ -29,15 +29,17 @@ fn a_connection_survives_its_nats_forgetting_again_and_again() {
         let host = lab.host().unwrap();
         let mut client = QuicClient::start(&lab, &host, &pool, family).unwrap();
         let answered_by = client.reach(SOON).unwrap();
-        let place = (host.address(family), client.port()).into();
-        assert_eq!(gateway.await_session(place, SOON).unwrap().concentrator(), answered_by);
-        // A server that sees another address takes another of the client's ids, which nobody else knows: the client is
-        // carried by the server's id, which it keeps.
+        let place = |client: &QuicClient| (host.address(family), client.port()).into();
+        let session = gateway.await_session(place(&client), SOON).unwrap();
+        assert_eq!(session.concentrator(), answered_by);
+        // A server that sees another address takes another of the client's ids, which nobody else knows.
         let before = gateway.counters().unwrap();
         let pings = Sequence::pings(&client.target().unwrap()).unwrap();
-        for _ in 0..3 {
+        for moves in 1..=3 {
             pings.wait_for(20, SOON).unwrap();
             pings.between(|| client.roam(&host)).unwrap();
+            let moved = gateway.await_session(place(&client), SOON).unwrap();
+            assert_eq!((&moved.id, moved.moves), (&session.id, moves));
         }
         pings.wait_for(60, SOON).unwrap();
         let tally = pings.stop();

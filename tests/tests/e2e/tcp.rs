@@ -12,7 +12,7 @@ use lab::wait::until;
 use lab::{Lab, Options, gate};
 use socket2::SockRef;
 
-use crate::common::PLENTY;
+use crate::common::{PLENTY, limit};
 
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -271,14 +271,4 @@ fn both_ends_of_a_connection_are_told_of_a_smaller_segment() {
         assert!(said.contains(" mss:888 "), "{said}");
     }
     drop(gateway);
-}
-
-/// Limits packets from the gateway to an address to so many bytes.
-fn limit(lab: &Lab, address: IpAddr, mtu: u16) {
-    let found = lab.gateway().run("ip", &["-j", "route", "get", &address.to_string()]).unwrap();
-    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
-    let word = |key: &str| found[0][key].as_str().map(str::to_owned);
-    let via = word("gateway").map(|gateway| format!("via {gateway} ")).unwrap_or_default();
-    let device = word("dev").unwrap();
-    lab.gateway().ip(&[format!("route replace {address} {via}dev {device} mtu {mtu}")]).unwrap();
 }
