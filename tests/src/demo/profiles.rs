@@ -7,7 +7,6 @@ use lab::layout::Site;
 use lab::layout::plan::Family;
 use lab::peer::{IkeClient, IkePool, OvpnClient, OvpnPool};
 use lab::scenario::{Claim, roam_client};
-use lab::wait::until;
 use lab::{Lab, Result};
 
 use super::screen::Screen;
@@ -55,9 +54,7 @@ pub(super) fn play(profile: Profile, screen: &Screen) -> Result<Vec<Outcome>> {
 /// A gateway before a site, whose concentrators are up.
 fn start(lab: &Lab, site: &Site) -> Result<Gateway> {
     let gateway = Gateway::start(lab, &Config::new(lab).with_site(site, QUOTA))?;
-    until("all concentrators being up", SOON, || {
-        Ok(gateway.backends()?.iter().all(|backend| backend.is_up()).then_some(()))
-    })?;
+    gateway.await_backends(SOON)?;
     Ok(gateway)
 }
 

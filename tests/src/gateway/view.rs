@@ -88,6 +88,13 @@ impl Gateway {
         self.list("backend", "backends")
     }
 
+    /// Waits until no backend is down, so that none of them is missing when clients are placed.
+    pub fn await_backends(&self, deadline: Duration) -> Result<()> {
+        until("all backends being up", deadline, || {
+            Ok(self.backends()?.iter().all(BackendView::is_up).then_some(()))
+        })
+    }
+
     /// The session of the client at this address, but for one that has lost it to another.
     pub fn session_of(&self, client: SocketAddr) -> Result<Option<SessionView>> {
         let here = |session: &SessionView| session.client == client && session.state == "open";

@@ -10,7 +10,6 @@ use crate::layout::{Host, Lab, Options};
 use crate::peer::{Implementation, Pool, WgClient};
 use crate::scenario::{HANDSHAKE, SOON};
 use crate::traffic::Sequence;
-use crate::wait::until;
 
 /// A tenant with a pool of concentrators of its own.
 #[derive(Clone, Copy, Debug)]
@@ -139,17 +138,9 @@ impl Farm {
         let gateway = Gateway::start(&lab, &config)?;
         let farm = Self { members: Vec::new(), pools, gateway, config, lab };
         if plan.probes {
-            farm.await_backends()?;
+            farm.gateway.await_backends(SOON)?;
         }
         Ok(farm)
-    }
-
-    /// Waits until no backend is down, so that none of them is missing when clients are placed.
-    fn await_backends(&self) -> Result<()> {
-        until("all backends being up", SOON, || {
-            let backends = self.gateway.backends()?;
-            Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
-        })
     }
 
     /// Starts a client on a machine of its own.

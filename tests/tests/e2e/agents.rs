@@ -39,11 +39,7 @@ impl Farm {
         let config =
             Config::new(&lab).with_tenant(&pool, quota).answered_directly(way).with_agents();
         let gateway = Gateway::start(&lab, &config).unwrap();
-        until("all concentrators being up", SOON, || {
-            let backends = gateway.backends()?;
-            Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
-        })
-        .unwrap();
+        gateway.await_backends(SOON).unwrap();
         let agent = |station| Agent::start(&lab, &gateway, station).unwrap();
         let agents = stations.iter().map(agent).collect();
         Self { gateway, agents, _ends, pool, lab }

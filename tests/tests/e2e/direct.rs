@@ -61,11 +61,7 @@ impl Servers {
 /// A gateway whose backends are all up.
 fn started(lab: &Lab, config: &Config) -> Gateway {
     let gateway = Gateway::start(lab, config).unwrap();
-    until("all servers being up", SOON, || {
-        let backends = gateway.backends()?;
-        Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
-    })
-    .unwrap();
+    gateway.await_backends(SOON).unwrap();
     gateway
 }
 

@@ -7,7 +7,6 @@ use lab::layout::Host;
 use lab::layout::plan::Family;
 use lab::peer::{Client, IkeClient, IkePool};
 use lab::scenario::roam_client;
-use lab::wait::until;
 use lab::{Lab, Options, gate};
 
 use crate::common::{PLENTY, holds};
@@ -23,11 +22,7 @@ fn start() -> (Lab, IkePool, Gateway) {
     let config = Config::new(&lab).with_site(pool.site(), PLENTY);
     let gateway = Gateway::start(&lab, &config).unwrap();
     lab.hide_inside().unwrap();
-    until("all concentrators being up", SOON, || {
-        let backends = gateway.backends()?;
-        Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
-    })
-    .unwrap();
+    gateway.await_backends(SOON).unwrap();
     (lab, pool, gateway)
 }
 

@@ -21,11 +21,7 @@ fn start(machines: usize) -> (Lab, OvpnPool, Gateway) {
     let pool = OvpnPool::start(&lab, "justiz", machines).unwrap();
     let config = Config::new(&lab).with_site(pool.site(), PLENTY);
     let gateway = Gateway::start(&lab, &config).unwrap();
-    until("all servers being up", SOON, || {
-        let backends = gateway.backends()?;
-        Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
-    })
-    .unwrap();
+    gateway.await_backends(SOON).unwrap();
     (lab, pool, gateway)
 }
 

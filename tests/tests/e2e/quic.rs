@@ -6,7 +6,6 @@ use lab::gateway::{Config, Gateway};
 use lab::layout::plan::Family;
 use lab::peer::{Client, QuicClient, QuicIds, QuicPool};
 use lab::traffic::Sequence;
-use lab::wait::until;
 use lab::{Lab, Options, gate};
 
 use crate::common::PLENTY;
@@ -20,11 +19,7 @@ fn a_connection_survives_its_nats_forgetting_again_and_again() {
     let lab = Lab::new(Options::default()).unwrap();
     let pool = QuicPool::start(&lab, "umwelt", 3, QuicIds::Random).unwrap();
     let gateway = Gateway::start(&lab, &Config::new(&lab).with_site(pool.site(), PLENTY)).unwrap();
-    until("all servers being up", SOON, || {
-        let backends = gateway.backends()?;
-        Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
-    })
-    .unwrap();
+    gateway.await_backends(SOON).unwrap();
     for family in [Family::V4, Family::V6] {
         let host = lab.host().unwrap();
         let mut client = QuicClient::start(&lab, &host, &pool, family).unwrap();

@@ -30,11 +30,7 @@ fn gateway(lab: &Lab, pool: &TcpPool) -> Gateway {
     config.gateway.max_sessions = 32_768;
     config.limits = Some(UNLIMITED);
     let gateway = Gateway::start(lab, &config).unwrap();
-    until("all servers being up", SOON, || {
-        let backends = gateway.backends()?;
-        Ok(backends.iter().all(|backend| backend.is_up()).then_some(()))
-    })
-    .unwrap();
+    gateway.await_backends(SOON).unwrap();
     gateway
 }
 
@@ -145,10 +141,7 @@ fn tls_and_dtls_of_a_client_meet_on_one_server() {
     config.service[0].profile = "udp";
     config.limits = Some(UNLIMITED);
     let gateway = Gateway::start(&lab, &config).unwrap();
-    until("all servers being up", SOON, || {
-        Ok(gateway.backends()?.iter().all(|backend| backend.is_up()).then_some(()))
-    })
-    .unwrap();
+    gateway.await_backends(SOON).unwrap();
     let hosts: Vec<_> = (0..3).map(|_| lab.host().unwrap()).collect();
     let mut clients = Vec::new();
     for n in 0..20 {
