@@ -177,7 +177,7 @@ fn tcp_connections_are_sessions_and_end_where_agents_tell_of_the_answers() {
         assert_eq!(backends.len(), 1, "{backends:?}");
         let tally = load.finish().unwrap();
         assert_eq!((tally.completed, tally.broken()), (50, 0), "{tally:?}");
-        // Half a minute after the servers closed them.
-        until("their end", 2 * SOON, || Ok(own()?.is_empty().then_some(()))).unwrap();
     }
+    // Half a minute after the servers closed them.
+    until("their end", 2 * SOON, || Ok(gateway.sessions()?.is_empty().then_some(()))).unwrap();
 }
