@@ -86,8 +86,8 @@ fn strays(
 ) -> impl Iterator<Item = (AddressKey, Directory)> {
     let overwritten =
         |entry: &Directory| entry.places() && rings.iter().any(|(number, _)| *number == entry.ring);
-    // A pool has four rings.
-    let user = |entry: &Directory| (entry.listener(), entry.ring / 4);
+    // A pool has four rings. Where its mode has changed, its backends' places are others.
+    let user = |entry: &Directory| (entry.listener(), entry.ring / 4, entry.is_direct());
     current
         .directory
         .iter()

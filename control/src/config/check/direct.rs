@@ -40,20 +40,19 @@ fn mode(pool: &DraftPool) -> &'static str {
     pool.mode.map_or("?", Mode::as_str)
 }
 
-/// An agent is known by its machine's address: of two pools there nobody could tell which it means.
+/// An agent is known by its machine's address: of two backends there nobody could tell which it means.
 fn agents(draft: &Draft, out: &mut Findings) {
-    let mut seen: BTreeMap<IpAddr, (Range<usize>, &str)> = BTreeMap::new();
+    let mut seen: BTreeMap<IpAddr, Range<usize>> = BTreeMap::new();
     for pool in draft.pools.iter().filter(|pool| pool.agent) {
         for backend in &pool.backends {
             for address in [&backend.address, &backend.address6].into_iter().flatten() {
-                let here = (address.span(), called(&pool.name));
-                if let Some((first, name)) = seen.insert(*address.get_ref(), here) {
+                if let Some(first) = seen.insert(*address.get_ref(), address.span()) {
                     let message = format!(
-                        "the agent at {} cannot be one of pool `{name}` and of another",
+                        "the agent at {} cannot be that of two backends",
                         address.get_ref()
                     );
-                    out.error(address.span(), message).also(first, "first here").help(
-                        "make one pool of the two, for several services, or give the machine another address",
+                    out.error(address.span(), message).also(first, "the first").help(
+                        "services that the machine has in common can share a pool; else give it another address",
                     );
                 }
             }

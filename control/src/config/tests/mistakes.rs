@@ -476,8 +476,8 @@ agent = true
 name = "wg-1"
 "#,
         36,
-        "the agent at 10.20.0.12 cannot be one of pool `a` and of another",
-        "make one pool of the two",
+        "the agent at 10.20.0.12 cannot be that of two backends",
+        "services that the machine has in common can share a pool",
     ),
     (
         r#"name = "wg"

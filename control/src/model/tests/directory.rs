@@ -10,7 +10,7 @@ use dataplane::abi::{
 
 use super::World;
 use crate::config::{Affinity, Mode};
-use crate::model::{HopKey, NextHop};
+use crate::model::{HopKey, NextHop, Step, diff};
 
 const EXAMPLE: &str = include_str!("../../../../docs/fernpass.toml");
 
@@ -105,6 +105,35 @@ fn without_a_tunnel_only_neighbours_are_sent_to() {
         let hop = world.tables.endpoints[&(listener * POOL_STRIDE)].nexthop;
         assert_eq!(hop != NO_NEXTHOP, is_sent_to, "{neighbour}");
     }
+}
+
+/// Steps that were interrupted may have left no free buffer: then a ring is overwritten that a listener still has, whose
+/// backends have other places from now on.
+#[test]
+fn a_ring_is_taken_from_a_listener_before_it_is_that_of_another_mode() {
+    let mut world = World::new(EXAMPLE);
+    world.settle();
+    let at = "203.0.113.12:51820";
+    let old = world.entry(at).expect("a listener");
+    let pool = &mut world.config.pools[2];
+    (pool.mode, pool.tunnel, pool.agent) = (Mode::Nat, None, false);
+    let mut wanted = world.wanted().unwrap();
+    let key = *wanted.directory.iter().find(|(_, entry)| entry.index == old.listener()).unwrap().0;
+    let new = wanted.directory[&key].ring;
+    assert_ne!(new, old.ring, "another buffer, if there is one");
+    let ring = wanted.rings.remove(&new).expect("its ring");
+    wanted.rings.insert(old.ring, ring);
+    for entry in wanted.directory.values_mut().filter(|entry| entry.ring == new) {
+        entry.ring = old.ring;
+    }
+    let steps = diff(&world.tables, &wanted);
+    let overwritten = steps.iter().position(
+        |step| matches!(step, Step::Ring { number, ring: Some(_) } if *number == old.ring),
+    );
+    let taken = steps.iter().position(|step| {
+        matches!(step, Step::Directory { key: of, entry: Some(entry) } if *of == key && entry.ring == NO_RING)
+    });
+    assert!(taken.expect("it places nothing meanwhile") < overwritten.expect("overwritten"));
 }
 
 /// Only the listeners change: what leads packets of sessions stays as it is.
