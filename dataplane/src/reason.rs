@@ -2,7 +2,7 @@
 //! metrics, the command line and the tests.
 //!
 //! Every packet ends in exactly one reason, so received = forwarded + passed +
-//! dropped. Beside the ends there are *events*, counted in addition.
+//! dropped + taken. Beside the ends there are *events*, counted in addition.
 
 /// What became of a packet, or that a reason is an event and no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

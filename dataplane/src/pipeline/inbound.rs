@@ -29,6 +29,11 @@ pub(super) fn run<T: Tables>(
     said: &Inbound,
 ) -> Result<Target, Reason> {
     let flow = Flow { client: facts.ip.source, port: facts.udp.source, service: d.service };
+    // Without answers there are no sessions to look for: those are the backend's own affair.
+    if d.is_blind() {
+        let port = if d.is_by_flow() { flow.port } else { 0 };
+        return Ok(to(place(t, s, d, &flow.client, port)?, Reason::InDirect));
+    }
     let found = t.session::<false>(s, &flow, hash::flow(s, &flow));
     if let Some(slot) = found.slot
         && (said.id == 0 || is_own(t, slot, &found, said))
@@ -164,11 +169,6 @@ fn unestablished<T: Tables>(
     facts: &Facts,
     flow: &Flow,
 ) -> Result<Target, Reason> {
-    let port = if d.is_by_flow() { flow.port } else { 0 };
-    // Without answers all packets are of this kind, and a backend's sessions are its own affair.
-    if d.is_blind() {
-        return Ok(to(place(t, s, d, &flow.client, port)?, Reason::InDirect));
-    }
     if !budget::take(t, s, &flow.client, facts.now) {
         return Err(Reason::SourceBudget);
     }
@@ -177,6 +177,7 @@ fn unestablished<T: Tables>(
         tenant.refused.add(1);
         return Err(Reason::TenantQuota);
     }
+    let port = if d.is_by_flow() { flow.port } else { 0 };
     Ok(to(place(t, s, d, &flow.client, port)?, Reason::InUnestablished))
 }
 
@@ -206,14 +207,19 @@ pub(super) fn place<T: Tables>(
         if let Some(e) = t.endpoint(index)
             && e.flags & needed == needed
             && e.service == service
-            && (!is_blind || hint.age(t.now()) <= e.idle)
         {
-            if is_blind {
-                hints::note(t, client, service, port, hint.ordinal());
-            } else {
+            if !is_blind {
                 t.count(Reason::HintUsed);
+                return Ok(index);
             }
-            return Ok(index);
+            let age = hint.age(t.now());
+            if age <= e.idle {
+                // Once in a unit of the time is enough.
+                if age != 0 {
+                    hints::note(t, client, service, port, hint.ordinal());
+                }
+                return Ok(index);
+            }
         }
     }
     if d.ring == NO_RING {

@@ -20,13 +20,7 @@ pub const MAGIC: [u8; 4] = *b"FR\0\x01";
 /// them; how many bytes; both in network order.
 pub const HEADER: usize = 12;
 
-/// What a report says, and whose it is.
-pub(super) struct Report {
-    /// The answer is one of IPv6.
-    pub(super) v6: bool,
-}
-
-/// Takes an answer out of its report. Who reports, and how much, is left where the link layer's addresses were: the stages of answers begin
+/// Takes an answer out of its report: true if it is one of IPv6. Who reports, and how much, is left where the link layer's addresses were: the stages of answers begin
 /// at the beginning of the packet.
 #[inline(always)]
 pub(super) fn unwrap<P: Packet, T: Tables>(
@@ -34,7 +28,7 @@ pub(super) fn unwrap<P: Packet, T: Tables>(
     t: &T,
     s: &Settings,
     ip: &Ip,
-) -> Result<Report, Reason> {
+) -> Result<bool, Reason> {
     let agent = directory::find(t, s, &key(ip.source, REPORT_PORT.to_be(), PROTO_UDP));
     if agent.kind != KIND_AGENT {
         return Err(Reason::NotOurs);
@@ -56,7 +50,7 @@ pub(super) fn unwrap<P: Packet, T: Tables>(
     link.set_u32::<4>(packets);
     link.set_u32::<8>(bytes);
     link.set_u16::<12>(if v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 });
-    Ok(Report { v6 })
+    Ok(v6)
 }
 
 /// What was left there.

@@ -1,6 +1,5 @@
 //! The stages that a packet may pass through, each a program of its own in the kernel.
 
-use super::report::Report;
 use super::{
     Action, Verdict, direct, facts, forward, fragment, hot, icmp, icmp_direct, inbound, key,
     outbound, parts, report, too_big, verdict,
@@ -224,7 +223,7 @@ pub fn report<P: Packet, T: Tables, R>(
     next: impl Fn(&mut P, Stage) -> R,
 ) -> R {
     let decided = by_family!(packet, |_link, ip| match unwrap(packet, t, &ip) {
-        Ok(report) => (HANDED_ON + Stage::outbound(report.v6) as u32, 0, Reason::NotOurs),
+        Ok(v6) => (HANDED_ON + Stage::outbound(v6) as u32, 0, Reason::NotOurs),
         Err(reason) => parts(Err(reason)),
     });
     match decided.0 {
@@ -235,7 +234,7 @@ pub fn report<P: Packet, T: Tables, R>(
 }
 
 #[inline(always)]
-fn unwrap<P: Packet, T: Tables>(packet: &mut P, t: &T, ip: &Ip) -> Result<Report, Reason> {
+fn unwrap<P: Packet, T: Tables>(packet: &mut P, t: &T, ip: &Ip) -> Result<bool, Reason> {
     let (s, udp) = service_packet(packet, t, ip)?;
     // A report is whole.
     if ip.obstacle as u8 != Obstacle::None as u8 || u32::from(udp.length) > ip.l4_len {

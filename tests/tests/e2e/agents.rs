@@ -115,7 +115,7 @@ fn sessions_are_counted_and_limited_where_agents_tell_of_the_answers() {
     assert_eq!(farm.gateway.sessions().unwrap().len(), 1);
 }
 
-/// A gateway that lost its tables, and agents that were away, come to know the sessions again; none of it costs a packet.
+/// A gateway that lost a session learns of it again from agents that were away meanwhile; none of it costs a packet.
 #[test]
 fn who_comes_back_learns_the_sessions_again() {
     let _place = gate::enter().unwrap();
