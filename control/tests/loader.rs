@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
+use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use control::loader::{
@@ -13,6 +14,7 @@ use control::loader::{
 };
 use control::model::{Live, TableWriter as _, TenantLimits};
 use dataplane::abi::{self, Address, AddressKey, NameKey, RouteKey};
+use dataplane::table::directory;
 
 /// `XDP_PASS` (linux/bpf.h).
 const XDP_PASS: u32 = 2;
@@ -81,6 +83,43 @@ fn the_directory_grows_and_changes_and_another_daemon_reads_the_same() {
     writer.directory(key(9_999), Some(&entry(1))).unwrap();
     wanted.insert(key(9_999), entry(1));
     assert!(writer.read().unwrap().directory == wanted);
+    pins.remove().unwrap();
+}
+
+/// Where all packets from outside ask first, there is their answer: others give way to a listener.
+#[test]
+fn a_listener_lies_where_it_is_looked_for_first_however_late_it_comes() {
+    let scratch = Scratch::new("listener");
+    let bpffs = scratch.bpffs();
+    let pins = Pins::under(&bpffs);
+    let tables = Arc::new(create(&bpffs, &pins, SIZES).unwrap());
+    let mut writer = Writer::open(&pins, Arc::clone(&tables)).unwrap();
+    let key = |n: u32| AddressKey {
+        address: Address::v4((0x0a14_0000 | n).to_be()),
+        port: 51820u16.to_be(),
+        protocol: 17,
+        zero: 0,
+    };
+    let entry = |kind, index| abi::Directory { kind, index, ..Default::default() };
+    let home = |key: &AddressKey| {
+        let region = tables.settings().directory.get();
+        (region >> 32) as u32 + (directory::hash(key) as u32 & region as u32)
+    };
+    let map = MapData::from_pin(pins.map(abi::maps::DIRECTORY)).unwrap();
+    let map = Array::<_, [u64; 4]>::try_from(Map::Array(map)).unwrap();
+    for n in 0..1_000 {
+        writer.directory(key(n), Some(&entry(abi::KIND_ENDPOINT, n))).unwrap();
+    }
+    let taken = |key: &AddressKey| map.get(&home(key), 0).unwrap()[3] != 0;
+    let vip = (1_000..).map(key).find(taken).unwrap();
+    for ring in [0, 1, 2] {
+        let listener = abi::Directory { ring, ..entry(abi::KIND_LISTENER, ring.into()) };
+        writer.directory(vip, Some(&listener)).unwrap();
+        let there = map.get(&home(&vip), 0).unwrap();
+        assert_eq!(there[..2], vip.address.halves());
+        assert_eq!(writer.read().unwrap().directory[&vip], listener);
+    }
+    assert_eq!(writer.read().unwrap().directory.len(), 1_001);
     pins.remove().unwrap();
 }
 

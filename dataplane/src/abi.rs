@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -328,7 +328,7 @@ pub struct DirectoryEntry {
     pub port_protocol: Cell<u32>,
     /// `Directory::index`.
     pub index: Cell<u32>,
-    /// The rest of the value, packed; 0 is a free entry, kind 0 one that was emptied.
+    /// The rest of the value, packed, and beside the kind whether there is more to look at; 0 is a free entry, kind 0 one that was emptied.
     pub word: Word,
 }
 

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use dataplane::abi::{AddressKey, Directory, DirectoryEntry, MAX_DIRECTORY, Settings, maps};
+use dataplane::abi::{
+    AddressKey, Directory, DirectoryEntry, KIND_ENDPOINT, KIND_LISTENER, MAX_DIRECTORY, Settings,
+    maps,
+};
 use dataplane::table::directory::{Table, region};
 use rustix::thread::{MembarrierCommand, membarrier};
 
@@ -66,8 +69,11 @@ impl Directories {
         value: &Directory,
     ) -> Result<(), DirectoryError> {
         let table = self.current(settings);
-        // At most half full, so that lookups are short.
-        if 2 * (self.used + 1) <= table.0.len() && table.put(key, value).is_ok() {
+        // At most half full, so that lookups are short; and a listener is found at once.
+        if 2 * (self.used + 1) <= table.0.len()
+            && !(value.kind == KIND_LISTENER && table.is_displaced(key, value))
+            && table.put(key, value).is_ok()
+        {
             // Perhaps one too many: then the other table comes sooner.
             self.used += 1;
             return Ok(());
@@ -90,12 +96,17 @@ impl Directories {
     ) -> Result<(), DirectoryError> {
         let base = if settings.directory.get() >> 32 == 0 { MAX_DIRECTORY } else { 0 };
         let wanted = u32::try_from(4 * all.len()).unwrap_or(u32::MAX);
+        // The more packets ask for a key, the sooner it is put, so that it lies where it is looked for first.
+        let in_order = || {
+            let ranks = [KIND_LISTENER, KIND_ENDPOINT, 0];
+            ranks.into_iter().flat_map(|rank| all.iter().filter(move |(_, v)| rank_of(v) == rank))
+        };
         let mut len = wanted.clamp(SMALLEST, MAX_DIRECTORY).next_power_of_two();
         while len <= MAX_DIRECTORY {
             let table = self.table(base, len);
             table.clear();
             let put = |(key, value): (&AddressKey, &Directory)| table.put(key, value);
-            if all.iter().try_for_each(put) == Ok(()) {
+            if in_order().try_for_each(put) == Ok(()) {
                 settings.directory.set(region(base, len));
                 self.used = all.len();
                 // Packets under way may be reading the other one, which is the next to be written.
@@ -105,6 +116,10 @@ impl Directories {
         }
         Err(DirectoryError::Full(all.len()))
     }
+}
+
+fn rank_of(value: &Directory) -> u8 {
+    if matches!(value.kind, KIND_LISTENER | KIND_ENDPOINT) { value.kind } else { 0 }
 }
 
 /// Waits until every packet that is under way now has gone: the kernel makes it a grace period

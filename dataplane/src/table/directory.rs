@@ -3,7 +3,9 @@
 //! An open-addressing table in an array, because it is asked once or twice for every packet,
 //! and a BPF hash costs five times as much. It is small: as many entries as four times the
 //! listeners and endpoints there are, so that lookups stay in the nearest caches, those of
-//! answers too, whose destinations are in no directory.
+//! answers too, whose destinations are in no directory. A key that does not lie where its hash says
+//! has left a mark there, [`MORE`]: nearly every lookup ends at the first entry that it looks at,
+//! whether that is the key's, another's or nobody's.
 //!
 //! Its one writer, the daemon, adds, changes and empties entries while packets are reading: each
 //! by one store. An entry's place is never used again, because a packet may still be reading
@@ -15,6 +17,9 @@ use crate::abi::{Address, AddressKey, Directory, DirectoryEntry, Settings};
 
 /// Entries that a lookup looks at, at most.
 pub const LONGEST: u32 = 64;
+
+/// Flag in the word of an entry, beside the kind that it has room for: a key whose first place this is lies farther on.
+const MORE: u64 = 1 << 7;
 
 /// The hash of a key. Without a secret: what is in the directory is the operator's choice, and
 /// a lookup ends at the first free entry.
@@ -48,11 +53,14 @@ const fn place(region: u64, hash: u64, n: u32) -> u32 {
     base.wrapping_add((hash as u32).wrapping_add(n) & mask)
 }
 
+/// The kind in an entry's word.
+const KIND: u64 = MORE - 1;
+
 /// True if the entry, with this word, is the key's and was not emptied.
 #[inline(always)]
 fn is_key(entry: &DirectoryEntry, word: u64, a: &Address, port_protocol: u32) -> bool {
     let [high, low] = a.halves();
-    word as u8 != 0
+    word & KIND != 0
         && entry.port_protocol.get() == port_protocol
         && entry.address[1].get() == low
         && entry.address[0].get() == high
@@ -67,17 +75,23 @@ pub fn find<T: Tables>(t: &T, s: &Settings, key: &AddressKey) -> Directory {
         return Directory::unpack(0, 0);
     };
     let word = entry.word.load();
-    if word == 0 || is_key(entry, word, &key.address, port_protocol(key)) {
-        return Directory::unpack(word, entry.index.get());
+    if is_key(entry, word, &key.address, port_protocol(key)) {
+        return value(word, entry);
+    }
+    if word & MORE == 0 {
+        return Directory::unpack(0, 0);
     }
     let [high, low] = key.address.halves();
     let index = t.find_directory(hash, high, low, port_protocol(key).into());
     match t.directory_entry(index as u32) {
-        Some(entry) if index != NOT_FOUND => {
-            Directory::unpack(entry.word.load(), entry.index.get())
-        }
+        Some(entry) if index != NOT_FOUND => value(entry.word.load(), entry),
         _ => Directory::unpack(0, 0),
     }
+}
+
+#[inline(always)]
+fn value(word: u64, entry: &DirectoryEntry) -> Directory {
+    Directory::unpack(word & !MORE, entry.index.get())
 }
 
 const NOT_FOUND: u64 = u64::MAX;
@@ -108,7 +122,7 @@ pub use writing::{Crowded, Table, region};
 /// The daemon's part.
 #[cfg(any(test, feature = "host"))]
 mod writing {
-    use super::{LONGEST, hash, is_key, port_protocol};
+    use super::{LONGEST, MORE, hash, is_key, port_protocol, value};
     use crate::abi::{Address, AddressKey, Directory, DirectoryEntry};
 
     /// The word of an entry that was emptied: of kind 0, and not free.
@@ -118,6 +132,11 @@ mod writing {
     /// begins at `base`.
     pub const fn region(base: u32, len: u32) -> u64 {
         (base as u64) << 32 | (len - 1) as u64
+    }
+
+    /// Takes the key of an entry away.
+    fn empty(entry: &DirectoryEntry) {
+        entry.word.store(EMPTIED | entry.word.load() & MORE);
     }
 
     /// There is no room for the key within reach.
@@ -156,10 +175,14 @@ mod writing {
             if let Some(old) = old
                 && old.index.get() == value.index
             {
-                old.word.store(value.pack());
+                let is_home_of_more = old.word.load() & MORE;
+                old.word.store(value.pack() | is_home_of_more);
                 return Ok(());
             }
             let entry = self.run(key).find(|entry| entry.word.load() == 0).ok_or(Crowded)?;
+            if let Some(home) = self.taken_home(key) {
+                home.word.store(home.word.load() | MORE);
+            }
             for (cell, half) in entry.address.iter().zip(key.address.halves()) {
                 cell.set(half);
             }
@@ -169,15 +192,26 @@ mod writing {
             // word and index change at once.
             entry.word.store(value.pack());
             if let Some(old) = old {
-                old.word.store(EMPTIED);
+                empty(old);
             }
             Ok(())
+        }
+
+        /// True if the entry, if it were put, would not lie where its key is looked for first.
+        pub fn is_displaced(self, key: &AddressKey, value: &Directory) -> bool {
+            let stays = self.place(key).is_some_and(|old| old.index.get() == value.index);
+            !stays && self.taken_home(key).is_some()
+        }
+
+        /// The first place of a key, if it is not free.
+        fn taken_home(self, key: &AddressKey) -> Option<&'a DirectoryEntry> {
+            self.run(key).next().filter(|home| home.word.load() != 0)
         }
 
         /// Empties the entry of a key, if it has one.
         pub fn remove(self, key: &AddressKey) {
             if let Some(entry) = self.place(key) {
-                entry.word.store(EMPTIED);
+                empty(entry);
             }
         }
 
@@ -189,7 +223,7 @@ mod writing {
         /// What it holds.
         pub fn iter(self) -> impl Iterator<Item = (AddressKey, Directory)> {
             self.0.iter().filter_map(|entry| {
-                let value = Directory::unpack(entry.word.load(), entry.index.get());
+                let value = value(entry.word.load(), entry);
                 let address =
                     Address::from_halves([entry.address[0].get(), entry.address[1].get()]);
                 let port_protocol = entry.port_protocol.get();
@@ -279,6 +313,33 @@ mod tests {
             assert_eq!(table.used(), used + 1);
             assert_eq!(table.iter().filter(|(k, _)| *k == key(0)).count(), 1);
         }
+    }
+
+    /// What is first looked at tells whether there is more to look at.
+    #[test]
+    fn nothing_but_a_displaced_key_marks_an_entry_and_the_mark_stays() {
+        let t = HostTables::new(Sizes::default());
+        let table = Table(&t.directory);
+        let mask = t.directory.len() as u32 - 1;
+        let home = |n: u32| hash(&key(n)) as u32 & mask;
+        let marked = || t.directory.iter().filter(|e| e.word.load() & MORE != 0).count();
+        let other = (1..).find(|n| home(*n) == home(0)).expect("there is one");
+        table.put(&key(0), &value(0)).expect("room");
+        assert!(table.is_displaced(&key(other), &value(1)));
+        assert!(!table.is_displaced(&key(0), &value(0)), "it is changed in place");
+        assert!(table.is_displaced(&key(0), &value(5)), "it would lie behind itself");
+        assert_eq!((find(&t, &t.settings, &key(other)).kind, marked()), (0, 0));
+        table.put(&key(other), &value(1)).expect("room");
+        let is_marked = || t.directory[home(0) as usize].word.load() & MORE != 0;
+        assert!(is_marked() && marked() == 1);
+        table.put(&key(0), &Directory { ring: 1, ..value(0) }).expect("in place");
+        assert!(is_marked());
+        table.remove(&key(0));
+        assert!(is_marked() && marked() == 1);
+        assert_eq!(find(&t, &t.settings, &key(0)).kind, 0);
+        assert_eq!(find(&t, &t.settings, &key(other)), value(1));
+        table.clear();
+        assert_eq!(marked(), 0);
     }
 
     #[test]
