@@ -10,8 +10,8 @@
 //! are known by their flows alone, rather than that they crowd out ids which must be remembered.
 //!
 //! Entries are written by whoever gives a slot an id, and removed when the slot
-//! gives it up. Those of ended sessions are reused when seen, and removed by
-//! the daemon's sweep.
+//! gives it up. Those of ended sessions are reused where none is free, and removed
+//! by the daemon's sweep.
 
 use super::hash::Flow;
 use super::{Tables, hash, slot};
@@ -293,7 +293,15 @@ pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     for n in 0..2 * ENTRIES {
         let cell = cell(&buckets, opaque(n));
         let e = cell.load();
-        if (e as u32 == 0 || is_stale(t, e)) && cell.replace(e, new) {
+        if e as u32 == 0 && cell.replace(e, new) {
+            return 1;
+        }
+    }
+    // Only then: to know that an entry is stale, one has to look at another session's slot.
+    for n in 0..2 * ENTRIES {
+        let cell = cell(&buckets, opaque(n));
+        let e = cell.load();
+        if is_stale(t, e) && cell.replace(e, new) {
             return 1;
         }
     }
