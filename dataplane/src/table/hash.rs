@@ -38,15 +38,17 @@ impl Flow {
 /// A sum of products with secret odd factors (multilinear hashing; Dietzfelbinger 1996): of two
 /// flows that are chosen without knowing the factors, the chance that they fall together is
 /// the least there can be. And the products do not wait for each other, as a chain of [`mix`]
-/// would. One of those follows, because a sum alone keeps neighbours in step.
+/// would. One of those follows, because a sum alone keeps neighbours in step. Flows of one client's port to several services lie
+/// at a distance that depends on the services alone: there are not many.
 #[inline(always)]
 pub fn flow(s: &Settings, f: &Flow) -> u64 {
     let term = |n: usize, word: u32| s.flow_key[n].get().wrapping_mul(word as u64);
     let [a, b, c, d] = f.client.0;
-    let low = term(3, d).wrapping_add(term(4, f.port_service()));
+    let low = term(3, d).wrapping_add(term(4, f.port.into()));
     let high = term(0, a).wrapping_add(term(1, b)).wrapping_add(term(2, c));
     let sum = low.wrapping_add(high);
-    mix(sum, sum >> 32)
+    // The service comes last, because it is known last: from the directory.
+    mix(sum, sum >> 32).wrapping_add((f.service as u64).wrapping_mul(M))
 }
 
 /// The lower half of a hash as a fraction of so many buckets: their number need not be a power of two.
@@ -116,7 +118,10 @@ mod tests {
         let six = |n: u32| Address([1, n.to_be(), 3, 4]);
         let flow_at =
             |client, port: u16| flow(&s, &Flow { client, port: port.to_be(), service: 1 });
-        let hashes: [(&str, &dyn Fn(u32) -> u64); 9] = [
+        let flow_to =
+            |service| flow(&s, &Flow { client: address(1), port: 7, service: service as u16 });
+        let hashes: [(&str, &dyn Fn(u32) -> u64); 10] = [
+            ("flow by service", &flow_to),
             ("flow by address", &|n| flow_at(address(n), 7)),
             ("flow by port", &|n| flow_at(address(1), n as u16)),
             ("flow by IPv6 address", &|n| flow_at(Address([1, 2, 3, n.to_be()]), 7)),
