@@ -30,10 +30,12 @@ pub enum Target {
     Line = 5,
     /// The floor, and out of another interface by the gateway's map of devices.
     Redirect = 6,
+    /// The floor, and one cache line of each table that a new session is written to.
+    Lines = 7,
 }
 
 /// How many there are.
-pub const TARGETS: u32 = 7;
+pub const TARGETS: u32 = 8;
 
 /// Which packets are played: the frame, and where it differs from flow to flow. The only
 /// element of the map `PLAY`. Offsets are in bytes from the frame's begin; 0 writes nothing.

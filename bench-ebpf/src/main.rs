@@ -135,8 +135,46 @@ pub(crate) fn line(ctx: XdpContext) -> u32 {
     }
 }
 
+/// The floor, and what no session can be opened without: a line of the slots, of the details, two of the ids and one of the
+/// hints, other ones for each flow, all at once.
+#[xdp]
+pub(crate) fn lines(ctx: XdpContext) -> u32 {
+    if rewrite(&ctx).is_some() && touch_all(&ctx).is_some() {
+        xdp_action::XDP_TX
+    } else {
+        xdp_action::XDP_DROP
+    }
+}
+
+#[inline(always)]
+fn touch_all(ctx: &XdpContext) -> Option<()> {
+    let s = BpfTables.settings()?;
+    let hash = flow_hash(ctx)?;
+    let index = hash as u32 & s.slot_mask.get();
+    let slot = BpfTables.slot(index)?;
+    slot.zero.set(slot.zero.get());
+    let detail = BpfTables.detail(index)?;
+    detail.moves.set(detail.moves.get());
+    let part = |factor: u64, buckets| {
+        dataplane::table::hash::part(hash.wrapping_mul(factor) >> 32, buckets)
+    };
+    BpfTables.ids(part(0xd6e8_feb8_6659_fd93, s.id_buckets.get()))?.0[0].load();
+    BpfTables.ids(part(0xa076_1d64_78bd_642f, s.id_buckets.get()))?.0[0].load();
+    BpfTables.hints(part(0x9e37_79b9_7f4a_7c15, s.hint_buckets.get()))?.0[0].load();
+    Some(())
+}
+
 #[inline(always)]
 fn touch(ctx: &XdpContext) -> Option<()> {
+    let slot = BpfTables.slot(flow_hash(ctx)? as u32 & BpfTables.settings()?.slot_mask.get())?;
+    // As it was: the table is the gateway's.
+    slot.zero.set(slot.zero.get());
+    Some(())
+}
+
+/// Another one for each flow, in the lower half.
+#[inline(always)]
+fn flow_hash(ctx: &XdpContext) -> Option<u64> {
     let packet = XdpPacket::new(ctx);
     // The words in which a client's address is, as a source or as a destination, of either family.
     let v = packet.view::<46>(0)?;
@@ -144,11 +182,7 @@ fn touch(ctx: &XdpContext) -> Option<()> {
     let flow = term(v.u32::<26>(), 0x9e37_79b9_7f4a_7c15)
         .wrapping_add(term(v.u32::<30>(), 0xd6e8_feb8_6659_fd93))
         .wrapping_add(term(v.u32::<42>(), 0xa076_1d64_78bd_642f));
-    let hash = (flow ^ flow >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let slot = BpfTables.slot(hash as u32 & BpfTables.settings()?.slot_mask.get())?;
-    // As it was: the table is the gateway's.
-    slot.zero.set(slot.zero.get());
-    Some(())
+    Some((flow ^ flow >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32)
 }
 
 /// The same as the floor, and out of the interface to the concentrators: as little as forwarding can cost.

@@ -45,7 +45,7 @@ struct Args {
     /// Fewer and shorter rounds, and of `packet` fewer cases: two minutes at most for each suite.
     #[arg(long)]
     quick: bool,
-    /// Of the suite `packet` only cases in whose `name family flows` this text is.
+    /// Of the suite `packet` only cases in whose `name family flows ` this text is, with the blank at the end.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     only: String,
     /// Print the results as JSON, and nothing else on stdout.

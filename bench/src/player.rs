@@ -305,6 +305,7 @@ impl Player {
             ("given", Target::Given),
             ("line", Target::Line),
             ("redirected", Target::Redirect),
+            ("lines", Target::Lines),
         ];
         let others = ["player", "shortcut", "receive"];
         for name in targets.iter().map(|(name, _)| *name).chain(others) {

@@ -31,14 +31,14 @@ pub(crate) enum Suite {
 pub(crate) struct Wanted<'a> {
     /// Fewer and shorter rounds.
     pub(crate) quick: bool,
-    /// Only cases in whose name, with the family and the number of flows, this text is.
+    /// Only cases in whose name, with the family and the number of flows, each with a blank behind it, this text is.
     pub(crate) only: &'a str,
 }
 
 impl Wanted<'_> {
     /// Whether a case is to be measured.
     fn has(self, case: &str, family: Family, flows: u32) -> bool {
-        format!("{case} {} {flows}", family.name()).contains(self.only)
+        format!("{case} {} {flows} ", family.name()).contains(self.only)
     }
 }
 

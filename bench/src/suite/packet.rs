@@ -297,7 +297,7 @@ impl Stage {
         let ran = self.player.run(packets, Side::of(case.message))?;
         let counted = self.gateway.count(case.reason)? - before;
         let wanted = match target {
-            Target::Control | Target::Floor | Target::Line | Target::Redirect => 0,
+            Target::Control | Target::Floor | Target::Line | Target::Lines | Target::Redirect => 0,
             Target::Gateway | Target::Hash | Target::Given => u64::from(packets),
         };
         if counted != wanted {
