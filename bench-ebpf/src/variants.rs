@@ -62,6 +62,7 @@ macro_rules! variant {
         rate_candidate(index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64;
         find_fragment(hash: u64) -> u64;
         note_fragment(hash: u64, endpoint: u64) -> u64;
+        load_ahead(in_out_id: u64, scopes: u64, high: u64, low: u64) -> u64;
         note_hint(high: u64, low: u64, port_service_ordinal: u64) -> u64;
         insert_id(scope: u32, id: u32, index: u32) -> u64;
         remove_id(scope: u32, id: u32, index: u32) -> u64;

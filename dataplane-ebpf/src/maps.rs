@@ -17,7 +17,7 @@ use dataplane::abi::{
 use dataplane::cell::Word;
 use dataplane::pipeline::Stage;
 use dataplane::reason::{self, Reason};
-use dataplane::table::{Tables, directory, fragments, hints, ids, slot};
+use dataplane::table::{Tables, ahead, directory, fragments, hints, ids, slot};
 
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -203,6 +203,10 @@ impl Tables for BpfTables {
         fernpass_note_fragment(hash, endpoint)
     }
     #[inline(always)]
+    fn load_ahead(&self, in_out_id: u64, scopes: u64, high: u64, low: u64) -> u64 {
+        fernpass_load_ahead(in_out_id, scopes, high, low)
+    }
+    #[inline(always)]
     fn note_hint(&self, high: u64, low: u64, port_service_ordinal: u64) -> u64 {
         fernpass_note_hint(high, low, port_service_ordinal)
     }
@@ -270,6 +274,12 @@ extern "C" fn fernpass_find_fragment(hash: u64) -> u64 {
 #[inline(never)]
 extern "C" fn fernpass_note_fragment(hash: u64, endpoint: u64) -> u64 {
     fragments::note_apart(&BpfTables, hash, endpoint)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_load_ahead(in_out_id: u64, scopes: u64, high: u64, low: u64) -> u64 {
+    ahead::load_apart(&BpfTables, in_out_id, scopes, high, low)
 }
 
 #[unsafe(no_mangle)]

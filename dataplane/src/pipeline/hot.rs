@@ -22,7 +22,7 @@ use crate::packet::{Packet, View};
 use crate::profile::{self, HEAD, Proof};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
-use crate::table::{Tables, directory};
+use crate::table::{Tables, ahead, directory};
 
 /// Where a packet goes. It has been counted in its session.
 struct Way<'t> {
@@ -173,7 +173,10 @@ fn to_client<'t, T: Tables>(
     let (id, counter) = (said.out_id, counter(said.proof == Proof::Data, said.counter));
     let flow = Flow { client: ip.destination, port: udp.destination, service: d.service };
     let found = t.session::<true>(s, &flow, hash::flow(s, &flow));
-    let slot = found.slot?;
+    let Some(slot) = found.slot else {
+        ahead::load(t, &flow, d.index as u16, 0, id);
+        return None;
+    };
     if u32::from(slot.endpoint.get()) != d.index || id != 0 && id != slot.out_id.get() {
         return None;
     }

@@ -6,7 +6,7 @@ use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
 use crate::table::ids::{self, Match, Scope};
 use crate::table::slot::{self, Claim};
-use crate::table::{Tables, hints, quota};
+use crate::table::{Tables, ahead, hints, quota};
 
 /// Counts a packet from the client.
 #[inline(always)]
@@ -258,6 +258,10 @@ pub(super) fn make<T: Tables>(
     new: &New,
 ) -> Result<u32, Reason> {
     let open = new.state & !slot::ASIDE == slot::OPEN;
+    // What opens at once comes by the hot path, which has done so.
+    if !open {
+        ahead::load(t, &new.flow, new.endpoint, new.in_id, new.out_id);
+    }
     if open {
         if !quota::open(tenant) {
             tenant.refused.add(1);

@@ -6,7 +6,7 @@
 //! and the backend's ordinal. A full bucket loses the entry that the new hash points at.
 
 use super::{Tables, hash};
-use crate::abi::{Address, POOL_STRIDE, Settings};
+use crate::abi::{Address, Bucket, POOL_STRIDE, Settings};
 
 /// The bits of an entry that are not the hash's.
 const VALUE: u64 = 0xff_ffff;
@@ -47,6 +47,18 @@ impl Hint {
 fn parts(s: &Settings, client: &Address, service: u16, port: u16) -> (u32, u64) {
     let h = hash::hint(s, client, service, port);
     (hash::part(h, s.hint_buckets.get()), h & !VALUE)
+}
+
+/// Where the hint of a client's address, or of a flow, lies.
+#[inline(always)]
+pub(super) fn bucket<'t, T: Tables>(
+    t: &'t T,
+    s: &Settings,
+    client: &Address,
+    service: u16,
+    port: u16,
+) -> Option<&'t Bucket> {
+    t.hints(parts(s, client, service, port).0)
 }
 
 /// What is known of a client's address at a service, or of a flow: without one the port is 0.

@@ -5,10 +5,12 @@
 //! * [`ids`]: from a session id to the slots that may hold it.
 //! * [`hints`]: from a client's address to the backend it used last.
 //! * [`fragments`]: from a packet's first fragment to the others.
+//! * [`ahead`]: what a new session will touch.
 //! * [`budget`]: packets without a session, per source.
 //! * [`quota`]: sessions per tenant.
 //! * `sweep` (host): the daemon's part of the slots' and ids' lives.
 
+pub mod ahead;
 pub mod budget;
 pub mod directory;
 pub mod fragments;
@@ -167,6 +169,14 @@ pub trait Tables {
         Self: Sized,
     {
         fragments::note_apart(self, hash, endpoint)
+    }
+    /// [`ahead::load_apart`].
+    #[inline(always)]
+    fn load_ahead(&self, in_out_id: u64, scopes: u64, high: u64, low: u64) -> u64
+    where
+        Self: Sized,
+    {
+        ahead::load_apart(self, in_out_id, scopes, high, low)
     }
     /// [`hints::note_apart`].
     #[inline(always)]
