@@ -32,10 +32,12 @@ pub enum Target {
     Redirect = 6,
     /// The floor, and one cache line of each table that a new session is written to.
     Lines = 7,
+    /// The floor, each table looked at that a packet of a session has to ask, and out of another interface.
+    Tables = 8,
 }
 
 /// How many there are.
-pub const TARGETS: u32 = 8;
+pub const TARGETS: u32 = 9;
 
 /// Which packets are played: the frame, and where it differs from flow to flow. The only
 /// element of the map `PLAY`. Offsets are in bytes from the frame's begin; 0 writes nothing.

@@ -14,6 +14,7 @@ use bench_ebpf::{Arrived, FRAME_WORDS, LAN, Play, TARGETS as COUNT, id, port};
 use dataplane::header::ETHERNET;
 use dataplane::packet::{Packet, View};
 use dataplane::pipeline::{Action, Verdict, stage};
+use dataplane::reason::Reason;
 use dataplane::table::Tables;
 use dataplane_ebpf::context::XdpPacket;
 use dataplane_ebpf::maps::{BpfTables, redirect};
@@ -133,6 +134,34 @@ pub(crate) fn line(ctx: XdpContext) -> u32 {
     } else {
         xdp_action::XDP_DROP
     }
+}
+
+/// The floor, and one look at each table that a translated packet has to ask, in the order in which one leads to the next; and
+/// out of another interface. Nothing is compared, translated or learned of what is found.
+#[xdp]
+pub(crate) fn tables(ctx: XdpContext) -> u32 {
+    match ask_all(&ctx) {
+        Some(interface) if rewrite(&ctx).is_some() => redirect(interface),
+        _ => xdp_action::XDP_DROP,
+    }
+}
+
+#[inline(always)]
+fn ask_all(ctx: &XdpContext) -> Option<u32> {
+    let t = &BpfTables;
+    let s = t.settings()?;
+    let hash = flow_hash(ctx)?;
+    let region = s.directory.get();
+    let destination = XdpPacket::new(ctx).view::<34>(0)?.u32::<30>();
+    let entry = t.directory_entry((region >> 32) as u32 + (destination & region as u32))?;
+    // What is found is next to always 0 there, which only the compiler does not know.
+    let nothing = (entry.word.load() >> 63) as u32;
+    let slot = t.slot((hash as u32 & s.slot_mask.get()) + nothing)?;
+    slot.zero.set(slot.zero.get());
+    let endpoint = t.endpoint(slot.endpoint.get().into())?;
+    let nexthop = t.nexthop(endpoint.nexthop & 0xff)?;
+    t.count(Reason::NotOurs);
+    Some(PLAY.get(0)?.interface + u32::from(nexthop.vlan_protocol.get()))
 }
 
 /// The floor, and what no session can be opened without: a line of the slots, of the details, two of the ids and one of the

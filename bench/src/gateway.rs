@@ -121,6 +121,13 @@ impl Gateway {
         Daemon::start(&self.text, socket(self.config.gateway.bpffs.as_path()))
     }
 
+    /// The same, but for its probes: it sends none.
+    pub(crate) fn start_daemon_without_probes(&self) -> anyhow::Result<Daemon> {
+        let pool = "[[pool]]\n";
+        let text = self.text.replace(pool, &format!("{pool}health = {{ probe = \"none\" }}\n"));
+        Daemon::start(&text, socket(self.config.gateway.bpffs.as_path()))
+    }
+
     /// Opens sessions for the first flows, by answers of the service's backends.
     pub(crate) fn fill(
         &self,

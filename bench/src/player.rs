@@ -306,6 +306,7 @@ impl Player {
             ("line", Target::Line),
             ("redirected", Target::Redirect),
             ("lines", Target::Lines),
+            ("tables", Target::Tables),
         ];
         let others = ["player", "shortcut", "receive"];
         for name in targets.iter().map(|(name, _)| *name).chain(others) {

@@ -9,6 +9,7 @@ use anyhow::bail;
 use control::model::maglev::{self, Candidate};
 use control::sessions::{Clock, Fate, Keeper, Policy, Reader};
 
+use crate::daemon::Daemon;
 use crate::farm;
 use crate::gateway::{BACKENDS, Gateway, WIREGUARD};
 use crate::measure::Spread;
@@ -143,17 +144,25 @@ fn daemon(
     figures.time("daemon: session list, JSON", list)?;
     figures.time("daemon: metrics scrape", || daemon.get("/metrics"))?;
     if !idle.is_zero() {
-        sleep(Duration::from_secs(2));
-        let before = (Instant::now(), daemon.processor_time()?);
-        sleep(idle);
-        let used = daemon.processor_time()?.saturating_sub(before.1);
-        let share = used.as_secs_f64() / before.0.elapsed().as_secs_f64() * 100.0;
+        let share = idle_share(&daemon, idle)?;
         figures.add("daemon: processor, idle sessions", "% of a core", share);
         figures.add("daemon: memory beside the tables", "MB", daemon.memory()? as f64 / 1e6);
         // They are still there: it was not the cost of having lost them.
         list()?;
+        drop(daemon);
+        let share = idle_share(&gateway.start_daemon_without_probes()?, idle)?;
+        figures.add("daemon: processor, idle sessions, no probes", "% of a core", share);
     }
     Ok(())
+}
+
+/// What a daemon that nobody asks anything takes of a processor, in percent.
+fn idle_share(daemon: &Daemon, idle: Duration) -> anyhow::Result<f64> {
+    sleep(Duration::from_secs(2));
+    let before = (Instant::now(), daemon.processor_time()?);
+    sleep(idle);
+    let used = daemon.processor_time()?.saturating_sub(before.1);
+    Ok(used.as_secs_f64() / before.0.elapsed().as_secs_f64() * 100.0)
 }
 
 /// The death of backends: until no table leads to them, and their sessions are ended.

@@ -93,6 +93,7 @@ struct Turns {
     redirect: Vec<f64>,
     hash: Vec<f64>,
     line: Vec<f64>,
+    tables: Vec<f64>,
     given: Vec<f64>,
 }
 
@@ -196,6 +197,7 @@ fn measure(
             if case.looks_up {
                 turns.hash.push(net(Target::Hash)?);
                 turns.line.push(net(Target::Line)?);
+                turns.tables.push(net(Target::Tables)?);
             }
             if case.is_anybodys {
                 turns.given.push(net(Target::Given)?);
@@ -237,6 +239,8 @@ fn measure(
             row(&format!("{}, bpf hash", case.name), &turns.hash, None);
             row(case.name, &turns.own, Some(("one cache line", &turns.line)));
             row(&format!("{}, one cache line", case.name), &turns.line, None);
+            row(case.name, &turns.own, Some(("its tables", &turns.tables)));
+            row(&format!("{}, its tables", case.name), &turns.tables, None);
         }
         if let Some((other, wireguard)) = &wireguard {
             row(case.name, &turns.own, Some((*other, wireguard)));
@@ -297,7 +301,12 @@ impl Stage {
         let ran = self.player.run(packets, Side::of(case.message))?;
         let counted = self.gateway.count(case.reason)? - before;
         let wanted = match target {
-            Target::Control | Target::Floor | Target::Line | Target::Lines | Target::Redirect => 0,
+            Target::Control
+            | Target::Floor
+            | Target::Line
+            | Target::Lines
+            | Target::Redirect
+            | Target::Tables => 0,
             Target::Gateway | Target::Hash | Target::Given => u64::from(packets),
         };
         if counted != wanted {

@@ -354,6 +354,29 @@ mod tests {
     use super::*;
     use crate::table::host::{HostTables, Sizes};
 
+    #[test]
+    fn the_place_of_an_ended_session_is_taken_where_none_is_free() {
+        const SCOPE: Scope = Scope::inbound(1);
+        let t = HostTables::new(Sizes { slots: 64, ids: 2, ..Sizes::default() });
+        let id = |index: u32| (index + 1).wrapping_mul(0x9e37_79b1);
+        let held = |index| {
+            let of_all = t.ids.iter().flat_map(|b| (0..8).filter_map(move |n| read(b, n)));
+            of_all.filter(|(_, slot)| *slot == index).count()
+        };
+        t.slots.iter().for_each(|slot| slot.state.store(u64::from(slot::OPEN)));
+        for index in 0..16 {
+            assert!(insert(&t, SCOPE, id(index), index));
+        }
+        assert!(!insert(&t, SCOPE, id(16), 16), "both buckets are full");
+        remove(&t, SCOPE, id(5), 5);
+        t.slots[7].state.store(u64::from(slot::DEAD));
+        assert!(insert(&t, SCOPE, id(16), 16));
+        assert_eq!((held(5), held(7), held(16)), (0, 1, 1), "one was free");
+        assert!(insert(&t, SCOPE, id(17), 17));
+        assert_eq!((held(7), held(17)), (0, 1), "none was free");
+        assert!(!insert(&t, SCOPE, id(18), 18));
+    }
+
     /// As many ids as sessions of a full table have, in the six entries that there are for each.
     #[test]
     fn four_ids_of_each_session_have_a_place_in_six_entries() {
