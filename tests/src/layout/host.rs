@@ -32,7 +32,8 @@ impl Host {
             ns,
             inet,
             current: Mutex::new(Current { uplink: 0, addresses: plan::uplink(n, 0) }),
-            ports: AtomicU16::new(40_000 + 100 * u16::from(n)),
+            // Below those that the kernel gives to sockets which ask for none: one of them could have it already.
+            ports: AtomicU16::new(20_000 + 100 * u16::from(n)),
         };
         host.ns.ip(&host.default_routes(0, plan::uplink(n, 0)))?;
         Ok(host)
