@@ -41,6 +41,16 @@ impl Drop for Scratch {
     }
 }
 
+/// The address and port of the `n`th backend.
+fn key(n: u32) -> AddressKey {
+    AddressKey {
+        address: Address::v4((0x0a14_0000 | n).to_be()),
+        port: 51820u16.to_be(),
+        protocol: 17,
+        zero: 0,
+    }
+}
+
 /// The directory grows into its other table, and follows what cannot be changed in place.
 #[test]
 fn the_directory_grows_and_changes_and_another_daemon_reads_the_same() {
@@ -49,12 +59,6 @@ fn the_directory_grows_and_changes_and_another_daemon_reads_the_same() {
     let pins = Pins::under(&bpffs);
     let tables = Arc::new(create(&bpffs, &pins, SIZES).unwrap());
     let mut writer = Writer::open(&pins, Arc::clone(&tables)).unwrap();
-    let key = |n: u32| AddressKey {
-        address: Address::v4((0x0a14_0000 | n).to_be()),
-        port: 51820u16.to_be(),
-        protocol: 17,
-        zero: 0,
-    };
     let entry = |index| abi::Directory { kind: abi::KIND_ENDPOINT, index, ..Default::default() };
     let mut wanted = BTreeMap::new();
     for n in 0..3_000 {
@@ -94,12 +98,6 @@ fn a_listener_lies_where_it_is_looked_for_first_however_late_it_comes() {
     let pins = Pins::under(&bpffs);
     let tables = Arc::new(create(&bpffs, &pins, SIZES).unwrap());
     let mut writer = Writer::open(&pins, Arc::clone(&tables)).unwrap();
-    let key = |n: u32| AddressKey {
-        address: Address::v4((0x0a14_0000 | n).to_be()),
-        port: 51820u16.to_be(),
-        protocol: 17,
-        zero: 0,
-    };
     let entry = |kind, index| abi::Directory { kind, index, ..Default::default() };
     let home = |key: &AddressKey| {
         let region = tables.settings().directory.get();

@@ -258,7 +258,7 @@ pub(super) fn make<T: Tables>(
     new: &New,
 ) -> Result<u32, Reason> {
     let open = new.state & !slot::ASIDE == slot::OPEN;
-    // What opens at once comes by the hot path, which has done so.
+    // What opens at once has come by the hot path, which did so; all but what agents report.
     if !open {
         ahead::load(t, &new.flow, new.endpoint, new.in_id, new.out_id);
     }
