@@ -27,6 +27,8 @@ enum Way {
     Fernpass,
     /// An XDP program that sends every frame on with addresses that it has in itself.
     Static,
+    /// The same, after one look at each table that a translated packet has to ask.
+    Tables,
     /// The kernel's routing: no state, no translation.
     Kernel,
     /// nftables' destination NAT to one of the backends, with conntrack.
@@ -36,12 +38,14 @@ enum Way {
 }
 
 impl Way {
-    const ALL: [Self; 5] = [Self::Fernpass, Self::Static, Self::Kernel, Self::Nftables, Self::Drop];
+    const ALL: [Self; 6] =
+        [Self::Fernpass, Self::Static, Self::Tables, Self::Kernel, Self::Nftables, Self::Drop];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Fernpass => "fernpass",
             Self::Static => "static redirect",
+            Self::Tables => "its tables",
             Self::Kernel => "kernel forwarding",
             Self::Nftables => "nftables dnat",
             Self::Drop => "drop at the gateway",
@@ -52,7 +56,7 @@ impl Way {
     const fn destination(self) -> (Ipv4Addr, u32) {
         match self {
             Self::Fernpass | Self::Nftables => (BACKEND4, 24),
-            Self::Static | Self::Kernel | Self::Drop => (VIP4, 32),
+            Self::Static | Self::Tables | Self::Kernel | Self::Drop => (VIP4, 32),
         }
     }
 }
@@ -140,6 +144,8 @@ impl Lanes {
             match way {
                 Way::Fernpass => {}
                 Way::Static => player.attach("shortcut", WAN)?,
+                // The tables are the gateway's, and so is the map of devices: its frames arrive there.
+                Way::Tables => player.attach("tables", WAN)?,
                 Way::Kernel => route(&format!("{VIP4}/32 via {BACKEND4} dev lan"))?,
                 Way::Nftables => {
                     route("")?;
