@@ -4,6 +4,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;
+mod confine;
 pub mod daemon;
 #[cfg(test)]
 mod documentation;

@@ -34,6 +34,9 @@ pub(crate) enum Command {
         /// Say of packets what became of them: a line each, for debugging, not under load.
         #[arg(long, value_name = "WHICH", default_value = "none")]
         log_packets: Packets,
+        /// Keep all rights that it was started with, for debugging: no Landlock, no seccomp.
+        #[arg(long)]
+        unconfined: bool,
     },
     /// Run the agent, on a backend that answers its clients by itself: it tells the gateways of the answers.
     Agent {
@@ -240,6 +243,7 @@ mod tests {
     fn the_stable_interface_parses() {
         for line in [
             "run -c f",
+            "run -c f --unconfined",
             "check -c f",
             "agent -c f -i eth0,eth1 -g 10.20.0.1,fd00:20::1",
             "agent --config f --interface eth0 --gateway 10.20.0.1 --gateway 10.20.0.2",

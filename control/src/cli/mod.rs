@@ -32,7 +32,9 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let output = Output::new(args.json);
     let result = match args.command {
-        Command::Run { config, log_packets } => run::run(&config, log_packets.into()),
+        Command::Run { config, log_packets, unconfined } => {
+            run::run(&config, log_packets.into(), !unconfined)
+        }
         Command::Agent { config, interface, gateway } => run::agent(&config, &interface, &gateway),
         Command::Check { config } => local::check(&config, &output),
         Command::Load(place) => local::load(&place, &output),
@@ -69,6 +71,8 @@ pub(crate) enum Failure {
     Agent(#[from] AgentError),
     #[error("{0}")]
     Serve(#[from] crate::api::ServeError),
+    #[error("{0}")]
+    Confine(#[from] crate::confine::ConfineError),
     /// Mistakes in a configuration, rendered; or a file that cannot be read.
     #[error("{0}")]
     Config(String),

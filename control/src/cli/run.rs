@@ -3,28 +3,42 @@
 use std::future::Future;
 use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::fs::fstat;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Failure;
 use crate::agent::Agent;
 use crate::api::Server;
 use crate::config::{Config, ReadError};
-use crate::daemon::{Daemon, Handle, Refusal, StartError};
+use crate::confine;
+use crate::daemon::{Daemon, Handle, Prepared, Refusal, StartError};
 use crate::loader::PacketLog;
 
-pub(super) fn run(config: &Path, packets: PacketLog) -> Result<(), Failure> {
+pub(super) fn run(file: &Path, packets: PacketLog, confined: bool) -> Result<(), Failure> {
     log();
+    // A mistake is shown as `check` shows it.
+    let prepared = Prepared::new(file).map_err(|e| match e {
+        StartError::Config(e) => unusable(file, e),
+        e => Failure::Start(e),
+    })?;
+    if confined {
+        // Before there are other threads, which inherit it.
+        confine::files(prepared.config())?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|e| Failure::Io(format!("cannot start: {e}")))?;
-    runtime.block_on(serve(config, packets))
+    runtime.block_on(serve(file, prepared, packets, confined))
 }
 
 /// Runs the agent until it is told to end.
@@ -39,7 +53,8 @@ pub(super) fn agent(
         .build()
         .map_err(|e| Failure::Io(format!("cannot start: {e}")))?;
     runtime.block_on(async {
-        let agent = Agent::start(&read(config)?, interfaces, gateways)?;
+        let config = Config::load(config).map_err(|e| unusable(config, e))?;
+        let agent = Agent::start(&config, interfaces, gateways)?;
         let (backend, listeners) = (agent.backend(), agent.listeners());
         tracing::info!(backend, listeners, ?interfaces, ?gateways, "telling of answers");
         notify(&[NotifyState::Ready]);
@@ -54,29 +69,34 @@ pub(super) fn agent(
     })
 }
 
-/// The configuration; a mistake is shown as `check` shows it.
-fn read(file: &Path) -> Result<Config, Failure> {
-    Config::load(file).map_err(|e| match e {
+/// A mistake in the configuration, shown as `check` shows it.
+fn unusable(file: &Path, error: ReadError) -> Failure {
+    match error {
         ReadError::Config(errors) => Failure::Config(format!(
             "{} cannot be used\n{}",
             file.display(),
             errors.0.render(io::stderr().is_terminal())
         )),
         e @ ReadError::File { .. } => Failure::Config(e.to_string()),
-    })
+    }
 }
 
-async fn serve(file: &Path, packets: PacketLog) -> Result<(), Failure> {
-    // Read once for the sockets.
-    let config = read(file)?;
-    let (daemon, handle) = Daemon::start(file, packets).await.map_err(|e| match e {
-        StartError::Config(ReadError::Config(errors)) => Failure::Config(errors.to_string()),
-        e => Failure::Start(e),
-    })?;
-    let server = Server::bind(&config.api).await?;
+async fn serve(
+    file: &Path,
+    prepared: Prepared,
+    packets: PacketLog,
+    confined: bool,
+) -> Result<(), Failure> {
+    let api = prepared.config().api.clone();
+    let (daemon, handle) = Daemon::start(file, prepared, packets).await?;
+    let server = Server::bind(&api).await?;
     let (stop, stopped) = watch::channel(false);
     let api = tokio::spawn(server.serve(handle.clone(), until(stopped.clone())));
-    tokio::spawn(reload_on_hangup(handle));
+    tokio::spawn(reload_on_hangup(handle.clone()));
+    tokio::spawn(feed_watchdog(handle));
+    if confined {
+        confine::calls()?;
+    }
     notify(&[NotifyState::Ready]);
     daemon.run(terminated()).await;
     notify(&[NotifyState::Stopping]);
@@ -111,7 +131,10 @@ fn terminated() -> impl Future<Output = ()> {
 async fn reload_on_hangup(handle: Handle) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
-        notify(&[NotifyState::Reloading]);
+        let mut reloading = vec![NotifyState::Reloading];
+        // What `Type=notify-reload` wants to know (systemd.service(5)).
+        reloading.extend(NotifyState::monotonic_usec_now());
+        notify(&reloading);
         match handle.reload().await {
             Ok(done) => tracing::info!(changes = done.changes.len(), "reloaded"),
             Err(Refusal::Stopping) => return,
@@ -121,24 +144,43 @@ async fn reload_on_hangup(handle: Handle) {
     }
 }
 
+/// Tells systemd that the daemon's loop turns, where it wants to know (`WatchdogSec=`).
+async fn feed_watchdog(mut handle: Handle) {
+    let Some(patience) = sd_notify::watchdog_enabled() else { return };
+    // It may turn a thousand times a second; half of the patience is what sd_watchdog_enabled(3) advises.
+    let pause = patience / 4;
+    while handle.turned().await {
+        notify(&[NotifyState::Watchdog]);
+        tokio::time::sleep(pause).await;
+    }
+}
+
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(e) = sd_notify::notify(states) {
         tracing::debug!("systemd cannot be told: {e}");
     }
 }
 
-/// Messages go to stderr: with times for a terminal or a file, without for the journal, which has its own.
+/// Messages go to the journal, with their fields, where stderr leads there; otherwise to stderr.
 fn log() {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error,netlink_proto=error"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let registry = tracing_subscriber::registry().with(filter);
+    if is_journal(io::stderr())
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        registry.with(journal.with_field_prefix(Some("FERNPASS".to_owned()))).init();
+        return;
+    }
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        subscriber.without_time().init();
-    } else {
-        subscriber.init();
-    }
+    registry.with(lines).init();
+}
+
+/// Whether a stream is the one that systemd connected with the journal (`$JOURNAL_STREAM`, systemd.exec(5)).
+fn is_journal(stream: impl AsFd) -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    fstat(stream).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
 }

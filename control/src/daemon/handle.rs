@@ -88,6 +88,12 @@ impl Handle {
             .map_err(|_| Refusal::Stopping)?
     }
 
+    /// Waits until the daemon's loop has turned once more, as it does each second at least; false if it has
+    /// ended.
+    pub async fn turned(&mut self) -> bool {
+        self.published.changed().await.is_ok()
+    }
+
     /// `fernpass status`.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The daemon: one task that owns the state, and handles to it.
 //!
-//! [`Daemon::start`] adopts what an earlier daemon left, or makes it new, and
+//! [`Prepared::new`] takes the place, [`Daemon::start`] adopts what an earlier daemon left, or makes it new, and
 //! forwards; [`Daemon::run`] keeps it up to date until it is told to stop. The
 //! rest of the program talks to it through a [`Handle`].
 //!
@@ -28,4 +28,4 @@ pub mod view;
 pub use actor::Daemon;
 pub use handle::{Handle, Refusal};
 pub use published::Published;
-pub use start::StartError;
+pub use start::{Prepared, StartError};

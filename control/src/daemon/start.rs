@@ -19,7 +19,7 @@ use super::store::{Store, StoreError};
 use crate::config::{BackendId, Config, Gateway, ReadError, Sysctl, XdpMode};
 use crate::health::{Monitor, MonitorError, Target};
 use crate::loader::{
-    Bpffs, LoadError, PacketLog, Pins, Program, Sizes, Tables, Writer, adopt, create,
+    Bpffs, LoadError, Lock, PacketLog, Pins, Program, Sizes, Tables, Writer, adopt, create,
 };
 use crate::routing::{Mirror, MirrorError, features, interfaces, sysctl, vips};
 use crate::sessions::{Clock, Recount};
@@ -50,12 +50,22 @@ pub enum StartError {
     Reconcile(#[from] ReconcileError),
 }
 
-impl Daemon {
-    /// Starts: when this returns, packets are forwarded. `log` is for debugging.
+/// What a daemon has before it has threads: its place is its own, and nothing was changed in the kernel
+/// but a bpffs that may have been mounted.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    bpffs: Bpffs,
+    lock: Lock,
+    store: Store,
+}
+
+impl Prepared {
+    /// Reads the configuration, and takes the directories that it names.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(file: &Path, log: PacketLog) -> Result<(Self, Handle), StartError> {
+    pub fn new(file: &Path) -> Result<Self, StartError> {
         let config = Config::load(file)?;
         let gateway = &config.gateway;
         for name in &gateway.interfaces {
@@ -64,6 +74,26 @@ impl Daemon {
         let bpffs = Bpffs::prepare(&gateway.bpffs)?;
         let lock = bpffs.lock()?;
         let store = Store::open(&gateway.state_dir)?;
+        Ok(Self { config, bpffs, lock, store })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl Daemon {
+    /// Starts: when this returns, packets are forwarded. `log` is for debugging.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        file: &Path,
+        prepared: Prepared,
+        log: PacketLog,
+    ) -> Result<(Self, Handle), StartError> {
+        let Prepared { config, bpffs, lock, store } = prepared;
         let (overrides, lost) = store.load()?;
 
         let pins = Pins::under(&bpffs);
@@ -71,7 +101,7 @@ impl Daemon {
         let is_adopted = adopted.is_some();
         let tables = match adopted {
             Some(tables) => tables,
-            None => create(&bpffs, &pins, Sizes::for_sessions(gateway.max_sessions))?,
+            None => create(&bpffs, &pins, Sizes::for_sessions(config.gateway.max_sessions))?,
         };
         let started =
             Parts { config, overrides, store, pins: pins.clone(), tables: Arc::new(tables) };
@@ -103,7 +133,7 @@ impl Parts {
     async fn start(
         self,
         file: &Path,
-        lock: crate::loader::Lock,
+        lock: Lock,
         adopted: bool,
         log: PacketLog,
     ) -> Result<(Daemon, Handle), StartError> {

@@ -5,6 +5,7 @@ mod binary;
 pub mod config;
 mod invoke;
 mod process;
+mod service;
 mod view;
 
 pub use agent::Agent;

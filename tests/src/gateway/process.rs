@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::binary::binary;
 use super::config::Config;
+use super::service;
 use crate::error::{LabError, Result, Tried};
 use crate::layout::Lab;
 use crate::net::Ns;
@@ -75,6 +76,19 @@ impl Gateway {
     pub fn run_with(&mut self, options: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.binary);
         command.arg("run").arg("-c").arg(self.config_file()).args(options);
+        self.launch(command)
+    }
+
+    /// The same, as systemd's unit starts it: a user of its own, with the unit's capabilities and nothing else.
+    pub fn run_as_service(&mut self) -> Result<()> {
+        // Configuration, state, socket and bpffs are all below it.
+        service::give_away(&self.dir)?;
+        let mut command = service::command(&self.binary);
+        command.arg("run").arg("-c").arg(self.config_file());
+        self.launch(command)
+    }
+
+    fn launch(&mut self, command: Command) -> Result<()> {
         let launch = Launch {
             name: "fernpass",
             dir: &self.dir,
@@ -88,6 +102,14 @@ impl Gateway {
             }
             Ok(self.call(&["status"]).ok().map(|_| ()))
         })
+    }
+
+    /// A line of what the kernel says of the daemon's process, as in proc_pid_status(5).
+    pub fn process_status(&self, key: &str) -> Option<String> {
+        let pid = self.process.as_ref()?.pid();
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.map(|value| value.trim().to_owned())
     }
 
     /// Kills the daemon with SIGKILL.

@@ -17,6 +17,7 @@ mod program;
 mod protection;
 mod quic;
 mod roaming;
+mod service;
 mod sessions;
 mod tcp;
 mod tools;

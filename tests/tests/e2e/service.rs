@@ -1,0 +1,79 @@
+//! The daemon with no more rights than systemd's unit gives it.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use lab::layout::plan::Family;
+use lab::scenario::{Farm, roam, sessions_open};
+
+use crate::common::{MIXED, farm, holds};
+
+/// CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON and CAP_BPF (linux/capability.h).
+const CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
+
+/// The daemon has the unit's rights, and gave up the others itself.
+fn has_few_rights(farm: &Farm) {
+    let status = |key| farm.gateway().process_status(key).unwrap();
+    assert_eq!(status("Uid"), "65534\t65534\t65534\t65534");
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        let has = u64::from_str_radix(&status(set), 16).unwrap();
+        assert_eq!(has & !CAPABILITIES, 0, "{set}: {has:x}");
+    }
+    assert_eq!(status("NoNewPrivs"), "1");
+    // SECCOMP_MODE_FILTER
+    assert_eq!(status("Seccomp"), "2");
+}
+
+#[test]
+fn a_daemon_without_root_adopts_what_root_left_and_does_its_work() {
+    let (_place, mut farm) = farm();
+    for implementation in MIXED {
+        farm.join(0, implementation, Family::V4).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    let before = farm.gateway().sessions().unwrap();
+    let traffic = farm.traffic(0, 100).unwrap();
+    farm.gateway_mut().terminate().unwrap();
+    farm.gateway_mut().run_as_service().unwrap();
+    has_few_rights(&farm);
+    traffic.wait_for(100, Duration::from_secs(20)).unwrap();
+    let tally = traffic.stop();
+    assert_eq!(tally.lost, 0, "{tally:?}");
+    let after = farm.gateway().sessions().unwrap();
+    assert_eq!(after.len(), before.len());
+    assert!(before.iter().all(|old| after.iter().any(|new| new.id == old.id)), "{after:?}");
+
+    // It writes tables, state and the kernel's settings, and probes.
+    holds(&roam(&mut farm, 1).unwrap());
+    let drained = farm.backend_name(1);
+    farm.gateway().act(&["backend", "drain", &drained]).unwrap();
+    let state = Path::new(&farm.config().gateway.state_dir).join("overrides.json");
+    assert!(fs::read_to_string(state).unwrap().contains(&drained));
+    farm.gateway().ns().sysctl("net/ipv4/ip_forward", "0").unwrap();
+    farm.gateway().act(&["reload"]).unwrap();
+    let forwards = farm.gateway().ns().run("cat", &["/proc/sys/net/ipv4/ip_forward"]).unwrap();
+    assert_eq!(forwards.trim(), "1");
+    let log = farm.gateway().log();
+    assert!(!log.to_lowercase().contains("not permitted"), "{log}");
+    assert!(!log.to_lowercase().contains("permission denied"), "{log}");
+}
+
+#[test]
+fn a_daemon_without_root_makes_everything_new() {
+    let (_place, mut farm) = farm();
+    let bpffs = farm.config().gateway.bpffs.clone();
+    farm.gateway_mut().terminate().unwrap();
+    farm.gateway().act(&["unload", "--bpffs", &bpffs]).unwrap();
+    farm.gateway_mut().run_as_service().unwrap();
+    has_few_rights(&farm);
+    for implementation in MIXED {
+        farm.join(0, implementation, Family::V6).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    holds(&roam(&mut farm, 0).unwrap());
+    // A second one, after it was killed, has the same place.
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run_as_service().unwrap();
+    assert_eq!(farm.gateway().sessions().unwrap().len(), MIXED.len());
+}
