@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -213,6 +213,15 @@ pub struct AddressKey {
     pub zero: u8,
 }
 
+impl AddressKey {
+    /// The key of a server that is named in connection ids, by its service's index and [`quic_lb::name`](crate::profile::quic_lb::name):
+    /// of a protocol that is none (255 is reserved), so that it is no address'.
+    #[inline(always)]
+    pub const fn of_server(service: u16, name: u32) -> Self {
+        Self { address: Address([0, 0, 0, name]), port: service, protocol: u8::MAX, zero: 0 }
+    }
+}
+
 /// `Directory::kind` of a service's listener.
 pub const KIND_LISTENER: u8 = 1;
 /// `Directory::kind` of a backend's endpoint.
@@ -231,6 +240,9 @@ pub const KIND_TUNNEL: u8 = 5;
 /// `Directory::kind` of where an agent reports from: a backend's address, [`REPORT_PORT`], UDP. The index is the pool's times [`POOL_STRIDE`] and
 /// the backend's ordinal.
 pub const KIND_AGENT: u8 = 6;
+/// `Directory::kind` of a server that is named in connection ids: of [`AddressKey::of_server`]. The index is the backend's ordinal in
+/// its pool.
+pub const KIND_SERVER: u8 = 7;
 /// The port that agents report from, and to.
 pub const REPORT_PORT: u16 = 6079;
 
@@ -249,7 +261,8 @@ pub struct Directory {
     pub tenant: u16,
     /// Listener: its ring's number, or [`NO_RING`]. Endpoint: zero.
     pub ring: u16,
-    /// Listener: the listener index, perhaps with [`LISTENER_BY_FLOW`], [`LISTENER_DIRECT`] and [`LISTENER_BLIND`]. Endpoint: the endpoint index.
+    /// Listener: the listener index, perhaps with [`LISTENER_BY_FLOW`], [`LISTENER_DIRECT`], [`LISTENER_BLIND`] and
+    /// [`listener_server_id`]. Endpoint: the endpoint index.
     pub index: u32,
     /// Zero.
     pub zero: u32,
@@ -261,12 +274,22 @@ pub const LISTENER_BY_FLOW: u32 = 1 << 31;
 pub const LISTENER_DIRECT: u32 = 1 << 30;
 /// Set beside it if no agents report the answers: there are no sessions.
 pub const LISTENER_BLIND: u32 = 1 << 29;
+/// Where a listener's [`Directory::index`] has how many bytes of a connection id are the server's.
+const LISTENER_SERVER_ID: u32 = 27;
+/// Bits above a listener's index.
+const LISTENER_FLAGS: u32 = !0 << LISTENER_SERVER_ID;
+
+/// Set in a listener's [`Directory::index`] if its connection ids name their server in so many bytes, up to
+/// [`quic_lb::LONGEST`](crate::profile::quic_lb::LONGEST).
+pub const fn listener_server_id(length: u8) -> u32 {
+    (length as u32 & 3) << LISTENER_SERVER_ID
+}
 
 impl Directory {
     /// The index of a listener.
     #[inline(always)]
     pub const fn listener(&self) -> u32 {
-        self.index & !(LISTENER_BY_FLOW | LISTENER_DIRECT | LISTENER_BLIND)
+        self.index & !LISTENER_FLAGS
     }
 
     /// True if packets are placed by the entry: its ring, if it has one, is in use.
@@ -291,6 +314,12 @@ impl Directory {
     #[inline(always)]
     pub const fn is_blind(&self) -> bool {
         self.index & LISTENER_BLIND != 0
+    }
+
+    /// How many bytes of a connection id name the server; 0 if none do.
+    #[inline(always)]
+    pub const fn server_id(&self) -> u8 {
+        (self.index >> LISTENER_SERVER_ID & 3) as u8
     }
 
     /// All but the index in one word, which is 0 for no entry alone.
@@ -663,6 +692,7 @@ const _: () = {
     assert!(size_of::<Slot>() == 64);
     assert!(size_of::<Detail>() == 64);
     assert!(MAX_ENDPOINTS <= 1 << 16 && MAX_NEXTHOPS <= 1 << 16);
+    assert!(MAX_LISTENERS < 1 << LISTENER_SERVER_ID);
     assert!(MAX_SERVICES <= SERVICE_TCP as u32);
     assert!(size_of::<Endpoint>() == 64);
     assert!(size_of::<Tenant>() == 128);

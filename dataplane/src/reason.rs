@@ -54,6 +54,7 @@ macro_rules! reasons {
 reasons! {
     InEstablished "in_established" Forwarded "Inbound, on a known flow.";
     InById "in_by_id" Forwarded "Inbound from another address, carried by its session id.";
+    InByServer "in_by_server" Forwarded "Inbound without a session, to the server that its connection id names.";
     InUnestablished "in_unestablished" Forwarded "Inbound without a session, placed by hint or ring.";
     InDirect "in_direct" Forwarded "Inbound, to a backend that answers its clients by itself, without a session.";
     OutEstablished "out_established" Forwarded "Answer on a known flow.";

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::reader::Field;
 use super::{
     Affinity, Api, Backend, Config, Encapsulation, Gateway, Health, Limits, Listener, Mode, Pool,
-    Profile, Service, Tenant, Tunnel,
+    Profile, QuicLb, ServerId, Service, Tenant, Tunnel,
 };
 
 /// The whole file.
@@ -41,6 +41,7 @@ pub(super) struct DraftPool {
     pub(super) tunnel: Option<DraftTunnel>,
     pub(super) agent: bool,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) quic_lb: Field<QuicLb>,
     pub(super) health: Option<Health>,
     pub(super) backends: Vec<DraftBackend>,
 }
@@ -76,6 +77,7 @@ pub(super) struct DraftBackend {
     pub(super) port: Result<Field<u16>, ()>,
     pub(super) weight: Option<u32>,
     pub(super) max_sessions: Field<u64>,
+    pub(super) server_id: Field<ServerId>,
 }
 
 /// `[[service]]`.
@@ -122,6 +124,7 @@ impl DraftPool {
             tunnel: self.tunnel.map(DraftTunnel::finish),
             agent: self.agent,
             idle_timeout: self.idle_timeout?,
+            quic_lb: take(self.quic_lb),
             health: self.health?,
             backends: self.backends.into_iter().map(DraftBackend::finish).collect::<Option<_>>()?,
         })
@@ -155,6 +158,7 @@ impl DraftBackend {
             port: take(self.port.ok()?),
             weight: self.weight?,
             max_sessions: take(self.max_sessions),
+            server_id: take(self.server_id),
         })
     }
 }

@@ -19,6 +19,7 @@ mod parse;
 mod reader;
 mod rules;
 mod sections;
+mod server_id;
 mod suggest;
 mod types;
 mod value;
@@ -27,10 +28,11 @@ pub use backend_id::{BackendId, BackendIdError};
 pub use finding::{ConfigErrors, Finding, Report, Severity};
 pub use listener::{Family, Listener, ListenerError, Protocol};
 pub use parse::ReadError;
+pub use server_id::{ServerId, ServerIdError};
 pub(crate) use suggest::did_you_mean;
 pub use types::{
     Affinity, Api, Backend, Budget, Config, Encapsulation, Gateway, HIGHEST_WEIGHT, Health, Limits,
-    Mode, Pool, Profile, Service, Sysctl, Tenant, Timing, Tunnel, XdpMode,
+    Mode, Pool, Profile, QuicLb, Service, Sysctl, Tenant, Timing, Tunnel, XdpMode,
 };
 
 #[cfg(test)]

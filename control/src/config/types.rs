@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{BackendId, Family, Listener, Protocol};
+use super::{BackendId, Family, Listener, Protocol, ServerId};
 
 /// Bounds of TCP's largest segment: what every host takes (RFC 9293, 3.7.1), and what a packet of 64 KiB has room for at most.
 pub(super) const MSS: std::ops::RangeInclusive<u64> = 536..=65_495;
@@ -129,6 +129,8 @@ pub struct Pool {
     /// After how much silence a session ends.
     #[serde(serialize_with = "duration")]
     pub idle_timeout: Duration,
+    /// How QUIC connection ids name the backends; `None` if they do not.
+    pub quic_lb: Option<QuicLb>,
     /// How backends are found to be up or down.
     pub health: Health,
     /// `[[pool.backend]]`, in the order of the file. At least one.
@@ -185,6 +187,15 @@ impl Tunnel {
             Family::V6 => self.source6.map(IpAddr::V6),
         }
     }
+}
+
+/// `quic_lb` of a pool: how connection ids name the servers (draft-ietf-quic-load-balancers, in clear text).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct QuicLb {
+    /// The configuration's id in the first octet, 0 to 6.
+    pub config_id: u8,
+    /// Bytes of a server's id, 1 to 3.
+    pub server_id_length: u8,
 }
 
 /// The headers of a tunnel.
@@ -263,6 +274,8 @@ pub struct Backend {
     pub weight: u32,
     /// Sessions at which it gets no new ones; no limit if absent.
     pub max_sessions: Option<u64>,
+    /// What connection ids call it, in a pool with [`QuicLb`].
+    pub server_id: Option<ServerId>,
 }
 
 impl Backend {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::suggest::{all_of, did_you_mean, one_of};
-use super::{Affinity, Encapsulation, Listener, ListenerError, Mode, Profile, Sysctl, XdpMode};
+use super::{
+    Affinity, Encapsulation, Listener, ListenerError, Mode, Profile, ServerId, ServerIdError,
+    Sysctl, XdpMode,
+};
 
 /// Why a value cannot be read.
 #[derive(Debug, Default)]
@@ -180,6 +183,16 @@ from_text!(Listener, "an address, port and protocol, such as \"203.0.113.10:5182
             }
         };
         Complaint::new(format!("`{text}` is not a listener: {error}"), help)
+    })
+});
+
+from_text!(ServerId, "a server's id in quotes, in hexadecimal digits, such as \"0a01\"", |text| {
+    text.parse().map_err(|error: ServerIdError| {
+        let help = match error {
+            ServerIdError::NotHexadecimal if text.starts_with("0x") => "leave `0x` out",
+            _ => "write two hexadecimal digits for each byte: \"0a01\" has two bytes",
+        };
+        Complaint::new(format!("`{text}` is not a server's id: {error}"), help)
     })
 });
 

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 
 use dataplane::abi::{
     self, Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE,
-    Endpoint, KIND_AGENT, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP,
-    LISTENER_BLIND, LISTENER_BY_FLOW, LISTENER_DIRECT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
-    REPORT_PORT, SERVICE_TCP, service_index, source_index,
+    Endpoint, KIND_AGENT, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_SERVER, KIND_TUNNEL,
+    KIND_VIP, LISTENER_BLIND, LISTENER_BY_FLOW, LISTENER_DIRECT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    REPORT_PORT, SERVICE_TCP, listener_server_id, service_index, source_index,
 };
 use dataplane::checksum;
 use dataplane::header::{PROTO_IPV4, PROTO_IPV6, PROTO_UDP};
+use dataplane::profile::quic_lb;
 use dataplane::table::hints::Hint;
 
 use super::indexes::{Held, Indexes, ModelError, assign, encapsulation, names, target};
@@ -68,9 +69,11 @@ impl Work<'_> {
         let config = self.inputs.config;
         let Some(pool) = config.pool(&service.pool) else { return };
         let index = self.indexes.listeners[listener];
+        let profile = service.profile.of_listener(listener);
+        let named = pool.quic_lb.filter(|_| profile == abi::Profile::Quic);
         let entry = Directory {
             kind: KIND_LISTENER,
-            profile: service.profile.of_listener(listener) as u8,
+            profile: profile as u8,
             service: self.indexes.services[&service.name] as u16 | scope(listener.protocol),
             tenant: self.indexes.tenants[&service.tenant] as u16,
             ring: self.ring(pool, listener.family()),
@@ -78,7 +81,8 @@ impl Work<'_> {
                 Affinity::Source => index,
                 Affinity::Flow => index | LISTENER_BY_FLOW,
             } | if pool.mode.is_direct() { LISTENER_DIRECT } else { 0 }
-                | if pool.mode.is_direct() && !pool.agent { LISTENER_BLIND } else { 0 },
+                | if pool.mode.is_direct() && !pool.agent { LISTENER_BLIND } else { 0 }
+                | named.map_or(0, |lb| listener_server_id(lb.server_id_length)),
             zero: 0,
         };
         let key = |address, port: u16| AddressKey {
@@ -104,7 +108,15 @@ impl Work<'_> {
         for backend in &pool.backends {
             let Some((address, port)) = target(pool, backend, listener) else { continue };
             let id = BackendId::new(&pool.name, &backend.name);
-            let at = index * POOL_STRIDE + self.indexes.backends[&id];
+            let ordinal = self.indexes.backends[&id];
+            let at = index * POOL_STRIDE + ordinal;
+            if let (Some(lb), Some(server)) = (named, backend.server_id) {
+                let name = quic_lb::name_of(lb.config_id, server.number, server.length);
+                let key = AddressKey::of_server(service_index(entry.service), name);
+                let server =
+                    Directory { kind: KIND_SERVER, index: ordinal, ..Directory::default() };
+                self.wanted.directory.insert(key, server);
+            }
             let endpoint = Endpoint {
                 mss: match listener.protocol {
                     Protocol::Tcp => service.tcp_mss.unwrap_or_default(),

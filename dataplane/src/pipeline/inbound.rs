@@ -4,15 +4,15 @@
 use super::session::{self, count_rx};
 use super::{Facts, Target, counter};
 use crate::abi::{
-    Address, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_NEXTHOP, NO_RING, POOL_STRIDE,
-    RING_SIZE, RING_WORDS, Settings, Slot, is_noted, service_index, ticks,
+    Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, KIND_SERVER, NO_NEXTHOP,
+    NO_RING, POOL_STRIDE, RING_SIZE, RING_WORDS, Settings, Slot, is_noted, service_index, ticks,
 };
-use crate::profile::Inbound;
+use crate::profile::{Inbound, quic_lb};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
 use crate::table::ids::{self, Query, Scope};
 use crate::table::slot;
-use crate::table::{Tables, budget, hints, quota};
+use crate::table::{Tables, budget, directory, hints, quota};
 
 #[inline(always)]
 fn to(endpoint: u32, reason: Reason) -> Target {
@@ -32,6 +32,10 @@ pub(super) fn run<T: Tables>(
     // Without answers there are no sessions to look for: those are the backend's own affair.
     if d.is_blind() {
         let port = if d.is_by_flow() { flow.port } else { 0 };
+        let named = named(t, s, d, said);
+        if named != NOBODY {
+            return Ok(to(named, Reason::InDirect));
+        }
         return Ok(to(place(t, s, d, &flow.client, port)?, Reason::InDirect));
     }
     let found = t.session::<false>(s, &flow, hash::flow(s, &flow));
@@ -40,14 +44,19 @@ pub(super) fn run<T: Tables>(
     {
         return established(t, d, facts, said, slot, &found);
     }
+    let named = named(t, s, d, said);
+    // What an id says itself goes before what the tables know of it, of which they have a part.
+    let is_at = |e: u32| named == NOBODY || named % POOL_STRIDE == e % POOL_STRIDE;
     // The id goes before the flow: behind carrier NAT an address and port are reused.
     if said.id != 0 {
         let query = Query { scope: Scope::inbound(d.service), id: said.id, counter: said.counter };
-        if let Some(m) = ids::find(t, &query, &flow) {
+        if let Some(m) = ids::find(t, &query, &flow)
+            && let slot = t.slot(m.index).ok_or(Reason::BadTable)?
+            && is_at(slot.endpoint.get().into())
+        {
             if m.several {
                 t.count(Reason::IdCollision);
             }
-            let slot = t.slot(m.index).ok_or(Reason::BadTable)?;
             if said.renews && slot::is_open(slot.state.load()) {
                 session::learn_out(t, slot, m.index, ids::of_flow(t, &flow));
             }
@@ -58,12 +67,42 @@ pub(super) fn run<T: Tables>(
             return Ok(to(d.listener() * POOL_STRIDE + ordinal, Reason::InById));
         }
     }
-    if let Some(slot) = found.slot {
+    if let Some(slot) = found.slot
+        && is_at(slot.endpoint.get().into())
+    {
         learn_where_nothing_is_known(t, said, slot, &found);
         return established(t, d, facts, said, slot, &found);
     }
+    // As with an id that is known: neither the source's budget nor the tenant's quota is asked.
+    if named != NOBODY {
+        return Ok(to(named, Reason::InByServer));
+    }
     unestablished(t, s, d, facts, &flow)
 }
+
+/// The endpoint of the server that a connection id names, if those of the listener do, and the backend is alive: also
+/// one that takes no new sessions. Else [`NOBODY`]: a number, which is never undefined, as the content of an `Option` may be.
+#[inline(always)]
+fn named<T: Tables>(t: &T, s: &Settings, d: &Directory, said: &Inbound) -> u32 {
+    let length = d.server_id();
+    if length == 0 || !said.renews {
+        return NOBODY;
+    }
+    let service = service_index(d.service);
+    let key = AddressKey::of_server(service, quic_lb::name(said.head, length));
+    let server = directory::find(t, s, &key);
+    if server.kind != KIND_SERVER {
+        return NOBODY;
+    }
+    let index = d.listener() * POOL_STRIDE + server.index % POOL_STRIDE;
+    match t.endpoint(index) {
+        Some(e) if e.flags & ENDPOINT_LIVE != 0 && e.service == service => index,
+        _ => NOBODY,
+    }
+}
+
+/// [`named`] of what names no server that is there.
+const NOBODY: u32 = u32::MAX;
 
 /// True if the id is among the slot's, or may be. Giving the next one back makes it the current one.
 #[inline(always)]

@@ -7,6 +7,7 @@
 pub mod ipsec;
 pub mod openvpn;
 pub mod quic;
+pub mod quic_lb;
 pub mod tcp;
 pub mod udp;
 pub mod wireguard;
@@ -35,6 +36,8 @@ pub struct Inbound {
     /// Ids after the first are handed out in secret: one that nobody has, on the flow of an open session, is the session's. And
     /// answers have none: where `id` comes from another flow, that is remembered for [`Proof::Known`].
     pub renews: bool,
+    /// With `renews`, the id's first four bytes, by which a server may be named: [`quic_lb`].
+    pub head: u32,
 }
 
 /// How much an answer proves about the client at its destination.

@@ -13,7 +13,8 @@
 //! may go to a forged address before, so they open nothing. The client's ids are not looked at: it may have none, and a server that sees another
 //! address takes another of them (RFC 9000, 9.5), which nobody else knows. A session is known by the flow from which the server's id came last
 //! instead, and an answer on that moves it. Later ids of the server are told in encrypted messages: one that nobody has, on an open session's flow, is
-//! taken for the session's.
+//! taken for the session's. From another flow, where a client migrates by itself, it leads nowhere, unless servers name themselves in their
+//! ids: [`super::quic_lb`].
 
 use super::{HEAD, Inbound, Outbound, Proof};
 use crate::packet::{Packet, View};
@@ -43,23 +44,23 @@ pub fn is_long(head: impl View<HEAD>) -> bool {
 /// The first eight bytes of an id, as the tables have it: never 0.
 #[inline(always)]
 const fn folded(id: u64) -> u32 {
-    let id = u64::from_be(id);
     let sum = (id as u32).wrapping_add((id >> 32) as u32);
     sum | (sum == 0) as u32
 }
 
-/// The id of a short header; an error of what is none.
+/// The first eight bytes of a short header's id; an error of what is none.
 #[inline(always)]
-fn short(head: Option<impl View<HEAD>>, len: u32) -> Result<u32, Reason> {
+fn short(head: Option<impl View<HEAD>>, len: u32) -> Result<u64, Reason> {
     match head {
-        Some(head) if len >= SHORTEST && !is_long(head) => Ok(folded(head.u64::<1>())),
+        Some(head) if len >= SHORTEST && !is_long(head) => Ok(u64::from_be(head.u64::<1>())),
         _ => Err(Reason::QuicMalformed),
     }
 }
 
-const fn to_server(id: u32) -> Inbound {
+/// To the server whose id begins with these eight bytes.
+const fn to_server(id: u64) -> Inbound {
     Inbound {
-        id,
+        id: folded(id),
         counter: NO_COUNTER,
         data: true,
         both_ways: false,
@@ -67,6 +68,7 @@ const fn to_server(id: u32) -> Inbound {
         control: false,
         begins: false,
         renews: true,
+        head: (id >> 32) as u32,
     }
 }
 
@@ -87,8 +89,8 @@ pub fn long_inbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<In
         return Ok(Inbound::default());
     }
     let id = packet.view::<ID>(offset + LONG).ok_or(Reason::QuicMalformed)?;
-    // Its own first choice is nobody's: it is not taken for a session's.
-    Ok(Inbound { renews: false, ..to_server(folded(id.u64::<0>())) })
+    // Its own first choice is nobody's: it is not taken for a session's, and names no server.
+    Ok(Inbound { renews: false, ..to_server(u64::from_be(id.u64::<0>())) })
 }
 
 /// A server's packet with a short header, of which its flow tells whose it is.
@@ -127,7 +129,7 @@ pub fn long_outbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<O
     }
     let in_id = packet.view::<ID>(from + 1).ok_or(Reason::QuicMalformed)?.u64::<0>();
     Ok(Outbound {
-        in_id: folded(in_id),
+        in_id: folded(u64::from_be(in_id)),
         counter: NO_COUNTER,
         proof: Proof::Handshake,
         ..Outbound::default()

@@ -266,6 +266,15 @@ fn inbound_id(l: &Listener, payload: &[u8]) -> u32 {
     }
 }
 
+/// The server that the connection id of a short header names. No id of a session's does.
+fn named(l: &Listener, payload: &[u8]) -> Option<u32> {
+    let [0..128, first, server @ ..] = payload else { return None };
+    if l.profile != Profile::Quic || first >> 5 != site::QUIC_LB {
+        return None;
+    }
+    (0..BACKENDS).find(|n| server.starts_with(&site::server_id(*n)))
+}
+
 /// The session that an inbound packet belongs to: the id's, else the flow's.
 fn session<'s>(scene: &'s Scene, l: &Listener, seen: &Seen) -> Option<&'s Session> {
     let is_own = |s: &&Session| {
@@ -288,7 +297,9 @@ fn inbound(
     let after = read::read(&outcome.frame).ok_or("broken")?;
     let ordinal = (0..BACKENDS).find(|n| l.backend(*n) == after.destination);
     let ordinal = ordinal.ok_or("not sent to a backend of the listener's")?;
-    if let Some(session) = session(scene, l, seen) {
+    if let Some(server) = named(l, &seen.payload) {
+        must(ordinal == server, "not sent to the server that its id names")?;
+    } else if let Some(session) = session(scene, l, seen) {
         must(ordinal == session.ordinal, "not sent to its session's backend")?;
     }
     must(after.source == seen.source, "another source")?;

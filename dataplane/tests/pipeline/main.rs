@@ -11,6 +11,7 @@ mod opening;
 mod openvpn;
 mod placement;
 mod quic;
+mod quic_lb;
 mod refused;
 mod reports;
 mod reuse;

@@ -41,6 +41,8 @@ pub(crate) enum Profile {
     OpenVpn,
     /// IKEv2 with MOBIKE, ESP in UDP
     Ipsec,
+    /// QUIC, whose servers name themselves in their connection ids: clients migrate, too
+    Quic,
 }
 
 /// What became of a step.

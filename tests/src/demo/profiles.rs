@@ -5,8 +5,8 @@ use std::time::Duration;
 use lab::gateway::{Config, Gateway};
 use lab::layout::Site;
 use lab::layout::plan::Family;
-use lab::peer::{IkeClient, IkePool, OvpnClient, OvpnPool};
-use lab::scenario::{Claim, roam_client};
+use lab::peer::{IkeClient, IkePool, OvpnClient, OvpnPool, QuicClient, QuicIds, QuicPool};
+use lab::scenario::{Claim, migrate, roam_client};
 use lab::{Lab, Result};
 
 use super::screen::Screen;
@@ -46,6 +46,32 @@ pub(super) fn play(profile: Profile, screen: &Screen) -> Result<Vec<Outcome>> {
                 let name = client.name().to_owned();
                 roam_client(&gateway, &name, &host, family, &mut client)
             })
+        }
+        Profile::Quic => {
+            screen.say(
+                "Fernpass between QUIC clients (quinn) and three servers, named in their ids.",
+            );
+            let pool = QuicPool::start(&lab, "umwelt", 3, QuicIds::Numbered)?;
+            let config = Config::new(&lab).with_site(pool.site(), QUOTA).with_numbered_servers();
+            let mut gateway = Gateway::start(&lab, &config)?;
+            gateway.await_backends(SOON)?;
+            let mut clients = Vec::new();
+            let mut outcomes = each(screen, |family| {
+                let host = lab.host()?;
+                let mut client = QuicClient::start(&lab, &host, &pool, family)?;
+                let roamed = roam_client(&gateway, "the client", &host, family, &mut client);
+                clients.push((host, family, client));
+                roamed
+            })?;
+            for ((host, family, mut client), name) in
+                clients.into_iter().zip(["migrate_ipv4", "migrate_ipv6"])
+            {
+                let migrated = migrate(&mut gateway, &host, family, &mut client, |_| Ok(()))?;
+                let outcome = Outcome::of(name, &migrated);
+                screen.verdict(&outcome);
+                outcomes.push(outcome);
+            }
+            Ok(outcomes)
         }
         Profile::WireGuard => Ok(Vec::new()),
     }

@@ -85,6 +85,8 @@ pub struct PoolSection {
     pub tunnel: Option<Tunnel>,
     pub idle_timeout: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic_lb: Option<QuicLb>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     pub backend: Vec<Backend>,
 }
@@ -96,6 +98,14 @@ pub struct Tunnel {
     pub encapsulation: &'static str,
     pub source: Ipv4Addr,
     pub source6: Ipv6Addr,
+}
+
+/// `quic_lb` of a pool.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "named as in the product's reference")]
+pub struct QuicLb {
+    pub config_id: u8,
+    pub server_id_length: u8,
 }
 
 /// `health` of a pool.
@@ -132,6 +142,8 @@ pub struct Backend {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address6: Option<String>,
     pub weight: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_id: Option<String>,
 }
 
 /// `[[service]]`
@@ -198,6 +210,7 @@ impl Config {
             address: station.address(Family::V4).to_string(),
             address6: Some(station.address(Family::V6).to_string()),
             weight: 100,
+            server_id: None,
         });
         self.pool.push(PoolSection {
             name: pool_name,
@@ -205,6 +218,7 @@ impl Config {
             agent: None,
             tunnel: None,
             idle_timeout: "5m".to_owned(),
+            quic_lb: None,
             health: Some(Health::quick()),
             backend: backend.collect(),
         });
@@ -222,6 +236,20 @@ impl Config {
                 source: plan::LAN.v4,
                 source6: plan::LAN.v6,
             });
+        }
+        self
+    }
+
+    /// With servers that name themselves in their connection ids, as those of [`QuicIds::Numbered`](crate::peer::QuicIds::Numbered) do:
+    /// by their numbers, which the names of stations end with.
+    #[must_use]
+    pub fn with_numbered_servers(mut self) -> Self {
+        for pool in &mut self.pool {
+            pool.quic_lb = Some(QuicLb { config_id: 0, server_id_length: 2 });
+            for backend in &mut pool.backend {
+                let number = backend.name.rsplit('-').next().and_then(|n| n.parse::<u16>().ok());
+                backend.server_id = number.map(|n| format!("{n:04x}"));
+            }
         }
         self
     }

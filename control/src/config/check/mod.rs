@@ -6,6 +6,7 @@ mod listeners;
 mod names;
 mod quotas;
 mod references;
+mod servers;
 mod usage;
 
 use super::draft::{Draft, DraftPool, DraftService};
@@ -18,6 +19,7 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
     listeners::check(draft, out);
     endpoints::check(draft, out);
     direct::check(draft, out);
+    servers::check(draft, out);
     quotas::check(draft, out);
     usage::check(draft, out);
 }

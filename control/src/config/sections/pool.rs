@@ -1,17 +1,18 @@
 //! `[[pool]]` with its backends and its health check.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use dataplane::abi::{POOL_STRIDE, REPORT_PORT};
+use dataplane::profile::quic_lb as ids;
 use toml::Spanned;
 
 use crate::config::draft::{DraftBackend, DraftPool, DraftTunnel};
 use crate::config::finding::Findings;
 use crate::config::reader::{Field, Section};
 use crate::config::value::Probe;
-use crate::config::{Encapsulation, HIGHEST_WEIGHT, Health, Mode, Timing, rules};
+use crate::config::{Encapsulation, HIGHEST_WEIGHT, Health, Mode, QuicLb, ServerId, Timing, rules};
 
 /// Most sessions a backend can be limited to; the gateway's own limit is compared elsewhere.
 const MOST_SESSIONS: u64 = u32::MAX as u64;
@@ -39,6 +40,10 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
     let (idle_least, idle_most) = (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
     let idle_timeout = duration(&mut section, "idle_timeout", idle_least..=idle_most, out)
         .unwrap_or(Duration::from_secs(300));
+    // Of one that is wrong it is not known what belongs to it.
+    let has_quic_lb = section.has("quic_lb");
+    let quic_lb =
+        section.table("quic_lb", "`quic_lb`", out).and_then(|section| quic_lb(section, out));
     let health = match section.table("health", "`health`", out) {
         Some(section) => health(section, out),
         None => Some(Health::Icmp(DEFAULT_TIMING)),
@@ -46,7 +51,14 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
     let backends: Vec<_> = section
         .tables("backend", "[[pool.backend]]", out)
         .into_iter()
-        .map(|section| backend(section, out))
+        .map(|section| {
+            let named = match &quic_lb {
+                None if has_quic_lb => Named::Unread,
+                None => Named::No,
+                Some(lb) => Named::By(lb.get_ref().server_id_length, lb.span()),
+            };
+            backend(section, &named, out)
+        })
         .collect();
     if backends.is_empty() && !section.has("backend") {
         out.error(section.span(), "the pool has no backend")
@@ -67,6 +79,7 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
         tunnel,
         agent,
         idle_timeout: Some(idle_timeout),
+        quic_lb,
         health,
         backends,
     }
@@ -192,7 +205,68 @@ fn health(mut section: Section<'_, '_>, out: &mut Findings) -> Option<Health> {
     health
 }
 
-fn backend(mut section: Section<'_, '_>, out: &mut Findings) -> DraftBackend {
+/// How connection ids name the servers.
+fn quic_lb(mut section: Section<'_, '_>, out: &mut Findings) -> Field<QuicLb> {
+    if !section.has("config_id") {
+        section.missing("config_id", "write the one that the servers have: `config_id = 0`");
+    }
+    if !section.has("server_id_length") {
+        section.missing(
+            "server_id_length",
+            "write how many bytes name a server: `server_id_length = 2`",
+        );
+    }
+    let config_id = section.number("config_id", 0..=u64::from(ids::LAST_CONFIG), out);
+    let length = section.number("server_id_length", 1..=u64::from(ids::LONGEST), out);
+    let span = section.span();
+    section.finish(out);
+    let quic_lb = QuicLb {
+        config_id: *config_id?.get_ref() as u8,
+        server_id_length: *length?.get_ref() as u8,
+    };
+    Some(Spanned::new(span, quic_lb))
+}
+
+/// Whether a pool's backends are named in connection ids.
+enum Named {
+    No,
+    /// In so many bytes, as is said there.
+    By(u8, Range<usize>),
+    /// It is said wrongly.
+    Unread,
+}
+
+/// What connection ids call a backend.
+fn server_id(section: &mut Section<'_, '_>, named: &Named, out: &mut Findings) -> Field<ServerId> {
+    if let Named::No = named
+        && section.has("server_id")
+    {
+        section.pointless("server_id", "a pool without `quic_lb`", out);
+        return None;
+    }
+    if let Named::By(..) = named
+        && !section.has("server_id")
+    {
+        section.missing(
+            "server_id",
+            "the pool has `quic_lb`: write what its connection ids call it, as `server_id = \"0a01\"`",
+        );
+    }
+    let id: Spanned<ServerId> = section.optional("server_id", out)?;
+    if let Named::By(length, place) = named
+        && id.get_ref().length != *length
+    {
+        let found = id.get_ref().length;
+        let message = format!("`server_id` has {found} bytes, and the pool's have {length}");
+        out.error(id.span(), message)
+            .also(place.clone(), "the pool's")
+            .help(format!("write {} hexadecimal digits, or change `server_id_length`", 2 * length));
+        return None;
+    }
+    Some(id)
+}
+
+fn backend(mut section: Section<'_, '_>, named: &Named, out: &mut Findings) -> DraftBackend {
     let name = rules::name(section.required("name", out), out);
     let address = rules::address(section.required("address", out), out);
     let address6: Field<Ipv6Addr> = section.optional("address6", out);
@@ -225,6 +299,7 @@ fn backend(mut section: Section<'_, '_>, out: &mut Findings) -> DraftBackend {
         );
     }
     let max_sessions = section.number("max_sessions", 1..=MOST_SESSIONS, out);
+    let server_id = server_id(&mut section, named, out);
     let span = section.span();
     section.finish(out);
     DraftBackend {
@@ -236,5 +311,6 @@ fn backend(mut section: Section<'_, '_>, out: &mut Findings) -> DraftBackend {
         port,
         weight: Some(weight.map_or(100, |weight| *weight.get_ref() as u32)),
         max_sessions,
+        server_id,
     }
 }

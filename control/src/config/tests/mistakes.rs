@@ -307,6 +307,13 @@ health = "icmp"
         "write `affinity = \"source\"`",
     ),
     (
+        r#"address = "10.20.0.11""#,
+        "address = \"10.20.0.11\"\nserver_id = \"01\"",
+        15,
+        "`server_id` does nothing with a pool without `quic_lb`",
+        "leave it out",
+    ),
+    (
         r#"name = "wg"
 "#,
         r#"name = "wg"
@@ -675,10 +682,127 @@ web = "127.0.0.1:9000"
     ),
 ];
 
+/// A pool whose servers are named in connection ids.
+const NAMED: &str = r#"[gateway]
+interfaces = ["wan0", "lan0"]
+
+[[tenant]]
+name = "justiz"
+max_sessions = 100
+
+[[pool]]
+name = "quic"
+quic_lb = { config_id = 0, server_id_length = 2 }
+
+[[pool.backend]]
+name = "quic-1"
+address = "10.20.0.11"
+server_id = "0001"
+
+[[pool.backend]]
+name = "quic-2"
+address = "10.20.0.12"
+server_id = "0002"
+
+[[service]]
+name = "masque"
+tenant = "justiz"
+profile = "quic"
+listen = ["203.0.113.10:443/udp", "203.0.113.10:443/tcp"]
+pool = "quic"
+"#;
+
+const MISNAMED: &[Case] = &[
+    (
+        "\"0002\"",
+        "\"0001\"",
+        20,
+        "another backend of this pool has the `server_id` 0001",
+        "each has its own",
+    ),
+    (
+        "\"0002\"",
+        "\"000002\"",
+        20,
+        "`server_id` has 3 bytes, and the pool's have 2",
+        "write 4 hexadecimal digits, or change `server_id_length`",
+    ),
+    (
+        "\"0002\"",
+        "\"0x02\"",
+        20,
+        "`0x02` is not a server's id: it has other characters than hexadecimal digits",
+        "leave `0x` out",
+    ),
+    (
+        "\"0002\"",
+        "\"002\"",
+        20,
+        "`002` is not a server's id: it has an odd number of digits",
+        "write two hexadecimal digits for each byte",
+    ),
+    (
+        "\"0002\"",
+        "\"00000002\"",
+        20,
+        "`00000002` is not a server's id: it has 4 bytes, not 1 to 3",
+        "write two hexadecimal digits for each byte",
+    ),
+    (
+        "\"0002\"",
+        "2",
+        20,
+        "`server_id` must be a server's id in quotes, in hexadecimal digits, such as \"0a01\", not an integer",
+        "write a server's id in quotes",
+    ),
+    (
+        "server_id = \"0002\"\n",
+        "",
+        17,
+        "`server_id` is missing in [[pool.backend]]",
+        "write what its connection ids call it",
+    ),
+    ("config_id = 0", "config_id = 7", 10, "`config_id` must not be 7", "it goes from 0 to 6"),
+    ("length = 2", "length = 4", 10, "`server_id_length` must not be 4", "it goes from 1 to 3"),
+    (
+        "config_id = 0, ",
+        "",
+        10,
+        "`config_id` is missing in `quic_lb`",
+        "write the one that the servers have",
+    ),
+    (
+        ", server_id_length = 2",
+        "",
+        10,
+        "`server_id_length` is missing in `quic_lb`",
+        "write how many bytes name a server",
+    ),
+    (
+        "{ config_id = 0, server_id_length = 2 }",
+        "true",
+        10,
+        "`quic_lb` must be a table, not a boolean",
+        "write `quic_lb = { … }`",
+    ),
+];
+
+const NAMED_FOR_NOTHING: &[Case] = &[(
+    "profile = \"quic\"",
+    "profile = \"udp\"",
+    10,
+    "pool `quic` has `quic_lb`, and no service of QUIC",
+    "write `profile = \"quic\"` in the service",
+)];
+
 fn tells(cases: &[Case], severity: Severity) {
+    tells_of(RIGHT, cases, severity);
+}
+
+fn tells_of(all: &str, cases: &[Case], severity: Severity) {
     for &(right, wrong, line, message, help) in cases {
-        assert!(RIGHT.contains(right), "{right}");
-        let text = RIGHT.replacen(right, wrong, 1);
+        assert!(all.contains(right), "{right}");
+        let text = all.replacen(right, wrong, 1);
         let (config, report) = Config::examine(&text, "mistake.toml");
         let said: Vec<_> =
             report.findings.iter().map(|f| (f.severity, f.line, f.message.as_str())).collect();
@@ -698,6 +822,16 @@ fn the_configuration_to_spoil_has_no_findings() {
 #[test]
 fn every_mistake_is_told_at_its_line_with_its_mend() {
     tells(MISTAKES, Severity::Error);
+}
+
+#[test]
+fn a_servers_name_that_leads_nowhere_is_told() {
+    let (config, report) = Config::examine(NAMED, "named.toml");
+    assert_eq!(report.to_string(), "");
+    let config = config.expect("no findings");
+    assert_eq!(Config::parse(&config.to_toml(), "again").expect("reads back"), config);
+    tells_of(NAMED, MISNAMED, Severity::Error);
+    tells_of(NAMED, NAMED_FOR_NOTHING, Severity::Warning);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use dataplane::abi::{
-    Directory, ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE, Encapsulation, Endpoint,
-    KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, NO_NEXTHOP, NO_RING,
-    POOL_STRIDE,
+    AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE, Encapsulation,
+    Endpoint, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_SERVER, KIND_TUNNEL, KIND_VIP,
+    NO_NEXTHOP, NO_RING, POOL_STRIDE,
 };
+use dataplane::profile::quic_lb;
 
 use super::World;
 use crate::config::{Affinity, Mode};
@@ -158,3 +159,55 @@ fn another_affinity_changes_where_new_sessions_go_and_nothing_else() {
     }
     assert_eq!((&world.tables.endpoints, &world.tables.rings), (&before.endpoints, &before.rings));
 }
+
+/// Servers that name themselves in connection ids are known by that at their service, and what has no such ids knows nothing of it.
+#[test]
+fn servers_are_known_by_what_connection_ids_call_them() {
+    let mut world = World::new(&format!("{EXAMPLE}{SERVICE}"));
+    world.settle();
+    let servers = |world: &World| -> Vec<_> {
+        let all = world.tables.directory.iter().filter(|(_, entry)| entry.kind == KIND_SERVER);
+        all.map(|(key, entry)| (*key, entry.index)).collect()
+    };
+    let listener = world.entry("203.0.113.50:443").expect("a listener");
+    assert_eq!(listener.server_id(), 2);
+    assert_eq!(world.entry("203.0.113.10:51820").expect("a listener").server_id(), 0);
+    let named = |ordinal, number| {
+        let name = quic_lb::name_of(3, number, 2);
+        (AddressKey::of_server(listener.service, name), ordinal)
+    };
+    assert_eq!(servers(&world), [named(0, 0x0a01), named(1, 0x0a02)]);
+    // Drained or not; and another name at once, without the old one.
+    let pool = world.config.pools.last_mut().expect("the pool");
+    pool.backends[1].server_id = "0b02".parse().ok();
+    world.settle();
+    assert_eq!(servers(&world), [named(0, 0x0a01), named(1, 0x0b02)]);
+    world.config.pools.last_mut().expect("the pool").quic_lb = None;
+    world.settle();
+    assert_eq!(servers(&world), []);
+    assert_eq!(world.entry("203.0.113.50:443").expect("a listener").server_id(), 0);
+}
+
+/// Over UDP and, beside, TCP: which has no connection ids.
+const SERVICE: &str = r#"
+[[pool]]
+name = "named"
+quic_lb = { config_id = 3, server_id_length = 2 }
+
+  [[pool.backend]]
+  name = "named-1"
+  address = "10.40.0.11"
+  server_id = "0a01"
+
+  [[pool.backend]]
+  name = "named-2"
+  address = "10.40.0.12"
+  server_id = "0a02"
+
+[[service]]
+name = "named"
+tenant = "justiz"
+profile = "quic"
+listen = ["203.0.113.50:443/udp", "203.0.113.50:443/tcp"]
+pool = "named"
+"#;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use dataplane::abi::{
     ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE, Encapsulation, Endpoint, KIND_AGENT,
-    KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, NAME_LISTENER, NAME_POOL,
-    NAME_SERVICE, NAME_TENANT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_SERVER, KIND_TUNNEL, KIND_VIP, NAME_LISTENER,
+    NAME_POOL, NAME_SERVICE, NAME_TENANT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -59,6 +59,12 @@ fn complete(tables: &Wanted, released: &BTreeSet<u32>) -> Result<(), TestCaseErr
                 let of_pool =
                     |row: &Endpoint| u32::from(row.source) / 2 == entry.index / POOL_STRIDE;
                 prop_assert!(tables.endpoints.values().any(of_pool), "agent {}", entry.index);
+            }
+            KIND_SERVER => {
+                let is_it = |(at, row): (&u32, &Endpoint)| {
+                    at % POOL_STRIDE == entry.index && row.service == key.port
+                };
+                prop_assert!(tables.endpoints.iter().any(is_it), "server {:?}", key);
             }
             kind => prop_assert!(false, "an entry of kind {}", kind),
         }
