@@ -69,7 +69,7 @@ fn sessions_open_and_follow_their_clients_where_agents_tell_of_the_answers() {
             let traffic = Sequence::start(&client.target(), 20, 64).unwrap();
             traffic.wait_for(20, SOON).unwrap();
             for moves in 1..=3 {
-                client.roam(&host).unwrap();
+                traffic.between(|| client.roam(&host)).unwrap();
                 traffic.wait_for(40, SOON).unwrap();
                 let moved = farm.gateway.await_session(at(&client), SOON).unwrap();
                 assert_eq!((&moved.id, moved.moves), (&session.id, moves), "{way:?} {family:?}");
