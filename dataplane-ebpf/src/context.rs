@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use core::arch::asm;
 use core::marker::PhantomData;
-use dataplane::packet::{Packet, View};
+use dataplane::packet::{FARTHEST, Packet, View};
 
 /// The frame of an XDP context.
 pub struct XdpPacket<'c> {
@@ -35,7 +35,7 @@ impl Packet for XdpPacket<'_> {
         // pointer are one: computed in two ways, the verifier could not relate them.
         // No offset that the pipeline computes is above the mask; the verifier wants to know.
         unsafe {
-            asm!("{p} += {o}", p = inout(reg) start, o = in(reg) offset & 0x1ff,
+            asm!("{p} += {o}", p = inout(reg) start, o = in(reg) offset & FARTHEST,
                 options(pure, nomem, nostack));
         }
         if start + N > self.ctx.data_end() {
@@ -120,7 +120,7 @@ impl Packet for SkbPacket<'_> {
         let mut start = self.0.data();
         // SAFETY: as for an XDP context.
         unsafe {
-            asm!("{p} += {o}", p = inout(reg) start, o = in(reg) offset & 0x1ff,
+            asm!("{p} += {o}", p = inout(reg) start, o = in(reg) offset & FARTHEST,
                 options(pure, nomem, nostack));
         }
         if start + N > self.0.data_end() {

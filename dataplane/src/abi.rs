@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -173,6 +173,8 @@ pub enum Profile {
     Ipsec = 6,
     /// QUIC: sessions known by the server's connection id.
     Quic = 7,
+    /// DTLS: sessions known by the server's connection id, if it chose one.
+    Dtls = 8,
 }
 
 /// Set in [`Directory::service`] and in flows if the protocol is TCP: a service may have listeners of both, and

@@ -25,6 +25,8 @@ pub const SYN: u8 = 0x02;
 pub const PROTO_UDP: u8 = 17;
 /// IP protocol number of TCP.
 pub const PROTO_TCP: u8 = 6;
+/// IP protocol number of ESP (RFC 4303).
+pub const PROTO_ESP: u8 = 50;
 /// IP protocol number of IPv4 inside of IP (RFC 2003).
 pub const PROTO_IPV4: u8 = 4;
 /// IP protocol number of IPv6 inside of IP (RFC 2473, RFC 4213).

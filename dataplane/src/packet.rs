@@ -5,6 +5,9 @@
 //! when the crate is compiled. In the kernel a view is a packet pointer that the
 //! verifier has seen compared with the packet's end.
 
+/// The greatest offset of a view: the verifier wants to know one.
+pub const FARTHEST: usize = 0x7ff;
+
 /// A frame, from its Ethernet header on.
 pub trait Packet {
     /// `N` bytes of the packet; it borrows the packet, so it cannot outlive
@@ -13,7 +16,7 @@ pub trait Packet {
     where
         Self: 'a;
 
-    /// The `N` bytes at `offset`, or `None` if the packet ends before.
+    /// The `N` bytes at `offset`, which is at most [`FARTHEST`], or `None` if the packet ends before.
     fn view<const N: usize>(&self, offset: usize) -> Option<Self::View<'_, N>>;
 
     /// Bytes of the frame.
@@ -109,6 +112,7 @@ mod host {
         type View<'a, const N: usize> = BufferView<'a, N>;
 
         fn view<const N: usize>(&self, offset: usize) -> Option<BufferView<'_, N>> {
+            debug_assert!(offset <= super::FARTHEST, "the kernel would read elsewhere");
             self.bytes[self.head..].get(offset..)?.first_chunk().map(BufferView)
         }
 

@@ -85,7 +85,9 @@ reasons! {
     WireGuardMalformed "wireguard_malformed" Dropped "Not a WireGuard message: unknown type or wrong length.";
     OpenVpnMalformed "openvpn_malformed" Dropped "Not an OpenVPN message: unknown opcode or too short.";
     IpsecMalformed "ipsec_malformed" Dropped "Neither IKEv2 nor ESP: a wrong version, a reserved SPI, or too short.";
+    EspWithoutUdp "esp_without_udp" Dropped "ESP that is not in UDP, to an address whose packets are translated, or that is several services'.";
     QuicMalformed "quic_malformed" Dropped "Not a QUIC datagram: too short for its header.";
+    DtlsMalformed "dtls_malformed" Dropped "Not a DTLS record: unknown type, or too short.";
     ReportMalformed "report_malformed" Dropped "From an agent, and not the report of an answer of its pool's, or by another interface than leads to it.";
     NoBackend "no_backend" Dropped "No backend of the pool can take it.";
     BackendDown "backend_down" Dropped "Its session's backend is down.";

@@ -332,6 +332,8 @@ pub enum Profile {
     Ipsec,
     /// Sessions are known by the server's connection id, and follow a client that has another address and does not know it.
     Quic,
+    /// Sessions are known by the server's connection id, if it has one, and then may roam.
+    Dtls,
     /// Nothing beyond addresses and ports.
     Udp,
     /// TCP connections, and no other listeners.
@@ -346,6 +348,7 @@ impl Profile {
             Self::OpenVpn => "openvpn",
             Self::Ipsec => "ipsec",
             Self::Quic => "quic",
+            Self::Dtls => "dtls",
             Self::Udp => "udp",
             Self::Tcp => "tcp",
         }
@@ -362,6 +365,7 @@ impl Profile {
             (_, Self::Ipsec) if listener.port == IKE_PORT => Profile::Ike,
             (_, Self::Ipsec) => Profile::Ipsec,
             (_, Self::Quic) => Profile::Quic,
+            (_, Self::Dtls) => Profile::Dtls,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::suggest::{all_of, did_you_mean, one_of};
+use super::suggest::{did_you_mean, one_of};
 use super::{
     Affinity, Encapsulation, Listener, ListenerError, Mode, Profile, ServerId, ServerIdError,
     Sysctl, XdpMode,
@@ -197,63 +197,56 @@ from_text!(ServerId, "a server's id in quotes, in hexadecimal digits, such as \"
 });
 
 /// One word out of a few; those that are planned are refused by name.
-fn word<T: Copy>(
-    what: &str,
-    text: &str,
-    known: &[(&str, T)],
-    planned: &[&str],
-) -> Result<T, Complaint> {
+fn word<T: Copy>(what: &str, text: &str, known: &[(&str, T)]) -> Result<T, Complaint> {
     if let Some((_, value)) = known.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
     let words: Vec<_> = known.iter().map(|(word, _)| *word).collect();
-    if planned.contains(&text) {
-        return Err(Complaint::new(
-            format!("{what} `{text}` is not yet supported in this version"),
-            format!("so far there is {}", all_of(&words)),
-        ));
-    }
     let help = did_you_mean(text, words.iter().copied())
         .unwrap_or_else(|| format!("write {}", one_of(&words)));
     Err(Complaint::new(format!("there is no {what} `{text}`"), help))
 }
 
 from_text!(XdpMode, "\"native\" or \"generic\"", |text| {
-    word("xdp_mode", text, &[("native", XdpMode::Native), ("generic", XdpMode::Generic)], &[])
+    word("xdp_mode", text, &[("native", XdpMode::Native), ("generic", XdpMode::Generic)])
 });
 
 from_text!(Sysctl, "\"check\" or \"set\"", |text| {
-    word("sysctl policy", text, &[("check", Sysctl::Check), ("set", Sysctl::Set)], &[])
+    word("sysctl policy", text, &[("check", Sysctl::Check), ("set", Sysctl::Set)])
 });
 
 from_text!(Affinity, "\"source\" or \"flow\"", |text| {
-    word("affinity", text, &[("source", Affinity::Source), ("flow", Affinity::Flow)], &[])
+    word("affinity", text, &[("source", Affinity::Source), ("flow", Affinity::Flow)])
 });
 
 from_text!(Mode, "\"nat\", \"tunnel\" or \"dsr\"", |text| {
-    word("mode", text, &[("nat", Mode::Nat), ("tunnel", Mode::Tunnel), ("dsr", Mode::Dsr)], &[])
+    word("mode", text, &[("nat", Mode::Nat), ("tunnel", Mode::Tunnel), ("dsr", Mode::Dsr)])
 });
 
 from_text!(Encapsulation, "\"ipip\" or \"gue\"", |text| {
     let known = [("ipip", Encapsulation::IpIp), ("gue", Encapsulation::Gue)];
-    word("encapsulation", text, &known, &[])
+    word("encapsulation", text, &known)
 });
 
-from_text!(Profile, "\"wireguard\", \"openvpn\", \"ipsec\", \"udp\" or \"tcp\"", |text| {
-    word(
-        "profile",
-        text,
-        &[
-            ("wireguard", Profile::WireGuard),
-            ("openvpn", Profile::OpenVpn),
-            ("ipsec", Profile::Ipsec),
-            ("quic", Profile::Quic),
-            ("udp", Profile::Udp),
-            ("tcp", Profile::Tcp),
-        ],
-        &["dtls"],
-    )
-});
+from_text!(
+    Profile,
+    "\"wireguard\", \"openvpn\", \"ipsec\", \"quic\", \"dtls\", \"udp\" or \"tcp\"",
+    |text| {
+        word(
+            "profile",
+            text,
+            &[
+                ("wireguard", Profile::WireGuard),
+                ("openvpn", Profile::OpenVpn),
+                ("ipsec", Profile::Ipsec),
+                ("quic", Profile::Quic),
+                ("dtls", Profile::Dtls),
+                ("udp", Profile::Udp),
+                ("tcp", Profile::Tcp),
+            ],
+        )
+    }
+);
 
 /// The kinds of health probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,5 +258,5 @@ pub(super) enum Probe {
 
 from_text!(Probe, "\"icmp\", \"tcp\" or \"none\"", |text| {
     let known = [("icmp", Probe::Icmp), ("tcp", Probe::Tcp), ("none", Probe::None)];
-    word("probe", text, &known, &[])
+    word("probe", text, &known)
 });

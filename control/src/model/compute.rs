@@ -10,7 +10,7 @@ use dataplane::abi::{
     REPORT_PORT, SERVICE_TCP, listener_server_id, service_index, source_index,
 };
 use dataplane::checksum;
-use dataplane::header::{PROTO_IPV4, PROTO_IPV6, PROTO_UDP};
+use dataplane::header::{PROTO_ESP, PROTO_IPV4, PROTO_IPV6, PROTO_UDP};
 use dataplane::profile::quic_lb;
 use dataplane::table::hints::Hint;
 
@@ -20,7 +20,7 @@ use super::wanted::{Live, Ring, TenantLimits, Wanted, ring_number};
 use super::{Inputs, Status, maglev};
 use crate::config::{
     Affinity, Backend, BackendId, Budget, Config, Encapsulation, Family, Listener, Mode, Pool,
-    Protocol, Service,
+    Profile, Protocol, Service,
 };
 
 /// What the tables should hold.
@@ -100,11 +100,14 @@ impl Work<'_> {
             index: LISTENER_BY_FLOW,
             ..Directory::default()
         };
-        self.without_port(
-            key(listener.address.into(), 0),
-            Directory { kind: KIND_VIP, ..entry },
-            nobody,
-        );
+        let vip = Directory { kind: KIND_VIP, ..entry };
+        self.without_port(key(listener.address.into(), 0), vip, nobody);
+        if service.profile == Profile::Ipsec {
+            let esp = AddressKey { protocol: PROTO_ESP, ..key(listener.address.into(), 0) };
+            // Agents tell nothing of it: it stays with its client's backend by the hint alone.
+            let blind = if pool.mode.is_direct() { LISTENER_BLIND } else { 0 };
+            self.without_port(esp, Directory { index: vip.index | blind, ..vip }, nobody);
+        }
         for backend in &pool.backends {
             let Some((address, port)) = target(pool, backend, listener) else { continue };
             let id = BackendId::new(&pool.name, &backend.name);

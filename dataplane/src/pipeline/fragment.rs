@@ -3,12 +3,15 @@
 //!
 //! One that comes before its first goes where that will go most likely: to the backend that the client's address used last, else
 //! where a new session would be placed. That needs an address that is one service's alone.
+//!
+//! ESP that is not in UDP (RFC 4303) has no ports either. Where backends answer by themselves it goes where its client's IKE
+//! went, by the address; where packets are translated it has no business, because there IKE has seen that they are.
 
 use super::{Target, inbound, key};
 use crate::abi::{
     Address, KIND_BACKEND, KIND_VIP, NO_NEXTHOP, POOL_STRIDE, Settings, service_index,
 };
-use crate::header::{self, Ip, Link, Obstacle};
+use crate::header::{self, Ip, Link, Obstacle, PROTO_ESP};
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::table::{Tables, budget, directory, fragments, hash, hints};
@@ -58,10 +61,13 @@ pub(super) fn run<P: Packet, T: Tables>(
     link: &Link,
     ip: &Ip,
 ) -> Result<Target, Reason> {
+    let s = t.settings().ok_or(Reason::BadTable)?;
+    if ip.protocol == PROTO_ESP {
+        return esp(t, s, ip);
+    }
     if ip.obstacle as u8 != Obstacle::LaterFragment as u8 {
         return Err(Reason::NotOurs);
     }
-    let s = t.settings().ok_or(Reason::BadTable)?;
     let identification =
         header::identification(packet, link.l3, link.v6).ok_or(Reason::BadTable)?;
     let hash = hash::fragment(s, &ip.source, &ip.destination, identification);
@@ -101,4 +107,21 @@ pub(super) fn run<P: Packet, T: Tables>(
         let nexthop = t.route(&ip.destination).ok_or(Reason::NoRoute)?;
         Target { endpoint, nexthop, reason: Reason::OutFragment }
     })
+}
+
+/// Decides where ESP goes, whole or a fragment.
+#[inline(always)]
+fn esp<T: Tables>(t: &T, s: &Settings, ip: &Ip) -> Result<Target, Reason> {
+    let vip = directory::find(t, s, &key(ip.destination, 0, ip.protocol));
+    if vip.kind != KIND_VIP {
+        return Err(Reason::NotOurs);
+    }
+    if !vip.is_direct() {
+        return Err(Reason::EspWithoutUdp);
+    }
+    if ip.ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    let endpoint = inbound::place(t, s, &vip, &ip.source, 0)?;
+    Ok(Target { endpoint, nexthop: NO_NEXTHOP, reason: Reason::InDirect })
 }

@@ -9,9 +9,12 @@
 
 use super::forward::{link_layer, resolved, set_address};
 use super::{Action, Verdict, key};
-use crate::abi::{Address, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL};
+use crate::abi::{
+    Address, Directory, ENDPOINT_LIVE, Endpoint, KIND_ENDPOINT, KIND_LISTENER, KIND_TUNNEL,
+    KIND_VIP,
+};
 use crate::checksum::{self, change, change16};
-use crate::header::{IPV4, IPV6, Link, PROTO_TCP, PROTO_UDP};
+use crate::header::{FRAGMENT, IPV4, IPV6, IPV6_FRAGMENT, Link, PROTO_TCP, PROTO_UDP};
 use crate::packet::{Packet, View};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
@@ -85,9 +88,24 @@ pub(super) fn inner4(v: impl View<ERROR4>) -> Option<Inner> {
     Some(Inner::new(addresses, v.u8::<{ INNER4 + 9 }>(), v.part::<TRANSPORT4, HEADER>()))
 }
 
+/// The transport header of the packet inside of an error over IPv6, which has no extension header but a first fragment's: the
+/// protocol, and where it is.
+#[inline(always)]
+fn transport6<P: Packet>(packet: &P, v: impl View<ERROR6>, l3: usize) -> Option<(u8, usize)> {
+    let next = v.u8::<{ INNER6 + 6 }>();
+    if next != IPV6_FRAGMENT {
+        return Some((next, l3 + TRANSPORT6));
+    }
+    let fragment = packet.view::<FRAGMENT>(l3 + TRANSPORT6)?;
+    let is_first = fragment.u16::<2>() & 0xfff8_u16.to_be() == 0;
+    let is_there = usize::from(u16::from_be(v.u16::<4>())) >= ERROR6 - IPV6 + FRAGMENT;
+    (is_first && is_there).then_some((fragment.u8::<0>(), l3 + TRANSPORT6 + FRAGMENT))
+}
+
 /// The same over IPv6.
 #[inline(always)]
-pub(super) fn inner6(v: impl View<ERROR6>) -> Option<Inner> {
+pub(super) fn inner6<P: Packet>(packet: &P, l3: usize) -> Option<Inner> {
+    let v = packet.view::<ERROR6>(l3)?;
     // Unreachable, packet too big, time exceeded, parameter problem.
     if !matches!(v.u8::<IPV6>(), 1..=4)
         || usize::from(u16::from_be(v.u16::<4>())) < ERROR6 - IPV6
@@ -99,7 +117,14 @@ pub(super) fn inner6(v: impl View<ERROR6>) -> Option<Inner> {
         Address::from_halves([v.u64::<{ INNER6 + 8 }>(), v.u64::<{ INNER6 + 16 }>()]),
         Address::from_halves([v.u64::<{ INNER6 + 24 }>(), v.u64::<{ INNER6 + 32 }>()]),
     ];
-    Some(Inner::new(addresses, v.u8::<{ INNER6 + 6 }>(), v.part::<TRANSPORT6, HEADER>()))
+    let (protocol, at) = transport6(packet, v, l3)?;
+    Some(Inner::new(addresses, protocol, packet.view::<HEADER>(at)?))
+}
+
+/// True if what has such a source comes from a backend that answers by itself. ESP has no ports: its address is enough.
+#[inline(always)]
+pub(super) const fn is_direct(d: &Directory) -> bool {
+    (d.kind == KIND_LISTENER || d.kind == KIND_VIP) && d.is_direct()
 }
 
 /// Whose error it is, and where it goes: the endpoint, true for inbound, the next hop. The outer addresses are
@@ -117,10 +142,10 @@ fn find<'t, T: Tables>(
     }
     let s = t.settings().ok_or(Reason::NotOurs)?;
     let d = directory::find(t, s, &key(inner.source, inner.source_port, inner.protocol));
+    if is_direct(&d) {
+        return Err(Reason::InDirect);
+    }
     if d.kind == KIND_LISTENER {
-        if d.is_direct() {
-            return Err(Reason::InDirect);
-        }
         // Anybody may send one: as any packet without a session.
         if !budget::take(t, s, &from(), t.now()) {
             return Err(Reason::SourceBudget);
@@ -220,7 +245,8 @@ fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reaso
 fn six<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reason> {
     const INNER: usize = INNER6;
     let v = packet.view::<ERROR6>(l3).ok_or(Reason::NotOurs)?;
-    let inner = inner6(v).ok_or(Reason::NotOurs)?;
+    let inner = inner6(packet, l3).ok_or(Reason::NotOurs)?;
+    let (_, l4) = transport6(packet, v, l3).ok_or(Reason::NotOurs)?;
     let from = || Address::from_halves([v.u64::<8>(), v.u64::<16>()]);
     let to = || Address::from_halves([v.u64::<24>(), v.u64::<32>()]);
     let (e, inbound, nexthop) = find(t, from, to, &inner)?;
@@ -242,7 +268,8 @@ fn six<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reason
     if resolved(t, nexthop).is_some() {
         v.set_u8::<7>(v.u8::<7>().wrapping_sub(1));
     }
-    sum += translate(v.part::<TRANSPORT6, HEADER>(), v.u8::<{ INNER + 6 }>(), e, inbound);
+    let l4 = packet.view::<HEADER>(l4).ok_or(Reason::NotOurs)?;
+    sum += translate(l4, inner.protocol, e, inbound);
     finish(v.part::<IPV6, HEADER>(), sum);
     Ok(nexthop)
 }

@@ -1,10 +1,10 @@
 //! ICMP errors where backends answer their clients by themselves: about an answer, which the gateway has not seen; and about a
 //! packet on its way through a tunnel, which its client does not know.
 
-use super::icmp::{ERROR4, ERROR6, HEADER, Inner, inner4, inner6};
+use super::icmp::{ERROR4, ERROR6, HEADER, Inner, inner4, inner6, is_direct};
 use super::{Target, Verdict, direct, forward, inbound, key, too_big};
-use crate::abi::{Address, KIND_LISTENER, KIND_TUNNEL, KIND_VIP, NO_NEXTHOP, Settings};
-use crate::header::{FRAGMENT, IPV4, IPV6, IPV6_FRAGMENT, Link, PROTO_TCP, PROTO_UDP};
+use crate::abi::{Address, KIND_TUNNEL, KIND_VIP, NO_NEXTHOP, Settings};
+use crate::header::{FRAGMENT, IPV4, IPV6, IPV6_FRAGMENT, Link, PROTO_ESP, PROTO_TCP, PROTO_UDP};
 use crate::packet::{Packet, View};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
@@ -20,7 +20,7 @@ pub(super) fn run<P: Packet, T: Tables>(
     let s = t.settings().ok_or(Reason::BadTable)?;
     let (from, ttl, inner) = if link.v6 {
         let ip = packet.view::<ERROR6>(link.l3).ok_or(Reason::NotOurs)?;
-        let inner = inner6(ip).ok_or(Reason::NotOurs)?;
+        let inner = inner6(packet, link.l3).ok_or(Reason::NotOurs)?;
         (Address::from_halves([ip.u64::<8>(), ip.u64::<16>()]), ip.u8::<7>(), inner)
     } else {
         let ip = packet.view::<ERROR4>(link.l3).ok_or(Reason::NotOurs)?;
@@ -34,7 +34,7 @@ pub(super) fn run<P: Packet, T: Tables>(
         return Err(Reason::TtlExpired);
     }
     let d = directory::find(t, s, &key(inner.source, inner.source_port, inner.protocol));
-    if d.kind != KIND_LISTENER || !d.is_direct() {
+    if !is_direct(&d) {
         return about_tunneled(packet, t, s, link, &inner);
     }
     // To where its client's packets go.
@@ -95,7 +95,7 @@ fn about_tunneled<P: Packet, T: Tables>(
         protocol = if ip.u8::<0>() == 0x45 { ip.u8::<9>() } else { 0 };
     }
     // Anybody may have made it up: only clients of a service are told anything, in the service's name.
-    if !matches!(protocol, PROTO_UDP | PROTO_TCP)
+    if !matches!(protocol, PROTO_UDP | PROTO_TCP | PROTO_ESP)
         || directory::find(t, s, &key(vip, 0, protocol)).kind != KIND_VIP
     {
         return Err(Reason::NotOurs);

@@ -57,7 +57,7 @@ pub(super) fn run<T: Tables>(
             if m.several {
                 t.count(Reason::IdCollision);
             }
-            if said.renews && slot::is_open(slot.state.load()) {
+            if said.unanswered && slot::is_open(slot.state.load()) {
                 session::learn_out(t, slot, m.index, ids::of_flow(t, &flow));
             }
             count_rx(t, slot, m.index, facts.ip.len);

@@ -24,11 +24,11 @@ pub(super) fn run<T: Tables>(
     let found = t.session::<false>(s, &flow, hash::flow(s, &flow));
     let own = found.slot.filter(|slot| u32::from(slot.endpoint.get()) == d.index);
     if let Some(slot) = own
-        && (said.out_id == 0 || said.out_id == slot.out_id.get() || said.proof == Proof::Known)
+        && (said.out_id == 0 || said.out_id == slot.out_id.get())
         && said.in_id == 0
         && !said.begins
         && !said.closes
-        && (slot::state(found.word) == slot::OPEN || said.proof == Proof::Known)
+        && (slot::state(found.word) == slot::OPEN || said.proof == Proof::Nothing)
     {
         // The hot path: nothing to learn.
         return Ok(answered(t, s, d, facts, said, &flow, (slot, found.index)));
@@ -138,8 +138,8 @@ fn known<T: Tables>(
     };
     // Its flow is not known, or not as its own: the session may have moved here.
     let out_id = match said.proof {
+        _ if said.follows => ids::of_flow(t, flow),
         Proof::Data => said.out_id,
-        Proof::Known => ids::of_flow(t, flow),
         _ => 0,
     };
     if out_id != 0 {
@@ -168,7 +168,7 @@ fn known<T: Tables>(
         return own_flow(t, tenant, facts, said, slot, found);
     }
     match said.proof {
-        Proof::Nothing | Proof::Known => return Err(Reason::OutStateless),
+        Proof::Nothing => return Err(Reason::OutStateless),
         Proof::Data => {
             if let Some(slot) = found.slot {
                 session::displace(t, s, tenant, slot, found.word);

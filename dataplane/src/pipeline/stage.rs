@@ -8,7 +8,9 @@ use crate::abi::{
     ENDPOINT_DIRECT, KIND_AGENT, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, REPORT_PORT,
     Settings,
 };
-use crate::header::{self, Ip, Link, Obstacle, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp};
+use crate::header::{
+    self, Ip, Link, Obstacle, PROTO_ESP, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp,
+};
 use crate::packet::Packet;
 use crate::profile;
 use crate::reason::Reason;
@@ -182,7 +184,7 @@ pub fn outbound<const V6: bool, P: Packet, T: Tables, R>(
     end(verdict(t, decided))
 }
 
-/// A fragment that is not its packet's first.
+/// What has no ports: a fragment that is not its packet's first, and ESP that is not in UDP.
 #[inline(always)]
 pub fn fragment<P: Packet, T: Tables, R>(
     packet: &mut P,
@@ -294,7 +296,12 @@ fn sort<P: Packet, T: Tables>(
     link: &Link,
     ip: &Ip,
 ) -> Result<Result<Verdict, Reason>, Stage> {
-    if ip.obstacle as u8 == Obstacle::LaterFragment as u8 && has_ports(ip.protocol) {
+    let is_portless = match ip.obstacle {
+        Obstacle::LaterFragment => has_ports(ip.protocol) || ip.protocol == PROTO_ESP,
+        Obstacle::None | Obstacle::FirstFragment => ip.protocol == PROTO_ESP,
+        Obstacle::Options | Obstacle::Extension => false,
+    };
+    if is_portless {
         let Some(s) = t.settings() else { return Ok(Err(Reason::BadTable)) };
         return if fragment::is_of_service(t, s, ip) {
             Err(Stage::Fragment)

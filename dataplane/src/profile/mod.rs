@@ -4,6 +4,7 @@
 //! tables. It holds no state and touches no table. To add one: a file here, a
 //! number in [`crate::abi::Profile`], and its arm in [`inbound`] and [`outbound`].
 
+pub mod dtls;
 pub mod ipsec;
 pub mod openvpn;
 pub mod quic;
@@ -33,9 +34,10 @@ pub struct Inbound {
     pub control: bool,
     /// Nobody hands out `id` in clear text: on the flow of an open session this packet teaches it.
     pub begins: bool,
-    /// Ids after the first are handed out in secret: one that nobody has, on the flow of an open session, is the session's. And
-    /// answers have none: where `id` comes from another flow, that is remembered for [`Proof::Known`].
+    /// Ids after the first are handed out in secret: one that nobody has, on the flow of an open session, is the session's.
     pub renews: bool,
+    /// Answers have no id: where `id` comes from another flow, that is remembered for [`Outbound::follows`].
+    pub unanswered: bool,
     /// With `renews`, the id's first four bytes, by which a server may be named: [`quic_lb`].
     pub head: u32,
 }
@@ -49,8 +51,6 @@ pub enum Proof {
     Nothing,
     /// A handshake is under way: worth remembering its ids, not worth a session.
     Handshake,
-    /// Of a session, if its flow is known, or its id came from there last: then it moves there. Else nothing.
-    Known,
     /// An answer of a protocol that tells nothing: the second one counts.
     Answer,
     /// Authenticated data: the client is there.
@@ -75,6 +75,8 @@ pub struct Outbound {
     pub begins: bool,
     /// The session is over, or about to be.
     pub closes: bool,
+    /// It has no id: where its flow is not known, the session whose id came from there last moves there.
+    pub follows: bool,
     /// `out_id` is the control channel's, and the same in both directions, where data have others.
     pub control: bool,
 }
@@ -88,6 +90,7 @@ const TCP: u8 = Profile::Tcp as u8;
 const IKE: u8 = Profile::Ike as u8;
 const IPSEC: u8 = Profile::Ipsec as u8;
 const QUIC: u8 = Profile::Quic as u8;
+const DTLS: u8 = Profile::Dtls as u8;
 
 /// Reads an inbound payload of `len` bytes at `offset`.
 #[inline(always)]
@@ -99,6 +102,9 @@ pub fn inbound_at<P: Packet>(
 ) -> Result<Inbound, Reason> {
     if profile == QUIC && packet.view(offset).is_some_and(quic::is_long) {
         return quic::long_inbound(packet, offset, len);
+    }
+    if profile == DTLS && packet.view(offset).is_some_and(dtls::is_with_id) {
+        return dtls::inbound_with_id(packet, offset, len);
     }
     match ike_at(profile, packet, offset, len) {
         Some((at, len)) => ipsec::ike_inbound(packet.view(at), len),
@@ -120,6 +126,9 @@ pub fn outbound_at<P: Packet>(
         } else {
             quic::short_outbound(packet.view(offset), len)
         };
+    }
+    if profile == DTLS && packet.view(offset).is_some_and(dtls::is_handshake) {
+        return dtls::handshake(packet, offset, len);
     }
     match ike_at(profile, packet, offset, len) {
         Some((at, len)) => ipsec::ike_outbound(packet.view(at), len),
@@ -149,6 +158,7 @@ pub fn inbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<I
         TCP => tcp::inbound(head, len),
         IPSEC => ipsec::inbound(head, len),
         QUIC => quic::inbound(head, len),
+        DTLS => dtls::inbound(head, len),
         IKE => Err(Reason::IpsecMalformed),
         _ => Ok(udp::inbound()),
     }
@@ -163,6 +173,7 @@ pub fn outbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<
         TCP => tcp::outbound(head, len),
         IPSEC => ipsec::outbound(head, len),
         QUIC => quic::outbound(head, len),
+        DTLS => dtls::outbound(head, len),
         IKE => Err(Reason::IpsecMalformed),
         _ => Ok(udp::outbound()),
     }

@@ -43,7 +43,7 @@ pub fn is_long(head: impl View<HEAD>) -> bool {
 
 /// The first eight bytes of an id, as the tables have it: never 0.
 #[inline(always)]
-const fn folded(id: u64) -> u32 {
+pub(super) const fn folded(id: u64) -> u32 {
     let sum = (id as u32).wrapping_add((id >> 32) as u32);
     sum | (sum == 0) as u32
 }
@@ -68,6 +68,7 @@ const fn to_server(id: u64) -> Inbound {
         control: false,
         begins: false,
         renews: true,
+        unanswered: true,
         head: (id >> 32) as u32,
     }
 }
@@ -90,7 +91,7 @@ pub fn long_inbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<In
     }
     let id = packet.view::<ID>(offset + LONG).ok_or(Reason::QuicMalformed)?;
     // Its own first choice is nobody's: it is not taken for a session's, and names no server.
-    Ok(Inbound { renews: false, ..to_server(u64::from_be(id.u64::<0>())) })
+    Ok(Inbound { renews: false, unanswered: false, ..to_server(u64::from_be(id.u64::<0>())) })
 }
 
 /// A server's packet with a short header, of which its flow tells whose it is.
@@ -104,7 +105,7 @@ pub fn outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Rea
 #[inline(always)]
 pub fn short_outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
     short(head, len)?;
-    Ok(Outbound { counter: NO_COUNTER, proof: Proof::Known, ..Outbound::default() })
+    Ok(Outbound { counter: NO_COUNTER, follows: true, ..Outbound::default() })
 }
 
 /// A server's packet with a long header: it hands out the server's id.

@@ -54,6 +54,7 @@ pub(crate) fn judge(
         Profile::Ike if !is_ike(&seen.payload) => Some(Reason::IpsecMalformed),
         Profile::Ipsec if !is_ipsec(&seen.payload) => Some(Reason::IpsecMalformed),
         Profile::Quic if !is_quic(&seen.payload) => Some(Reason::QuicMalformed),
+        Profile::Dtls if !is_dtls(&seen.payload) => Some(Reason::DtlsMalformed),
         Profile::Tcp if !is_tcp(&seen.payload) => Some(Reason::TcpMalformed),
         _ => None,
     };
@@ -168,9 +169,9 @@ fn later_fragment(frame: &[u8], outcome: &Outcome) -> bool {
     })
 }
 
-/// A new association's first packets: nobody else tells its SPI. And QUIC's ids, which are given back, and renewed.
+/// A new association's first packets: nobody else tells its SPI. And QUIC's and DTLS' ids, which are given back, and renewed.
 fn teaches(l: &Listener, payload: &[u8]) -> bool {
-    l.profile == Profile::Quic
+    matches!(l.profile, Profile::Quic | Profile::Dtls)
         || l.profile == Profile::Ipsec && matches!(payload, [_, _, _, _, 0, 0, 0, 0..64, ..])
 }
 
@@ -191,6 +192,16 @@ fn is_ipsec(payload: &[u8]) -> bool {
 /// Long enough for what its header says, as far as that is read.
 fn is_quic(payload: &[u8]) -> bool {
     payload.len() >= 21
+}
+
+/// A record's type, and long enough for what its header says, as far as that is read.
+fn is_dtls(payload: &[u8]) -> bool {
+    match payload {
+        [0x20..0x40, ..] => payload.len() >= 18,
+        [25, ..] => payload.len() >= 19,
+        [20..=26, ..] => payload.len() >= 14,
+        _ => false,
+    }
 }
 
 fn must(holds: bool, wrong: &'static str) -> Result<(), &'static str> {
@@ -245,14 +256,22 @@ fn inbound_id(l: &Listener, payload: &[u8]) -> u32 {
         let named = payload[0] / 8 == 9 && peer != 0xff_ffff;
         return if named { peer + 1 } else { 0 };
     }
+    let half = |at: usize| {
+        payload[at..at + 4].iter().fold(0, |word: u32, byte| word << 8 | u32::from(*byte))
+    };
+    if l.profile == Profile::Dtls {
+        let at = match payload {
+            [0x30..0x40, ..] => 1,
+            [25, ..] => 11,
+            _ => return 0,
+        };
+        return half(at).wrapping_add(half(at + 4)).max(1);
+    }
     if l.profile == Profile::Quic {
         let at = match payload {
             [0..128, ..] => 1,
             [_, _, _, _, _, 8..=255, ..] => 6,
             _ => return 0,
-        };
-        let half = |at: usize| {
-            payload[at..at + 4].iter().fold(0, |word: u32, byte| word << 8 | u32::from(*byte))
         };
         return half(at).wrapping_add(half(at + 4)).max(1);
     }

@@ -5,10 +5,11 @@ use dataplane::abi::{
     ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE, Encapsulation, LISTENER_BY_FLOW,
 };
 use dataplane::fixture::site::{
-    self, ANSWERED, BACKENDS, DIRECT, DIRECT_TCP, DIRECT6, GUE, LAN, Listener, TUNNEL4, TUNNEL6,
-    WAN,
+    self, ANSWERED, BACKENDS, DIRECT, DIRECT_TCP, DIRECT6, GUE, IPSEC, IPSEC6, LAN, Listener,
+    TUNNEL4, TUNNEL6, WAN, WG,
 };
-use dataplane::fixture::{Frame, Outcome, World, icmp};
+use dataplane::fixture::{Frame, Outcome, World, icmp, ipsec};
+use dataplane::header::PROTO_ESP;
 use dataplane::pipeline::Action;
 use dataplane::reason::Reason;
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header, UdpHeader};
@@ -293,6 +294,79 @@ fn nothing_is_left_to_the_stack() {
         world.flag(l.endpoint(1), flags);
         refused(&world.inbound(&l, client(&l, 1), beginning(&l)), Reason::BackendDown);
     }
+}
+
+/// ESP that is not in UDP: from an address to a listener's.
+fn esp(l: &Listener, at: SocketAddr, len: usize) -> Frame {
+    Frame { protocol: PROTO_ESP, ..Frame::new(at, l.at, ipsec::esp_of(0x1234, 5, len)) }
+}
+
+#[test]
+fn esp_without_udp_goes_where_its_clients_ike_went() {
+    for l in [DIRECT, DIRECT6] {
+        for ordinal in 0..BACKENDS {
+            let mut world = world(&l, ordinal);
+            let (known, new) = (client(&l, 1), client(&l, 2));
+            assert_eq!(goes_to(&world, &l, known), ordinal);
+            world.place(&l, |_| (ordinal + 1) % BACKENDS);
+            let (frame, other) = (esp(&l, known, 100).bytes(), esp(&l, new, 100).bytes());
+            let outcome = world.receive(&frame, WAN);
+            assert_eq!(outcome.reason(), Reason::InDirect);
+            let got = arrived(&l, &outcome);
+            assert_eq!((got.ordinal, got.packet), (ordinal, hop(&frame[14..])));
+            assert_eq!(arrived(&l, &world.receive(&other, WAN)).ordinal, (ordinal + 1) % BACKENDS);
+            for piece in esp(&l, known, 1000).fragments(304) {
+                assert_eq!(arrived(&l, &world.receive(&piece, WAN)).ordinal, ordinal);
+            }
+            let mut old = esp(&l, known, 100);
+            old.ttl = 1;
+            refused(&world.receive(&old.bytes(), WAN), Reason::TtlExpired);
+            // And who sends too much is told.
+            let frame = esp(&l, known, 1500).bytes();
+            let outcome = world.receive(&frame, WAN);
+            assert_eq!(outcome.reason(), Reason::IcmpTooBig);
+            assert_eq!(outcome.verdict.action, Action::Redirect(WAN));
+        }
+    }
+}
+
+#[test]
+fn errors_about_esp_reach_who_sent_it() {
+    for l in [DIRECT, DIRECT6] {
+        let (kind, at) = (icmp::TOO_BIG[usize::from(l.at.is_ipv6())], client(&l, 1));
+        for ordinal in 0..BACKENDS {
+            // A backend's, to a client.
+            let mut answer = esp(&l, at, 1000);
+            (answer.source, answer.destination) = (l.at, at);
+            let answer = answer.bytes();
+            let error = icmp::error(kind, client(&l, 200).ip(), l.at.ip(), &answer[14..], 1000);
+            let outcome = world(&l, ordinal).receive(&error.bytes(), WAN);
+            assert_eq!(outcome.reason(), Reason::IcmpError);
+            let got = arrived(&l, &outcome);
+            assert_eq!((got.ordinal, got.packet), (ordinal, hop(&error.bytes()[14..])));
+        }
+        // A client's, in the tunnel.
+        let sent = world(&l, 1).receive(&esp(&l, at, 400).bytes(), WAN);
+        let packet = arrived(&l, &sent).packet;
+        let outer = &sent.frame[18..];
+        let error = icmp::error(icmp::TOO_BIG[0], router(true), TUNNEL4, outer, 520);
+        let outcome = World::new().receive(&error.bytes(), LAN);
+        assert_eq!(outcome.reason(), Reason::IcmpError);
+        let headers = if l.at.is_ipv4() { 20 } else { 40 };
+        let told = icmp::too_big(l.at.ip(), at.ip(), 1300 - 20, &packet);
+        assert_eq!(outcome.frame[14 + headers..], told);
+    }
+}
+
+#[test]
+fn esp_without_udp_is_refused_where_packets_are_translated() {
+    let world = World::new();
+    for l in [IPSEC, IPSEC6] {
+        refused(&world.receive(&esp(&l, client(&l, 1), 80).bytes(), WAN), Reason::EspWithoutUdp);
+    }
+    // The host's, where there is no IPsec.
+    let frame = esp(&WG, client(&WG, 1), 80).bytes();
+    untouched(&world, &frame, WAN, Reason::NotOurs);
 }
 
 #[test]

@@ -97,6 +97,32 @@ fn an_error_from_inside_reaches_the_client_and_hides_who_sent_it() {
     }
 }
 
+/// It is what a link that is too narrow for fragments says, too. Without ports it is the host's.
+#[test]
+fn an_error_about_a_first_fragment_goes_the_way_of_its_packet() {
+    for l in TRANSLATED.into_iter().filter(answers_open) {
+        let at = client(&l, 1);
+        let world = world(&l, 1, at);
+        let pieces = |from, to| {
+            let payload = [answer(&l), vec![0x33; 1000]].concat();
+            let pieces = Frame::of(&l, from, to, payload).fragments(504);
+            pieces.iter().map(|piece| piece[14..].to_vec()).collect::<Vec<_>>()
+        };
+        let told = told(&l) + if l.at.is_ipv4() { 0 } else { 8 };
+        let cut = |packet: &[u8]| packet[..told.min(packet.len())].to_vec();
+        let (sent, own) = (pieces(l.at, at), pieces(l.backend(1), at));
+        let out = error(kind(&l), router(&l), l.at.ip(), &sent[0], told);
+        let (from, to, message) = forwarded(&world.receive(&out.bytes(), WAN));
+        assert_eq!((from, to, &message[8..]), (router(&l), l.backend(1).ip(), &cut(&own[0])[..]));
+        let later = error(kind(&l), router(&l), l.at.ip(), &sent[1], told);
+        untouched(&world, &later.bytes(), WAN, Reason::NotOurs);
+        let (sent, own) = (pieces(at, l.backend(1)), pieces(at, l.at));
+        let inside = error(kind(&l), router(&l), at.ip(), &sent[0], told);
+        let (from, to, message) = forwarded(&world.receive(&inside.bytes(), LAN));
+        assert_eq!((from, to, &message[8..]), (l.at.ip(), at.ip(), &cut(&own[0])[..]), "{l:?}");
+    }
+}
+
 #[test]
 fn what_fits_no_session_is_the_hosts() {
     for l in TRANSLATED {

@@ -1,6 +1,7 @@
 //! Packets in, packets out: the pipeline on the host, rule by rule of DESIGN.md.
 
 mod direct;
+mod dtls;
 mod fragments;
 mod handshakes;
 mod host_traffic;
@@ -50,6 +51,7 @@ fn beginning(l: &Listener) -> Vec<u8> {
         Profile::Ike => fixture::ipsec::ike(SaInit, REQUEST, (1, 0)),
         Profile::Ipsec => marked(fixture::ipsec::ike(SaInit, REQUEST, (1, 0))),
         Profile::Quic => long(Initial, V1, &id(77), &id(78)),
+        Profile::Dtls => fixture::dtls::client_hello(),
         Profile::WireGuard | Profile::Udp => message::initiation(1),
     }
 }
@@ -62,6 +64,7 @@ fn answer(l: &Listener) -> Vec<u8> {
         Profile::Ike => fixture::ipsec::ike(Auth, RESPONSE, (1, 1)),
         Profile::Ipsec => fixture::ipsec::esp(256, 1),
         Profile::Quic => fixture::quic::short(&id(78)),
+        Profile::Dtls => fixture::dtls::data(1),
         Profile::WireGuard | Profile::Udp => message::data(1, 1),
     }
 }

@@ -4,7 +4,7 @@
 use dataplane::abi::Profile;
 use dataplane::fixture::read::read;
 use dataplane::fixture::site::{BACKENDS, Listener, TRANSLATED, WAN};
-use dataplane::fixture::{Checksum, Frame, World, ipsec, message, openvpn, quic, tcp};
+use dataplane::fixture::{Checksum, Frame, World, dtls, ipsec, message, openvpn, quic, tcp};
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,6 +16,7 @@ fn payload(l: &Listener, noise: &[u8]) -> Vec<u8> {
         Profile::Ike => ipsec::ike(ipsec::Exchange::Auth, ipsec::RESPONSE, (1, 1)),
         Profile::Ipsec => ipsec::esp_of(256, 1, 24),
         Profile::Quic => quic::short(&quic::id(78)),
+        Profile::Dtls => dtls::data(1),
         Profile::Udp => Vec::new(),
     };
     payload.extend(noise);

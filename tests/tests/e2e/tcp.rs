@@ -138,7 +138,6 @@ fn tls_and_dtls_of_a_client_meet_on_one_server() {
     let lab = Lab::new(Options::default()).unwrap();
     let mut pool = OcPool::start(&lab, "justiz", 2).unwrap();
     let mut config = Config::new(&lab).with_site(pool.site(), PLENTY);
-    config.service[0].profile = "udp";
     config.limits = Some(UNLIMITED);
     let gateway = Gateway::start(&lab, &config).unwrap();
     gateway.await_backends(SOON).unwrap();

@@ -273,10 +273,10 @@ health = "icmp"
     (r#"pool = "wg""#, r#"pool = "rdp""#, 25, "there is no pool `rdp`", "there is `wg`"),
     (
         r#"profile = "wireguard""#,
-        r#"profile = "dtls""#,
+        r#"profile = "ssh""#,
         23,
-        "profile `dtls` is not yet supported in this version",
-        "so far there is `wireguard`, `openvpn`, `ipsec`, `quic`, `udp` and `tcp`",
+        "there is no profile `ssh`",
+        "write `wireguard`, `openvpn`, `ipsec`, `quic`, `dtls`, `udp` or `tcp`",
     ),
     (
         r#"profile = "wireguard""#,
