@@ -35,16 +35,18 @@ pub(crate) const UDP_PORT: u16 = 4_000;
 pub(crate) const OPENVPN_PORT: u16 = 1_194;
 pub(crate) const TCP_PORT: u16 = 3_389;
 pub(crate) const IPSEC_PORT: u16 = 4_500;
+pub(crate) const DTLS_PORT: u16 = 4_433;
 
 /// A service's name, which is its profile's and its pool's too, and its port.
 pub(crate) type Service = (&'static str, u16);
 /// WireGuard's.
 pub(crate) const WIREGUARD: Service = ("wireguard", WIREGUARD_PORT);
-const SERVICES: [Service; 5] = [
+const SERVICES: [Service; 6] = [
     WIREGUARD,
     ("udp", UDP_PORT),
     ("openvpn", OPENVPN_PORT),
     ("ipsec", IPSEC_PORT),
+    ("dtls", DTLS_PORT),
     ("tcp", TCP_PORT),
 ];
 
@@ -150,6 +152,7 @@ impl Gateway {
         let taught_by = match answer {
             Message::DataAnswer => Some(Message::Data),
             Message::EspAnswer => Some(Message::Esp),
+            Message::RecordAnswer => Some(Message::Record),
             _ => None,
         };
         if let Some(data) = taught_by {

@@ -17,8 +17,8 @@ use etherparse::PacketBuilder;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::gateway::{
-    BACKEND4, BACKEND6, BACKENDS, Gateway, IPSEC_PORT, OPENVPN_PORT, TCP_PORT, UDP_PORT, VIP4,
-    VIP6, WIREGUARD_PORT,
+    BACKEND4, BACKEND6, BACKENDS, DTLS_PORT, Gateway, IPSEC_PORT, OPENVPN_PORT, TCP_PORT, UDP_PORT,
+    VIP4, VIP6, WIREGUARD_PORT,
 };
 use crate::memory::{Element, Plain, PlainSlot, words};
 use crate::place::{LAN, WAN, WAN_PEER};
@@ -34,6 +34,10 @@ const PAYLOAD: usize = 32;
 const BATCH: u32 = 64;
 /// Opcode and key of OpenVPN's `P_DATA_V2`.
 const OPENVPN_DATA: u8 = 9 << 3;
+/// First bytes of DTLS records: unified, with an id, of application data; with an id; of data.
+const RECORD: u8 = 0x33;
+const RECORD_WITH_ID: u8 = 25;
+const RECORD_OF_DATA: u8 = 23;
 /// The SPI of the first flow.
 const FIRST_SPI: u32 = 0x0100_0000;
 /// Factors of the ids that concentrators and clients hand out; odd.
@@ -75,6 +79,12 @@ pub(crate) enum Message {
     Esp,
     /// ESP of a concentrator.
     EspAnswer,
+    /// A DTLS 1.3 client's record with the id that its server chose.
+    Record,
+    /// A DTLS 1.2 client's likewise.
+    Record12,
+    /// A DTLS 1.2 server's record of data.
+    RecordAnswer,
     /// A segment of a client's TCP connection.
     Segment,
     /// A segment of a TCP server.
@@ -98,6 +108,7 @@ impl Message {
                 | Self::DatagramAnswer
                 | Self::OpenVpnAnswer
                 | Self::EspAnswer
+                | Self::RecordAnswer
                 | Self::SegmentAnswer
         )
     }
@@ -109,6 +120,9 @@ impl Message {
             Self::Data | Self::Roamed | Self::DataAnswer => (4, length),
             Self::Malformed => (9, length),
             Self::OpenVpn | Self::OpenVpnAnswer => (OPENVPN_DATA, length),
+            Self::Record => (RECORD, length),
+            Self::Record12 => (RECORD_WITH_ID, length),
+            Self::RecordAnswer => (RECORD_OF_DATA, length),
             Self::Datagram
             | Self::DatagramAnswer
             | Self::Foreign
@@ -119,6 +133,10 @@ impl Message {
         };
         let mut payload = vec![0; length];
         payload[0] = kind;
+        if matches!(self, Self::Record12 | Self::RecordAnswer) {
+            // The epoch.
+            payload[4] = 1;
+        }
         payload
     }
 }
@@ -218,6 +236,7 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
         Message::Datagram | Message::DatagramAnswer => UDP_PORT,
         Message::OpenVpn | Message::OpenVpnAnswer => OPENVPN_PORT,
         Message::Esp | Message::EspAnswer => IPSEC_PORT,
+        Message::Record | Message::Record12 | Message::RecordAnswer => DTLS_PORT,
         Message::Segment | Message::SegmentAnswer => TCP_PORT,
         _ => WIREGUARD_PORT,
     };
@@ -266,6 +285,14 @@ fn play(message: Message, family: Family, flows: Flows, target: Target, length: 
         }
         Message::Esp | Message::EspAnswer => {
             (play.id_at, play.counter_at) = (offsets.payload, offsets.payload + 4);
+            play.id_prefix = FIRST_SPI;
+        }
+        Message::Record => {
+            (play.id_at, play.counter_at) = (offsets.payload + 1, offsets.payload + 9);
+            play.id_prefix = FIRST_SPI;
+        }
+        Message::Record12 => {
+            (play.id_at, play.counter_at) = (offsets.payload + 11, offsets.payload + 19);
             play.id_prefix = FIRST_SPI;
         }
         _ => {}

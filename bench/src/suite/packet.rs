@@ -72,6 +72,12 @@ const IPSEC: [Case; 2] = [
     case("esp out", Message::EspAnswer, Reason::OutEstablished),
 ];
 
+const DTLS: [Case; 3] = [
+    case("dtls 1.3 in", Message::Record, Reason::InEstablished),
+    case("dtls 1.2 in", Message::Record12, Reason::InEstablished),
+    case("dtls out", Message::RecordAnswer, Reason::OutEstablished),
+];
+
 const TCP: [Case; 2] = [
     case("tcp in", Message::Segment, Reason::InEstablished),
     case("tcp out", Message::SegmentAnswer, Reason::OutEstablished),
@@ -134,19 +140,22 @@ fn plans(wanted: Wanted<'_>, sessions: u32, counts: &[u32]) -> Vec<Plan> {
         (Family::V6, Message::OpenVpnAnswer),
         (Family::V4, Message::EspAnswer),
         (Family::V6, Message::EspAnswer),
+        (Family::V4, Message::RecordAnswer),
+        (Family::V6, Message::RecordAnswer),
         (Family::V4, Message::SegmentAnswer),
         (Family::V6, Message::SegmentAnswer),
     ] {
         let mut cases: Vec<(Case, u32)> = Vec::new();
         let established = match answer {
-            Message::DatagramAnswer => DATAGRAMS,
-            Message::OpenVpnAnswer => OPENVPN,
-            Message::EspAnswer => IPSEC,
-            Message::SegmentAnswer => TCP,
-            _ => ESTABLISHED,
+            Message::DatagramAnswer => &DATAGRAMS[..],
+            Message::OpenVpnAnswer => &OPENVPN,
+            Message::EspAnswer => &IPSEC,
+            Message::RecordAnswer => &DTLS,
+            Message::SegmentAnswer => &TCP,
+            _ => &ESTABLISHED,
         };
         for count in counts {
-            cases.extend(established.map(|case| (case, *count)));
+            cases.extend(established.iter().map(|case| (*case, *count)));
         }
         if answer == Message::DataAnswer {
             cases.extend(OTHERS.map(|case| (case, sessions)));

@@ -19,6 +19,7 @@ use crate::header::{
     Link, PROTO_TCP, SYN, TCP, UDP, Udp, VLAN_TAG,
 };
 use crate::packet::{Packet, View};
+use crate::profile::dtls::PLAIN;
 use crate::profile::{self, HEAD, Proof};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
@@ -80,7 +81,11 @@ macro_rules! shape {
         }
         let to = directory::find($t, s, &key(ip.destination, udp.destination, ip.protocol));
         if to.kind == KIND_LISTENER {
-            let way = to_backend($t, s, &to, &ip, &udp, head).ok_or(Stage::Inbound)?;
+            let dtls_id = || {
+                let more = $packet.view::<{ PAYLOAD + PLAIN + 8 }>(0)?;
+                Some(more.u64::<{ PAYLOAD + PLAIN }>())
+            };
+            let way = to_backend($t, s, &to, &ip, &udp, (head, dtls_id)).ok_or(Stage::Inbound)?;
             leave!(way, true, Reason::InEstablished)
         } else {
             let from = directory::find($t, s, &key(ip.source, udp.source, ip.protocol));
@@ -131,9 +136,9 @@ fn to_backend<'t, T: Tables>(
     d: &Directory,
     ip: &Ip,
     udp: &Udp,
-    head: impl View<HEAD>,
+    (head, dtls_id): (impl View<HEAD>, impl FnOnce() -> Option<u64>),
 ) -> Option<Way<'t>> {
-    let said = profile::inbound(d.profile, Some(head), ip.l4_len - UDP as u32).ok()?;
+    let said = profile::inbound(d.profile, Some(head), ip.l4_len - UDP as u32, dtls_id).ok()?;
     if said.closes {
         return None;
     }

@@ -23,7 +23,7 @@ use crate::packet::{FARTHEST, Packet, View};
 use crate::reason::Reason;
 
 /// Bytes before the id of a record of type [`WITH_ID`].
-const PLAIN: usize = 11;
+pub const PLAIN: usize = 11;
 /// Of the shortest record: a header, and one byte.
 const SHORTEST: u32 = 14;
 /// Of the shortest record with a unified header: the header's two bytes, and what the mask of its sequence number is made of (RFC 9147, 4.2.3).
@@ -112,33 +112,22 @@ const fn to_server(id: u64, renews: bool) -> Inbound {
     }
 }
 
-/// True if what has this head is a record with an id that is not in it.
+/// A client's record; `id` reads the eight bytes at [`PLAIN`], which lie behind the head.
 #[inline(always)]
-pub fn is_with_id(head: impl View<HEAD>) -> bool {
-    head.u8::<0>() == WITH_ID
-}
-
-/// A client's record. [`Reason::DtlsMalformed`] of one with an id of version 1.2, too, which is longer than this.
-#[inline(always)]
-pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
+pub fn inbound(
+    head: Option<impl View<HEAD>>,
+    len: u32,
+    id: impl FnOnce() -> Option<u64>,
+) -> Result<Inbound, Reason> {
     match (record(head, len)?, head) {
         (Record::Unified, Some(head)) if head.u8::<0>() & HAS_ID != 0 => {
             Ok(to_server(head.u64::<1>(), true))
         }
-        (Record::WithId, _) => Err(Reason::DtlsMalformed),
+        // With a shorter id, too, what is protected makes it longer.
+        (Record::WithId, _) if len < (PLAIN + 8) as u32 => Err(Reason::DtlsMalformed),
+        (Record::WithId, _) => Ok(to_server(id().ok_or(Reason::DtlsMalformed)?, false)),
         _ => Ok(Inbound::default()),
     }
-}
-
-/// A client's record with an id of version 1.2.
-#[inline(always)]
-pub fn inbound_with_id<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<Inbound, Reason> {
-    let id = packet.view::<8>(offset + PLAIN).ok_or(Reason::DtlsMalformed)?;
-    // With a shorter id, too, what is protected makes it longer.
-    if len < (PLAIN + 8) as u32 {
-        return Err(Reason::DtlsMalformed);
-    }
-    Ok(to_server(id.u64::<0>(), false))
 }
 
 /// A server's record, but for a ServerHello, of which the head tells nothing.

@@ -103,12 +103,11 @@ pub fn inbound_at<P: Packet>(
     if profile == QUIC && packet.view(offset).is_some_and(quic::is_long) {
         return quic::long_inbound(packet, offset, len);
     }
-    if profile == DTLS && packet.view(offset).is_some_and(dtls::is_with_id) {
-        return dtls::inbound_with_id(packet, offset, len);
-    }
     match ike_at(profile, packet, offset, len) {
         Some((at, len)) => ipsec::ike_inbound(packet.view(at), len),
-        None => inbound(profile, packet.view(offset), len),
+        None => inbound(profile, packet.view(offset), len, || {
+            Some(packet.view::<8>(offset + dtls::PLAIN)?.u64::<0>())
+        }),
     }
 }
 
@@ -149,16 +148,21 @@ fn ike_at<P: Packet>(profile: u8, packet: &P, offset: usize, len: u32) -> Option
 }
 
 /// Reads the head of an inbound payload of `len` bytes (of TCP: what follows the first eight bytes of its header), whose head is `None` if it is shorter than that.
-/// What cannot be read from the head alone is an error here: [`inbound_at`].
+/// `dtls_id` reads what DTLS has behind it, as [`dtls::inbound`] wants it. What else cannot be read from the head alone is an error here: [`inbound_at`].
 #[inline(always)]
-pub fn inbound(profile: u8, head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
+pub fn inbound(
+    profile: u8,
+    head: Option<impl View<HEAD>>,
+    len: u32,
+    dtls_id: impl FnOnce() -> Option<u64>,
+) -> Result<Inbound, Reason> {
     match profile {
         WIREGUARD => wireguard::inbound(head, len),
         OPENVPN => openvpn::inbound(head, len),
         TCP => tcp::inbound(head, len),
         IPSEC => ipsec::inbound(head, len),
         QUIC => quic::inbound(head, len),
-        DTLS => dtls::inbound(head, len),
+        DTLS => dtls::inbound(head, len, dtls_id),
         IKE => Err(Reason::IpsecMalformed),
         _ => Ok(udp::inbound()),
     }
