@@ -88,5 +88,11 @@ pub(crate) fn routes(backends: u8) -> RouteView {
         [(IpAddr::from(v4), number), (IpAddr::from(v6), number)]
     });
     let backends = towards.map(|(address, n)| (address, hop(LAN, address, n + 1))).collect();
-    RouteView { routes: [(default, router)].into(), devices: [WAN, LAN].into(), backends, hops }
+    RouteView {
+        routes: [(default, router)].into(),
+        devices: [WAN, LAN].into(),
+        backends,
+        hops,
+        ..RouteView::default()
+    }
 }

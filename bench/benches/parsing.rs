@@ -40,7 +40,12 @@ pub(crate) fn bench(criterion: &mut Criterion) {
         let payload = ip.l4 + header::UDP;
         group.bench_function(format!("wireguard in, {family}"), |bencher| {
             bencher.iter(|| {
-                profile::inbound(WIREGUARD, black_box(&inbound).view::<HEAD>(payload), length)
+                profile::inbound(
+                    WIREGUARD,
+                    black_box(&inbound).view::<HEAD>(payload),
+                    length,
+                    || None,
+                )
             });
         });
         group.bench_function(format!("wireguard out, {family}"), |bencher| {

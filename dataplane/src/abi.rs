@@ -222,6 +222,12 @@ impl AddressKey {
     pub const fn of_server(service: u16, name: u32) -> Self {
         Self { address: Address([0, 0, 0, name]), port: service, protocol: u8::MAX, zero: 0 }
     }
+
+    /// The key of an address of the host's own.
+    #[inline(always)]
+    pub const fn of_host(address: Address) -> Self {
+        Self { address, port: 0, protocol: 0, zero: 0 }
+    }
 }
 
 /// `Directory::kind` of a service's listener.
@@ -245,6 +251,8 @@ pub const KIND_AGENT: u8 = 6;
 /// `Directory::kind` of a server that is named in connection ids: of [`AddressKey::of_server`]. The index is the backend's ordinal in
 /// its pool.
 pub const KIND_SERVER: u8 = 7;
+/// `Directory::kind` of an address of the host's own, of [`AddressKey::of_host`]: what backends answer there is no client's.
+pub const KIND_HOST: u8 = 8;
 /// The port that agents report from, and to.
 pub const REPORT_PORT: u16 = 6079;
 
@@ -371,6 +379,9 @@ pub const ENDPOINT_LIVE: u8 = 1;
 pub const ENDPOINT_ACCEPTS: u8 = 2;
 /// `Endpoint::flags`: its packets are not translated, and its answers do not come through the gateway.
 pub const ENDPOINT_DIRECT: u8 = 4;
+/// Flag in [`Endpoint::flags`]: its backend's drain is over. What it sends to clients without a session on it is dropped, so that they look for
+/// another one.
+pub const ENDPOINT_RELEASED: u8 = 8;
 
 /// One listener on one backend: all that is needed to rewrite a packet in both
 /// directions. Element of [`maps::ENDPOINTS`].
@@ -389,7 +400,7 @@ pub struct Endpoint {
     pub protocol: u8,
     /// A [`Profile`] as its number.
     pub profile: u8,
-    /// [`ENDPOINT_LIVE`], [`ENDPOINT_ACCEPTS`], [`ENDPOINT_DIRECT`].
+    /// [`ENDPOINT_LIVE`], [`ENDPOINT_ACCEPTS`], [`ENDPOINT_DIRECT`], [`ENDPOINT_RELEASED`].
     pub flags: u8,
     /// An [`Encapsulation`] as its number.
     pub encapsulation: u8,

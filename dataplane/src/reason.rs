@@ -91,6 +91,7 @@ reasons! {
     ReportMalformed "report_malformed" Dropped "From an agent, and not the report of an answer of its pool's, or by another interface than leads to it.";
     NoBackend "no_backend" Dropped "No backend of the pool can take it.";
     BackendDown "backend_down" Dropped "Its session's backend is down.";
+    Released "released" Dropped "From a backend whose drain is over, to a client without a session on it.";
     SourceBudget "source_budget" Dropped "Its source sent too many unestablished packets.";
     TenantQuota "tenant_quota" Dropped "The tenant has used up its quota of sessions.";
     TentativeFull "tentative_full" Dropped "The tenant has too many tentative sessions.";

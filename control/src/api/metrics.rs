@@ -228,6 +228,8 @@ mod tests {
             sessions: 2,
             max_sessions: None,
             drain_deadline: None,
+            drain_rate: None,
+            drain_empty_at: None,
         };
         let text = render(&status, &[tenant], &[backend], &[counter, event]).unwrap();
         for line in [

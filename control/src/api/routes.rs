@@ -29,6 +29,9 @@ pub struct DrainRequest {
     /// In how many seconds what is left of its sessions is ended; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// Over how many seconds it is ended then, so that not all clients come back at once; 30 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<u64>,
 }
 
 /// A backend is to get new sessions again.
@@ -49,6 +52,9 @@ pub struct WeightRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
 }
+
+/// Over how long a drain's sessions are ended, if nothing is said.
+const SPREAD: Duration = Duration::from_secs(30);
 
 type Answer<T> = Result<Json<T>, Problem>;
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -155,8 +161,9 @@ pub(super) async fn kill(State(handle): State<Handle>, Path(id): Path<String>) -
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn drain(State(handle): State<Handle>, body: Body<DrainRequest>) -> Answer<Done> {
-    let DrainRequest { backend, deadline } = read(body)?;
-    Ok(Json(handle.drain(backend, deadline.map(Duration::from_secs)).await?))
+    let DrainRequest { backend, deadline, spread } = read(body)?;
+    let spread = spread.map_or(SPREAD, Duration::from_secs);
+    Ok(Json(handle.drain(backend, deadline.map(Duration::from_secs), spread).await?))
 }
 
 /// Lets a backend have new sessions again.

@@ -155,11 +155,15 @@ pub(crate) enum BackendVerb {
     List,
     /// Send no new sessions there; those it has stay.
     Drain {
-        /// The backend: NAME, or POOL/NAME.
-        name: String,
+        /// The backends: NAME, or POOL/NAME.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
         /// End what is left after so long, e.g. 30m.
         #[arg(long, value_name = "TIME", value_parser = duration)]
         deadline: Option<Duration>,
+        /// End it over so long then, so that not all clients come back at once [default: 30s].
+        #[arg(long, value_name = "TIME", value_parser = duration, requires = "deadline")]
+        spread: Option<Duration>,
     },
     /// Send new sessions there again.
     Undrain {

@@ -54,9 +54,14 @@ async fn backend(verb: BackendVerb, client: &Client, output: &Output) -> Result<
             let backends: Vec<_> = client.get("/v1/backends").await?;
             return output.show(&backends, |v| tables::backends(v));
         }
-        BackendVerb::Drain { name, deadline } => {
-            let deadline = deadline.map(|d| d.as_secs());
-            client.post("/v1/backends/drain", &DrainRequest { backend: name, deadline }).await?
+        BackendVerb::Drain { names, deadline, spread } => {
+            let (deadline, spread) = (deadline.map(|d| d.as_secs()), spread.map(|s| s.as_secs()));
+            for backend in names {
+                let request = DrainRequest { backend, deadline, spread };
+                let done: Done = client.post("/v1/backends/drain", &request).await?;
+                output.show(&done, |done| done.message.clone())?;
+            }
+            return Ok(());
         }
         BackendVerb::Undrain { name } => {
             client.post("/v1/backends/undrain", &UndrainRequest { backend: name }).await?

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -72,6 +72,7 @@ impl Daemon {
 
     async fn tick(&mut self) {
         self.attach_again().await;
+        self.release_drained();
         self.scan();
         if self.core.behind.is_some() {
             self.reconcile("trying again");
@@ -79,7 +80,6 @@ impl Daemon {
         if let Ok(counts) = self.core.state.tables.counts() {
             self.core.meter.take(Totals::of(&counts));
         }
-        self.lift_expired_drains();
     }
 
     /// Attaches to interfaces that were deleted and made again.
@@ -109,7 +109,9 @@ impl Daemon {
     }
 
     fn scan(&mut self) {
-        let (scan, changed) = self.core.state.scan();
+        let (scan, sessions, changed) = self.core.state.scan();
+        let drained = self.core.state.overrides.drained.keys();
+        self.core.forecasts.observe(Instant::now(), drained, &sessions);
         if scan.ended > 0 {
             tracing::debug!(ended = scan.ended, freed = scan.freed, "sessions ended");
         }
@@ -118,42 +120,40 @@ impl Daemon {
         }
     }
 
-    /// A drain whose deadline has passed goes on; only its deadline is done with once the
-    /// sessions were ended.
-    fn lift_expired_drains(&mut self) {
+    /// Backends whose drain's deadline has come open no more sessions, before what is left of theirs is ended.
+    fn release_drained(&mut self) {
         let now = epoch(SystemTime::now());
-        let expired: Vec<BackendId> = self
-            .core
-            .state
-            .overrides
-            .drained
-            .iter()
-            .filter(|(_, drain)| drain.deadline.is_some_and(|at| at <= now))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in expired {
-            tracing::info!(backend = %id, "drain deadline: what was left of its sessions is ended");
-            // The scan before this call has ended them.
-            self.core.state.overrides.drained.insert(id, Drain::default());
+        let due = |drain: &Drain| !drain.released && drain.deadline.is_some_and(|at| at <= now);
+        let mut released = false;
+        for (id, drain) in &mut self.core.state.overrides.drained {
+            if due(drain) {
+                tracing::info!(backend = %id, spread = drain.spread, "drain deadline: what is left of its sessions is ended");
+                (drain.released, released) = (true, true);
+            }
+        }
+        if released {
             if let Err(e) = self.store.save(&self.core.state.overrides) {
                 tracing::error!("{e}");
             }
+            self.reconcile("drain deadline");
         }
     }
 
     async fn obey(&mut self, command: Command) -> Result<Outcome, Refusal> {
         match command {
-            Command::Drain { backend, deadline } => {
+            Command::Drain { backend, deadline, spread } => {
                 let id = find_backend(&self.core.state.config, &backend)?;
                 let deadline = deadline.map(|after| epoch(SystemTime::now() + after));
+                let spread = spread.as_secs();
                 self.override_with(|o| {
-                    o.drained.insert(id.clone(), Drain { deadline });
+                    o.drained.insert(id.clone(), Drain { deadline, spread, released: false });
                 })?;
                 let until = match deadline {
                     None => "its sessions stay until they end".to_owned(),
                     Some(at) => format!(
-                        "its sessions stay until they end, at most until {}",
-                        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at))
+                        "its sessions stay until they end, at most until {}; what is left then ends over {}",
+                        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at)),
+                        humantime::format_duration(Duration::from_secs(spread))
                     ),
                 };
                 done(format!("{id} gets no new sessions; {until}"))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::forecast::Forecasts;
 use super::interfaces::Interfaces;
 use super::published::{Birth, Published, Rates, Totals};
 use super::state::State;
@@ -17,6 +18,7 @@ pub(super) struct Core {
     /// Found at the start, and true until the next reload.
     pub(super) warnings: Vec<String>,
     pub(super) meter: Meter,
+    pub(super) forecasts: Forecasts,
     /// The tables are behind: a write failed.
     pub(super) behind: Option<String>,
 }
@@ -37,6 +39,7 @@ impl Core {
             routes: Arc::clone(&self.state.routes),
             interfaces: self.interfaces.views(),
             rates: self.meter.rates,
+            forecasts: self.forecasts.all(),
             warnings,
         }
     }

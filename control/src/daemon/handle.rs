@@ -36,7 +36,7 @@ pub enum Refusal {
 /// A change that is asked for.
 #[derive(Debug)]
 pub(super) enum Command {
-    Drain { backend: String, deadline: Option<Duration> },
+    Drain { backend: String, deadline: Option<Duration>, spread: Duration },
     Undrain { backend: String },
     Weight { backend: String, weight: Option<u32> },
     Kill { session: String },
@@ -175,12 +175,17 @@ impl Handle {
     }
 
     /// `fernpass backend drain`: no new sessions; those it has stay, until `deadline` if
-    /// there is one.
+    /// there is one, and are ended over `spread` then.
     ///
     /// # Errors
     /// There is no such backend, or the tables cannot be written.
-    pub async fn drain(&self, backend: String, deadline: Option<Duration>) -> Answer<view::Done> {
-        self.done(Command::Drain { backend, deadline }).await
+    pub async fn drain(
+        &self,
+        backend: String,
+        deadline: Option<Duration>,
+        spread: Duration,
+    ) -> Answer<view::Done> {
+        self.done(Command::Drain { backend, deadline, spread }).await
     }
 
     /// `fernpass backend undrain`.

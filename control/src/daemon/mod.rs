@@ -15,6 +15,7 @@ mod actor;
 mod changes;
 mod core;
 mod direct;
+mod forecast;
 mod handle;
 mod interfaces;
 mod links;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::published::Endpoints;
 use crate::config::Config;
-use crate::model::Overrides;
+use crate::model::{Drain, Overrides};
 use crate::sessions::{Fate, Policy};
 
 /// The fates of the sessions of all endpoints at one moment.
@@ -17,7 +17,7 @@ pub(super) struct Fates<'a> {
 
 impl<'a> Fates<'a> {
     /// Sessions end that are on an endpoint of `not_live`, or on a drained backend whose
-    /// deadline has passed.
+    /// deadline has passed: these one after the other, if their end is to be spread.
     pub(super) fn new(
         config: &Config,
         overrides: &Overrides,
@@ -25,19 +25,31 @@ impl<'a> Fates<'a> {
         not_live: &BTreeSet<u32>,
         now: SystemTime,
     ) -> Self {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let fate = |index: &u32| {
             let backend = &endpoints[index].names.backend;
-            let deadline = overrides.drained.get(backend).and_then(|drain| drain.deadline);
             match config.pool(&backend.pool) {
-                Some(pool) if !not_live.contains(index) && deadline.is_none_or(|at| now < at) => {
-                    Fate::Idle(pool.idle_timeout)
-                }
+                Some(pool) if !not_live.contains(index) => match overrides.drained.get(backend) {
+                    Some(drain) => drained(drain, pool.idle_timeout, now),
+                    None => Fate::Idle(pool.idle_timeout),
+                },
                 _ => Fate::End,
             }
         };
         Self { endpoints, fates: endpoints.keys().map(|index| (*index, fate(index))).collect() }
     }
+}
+
+/// What becomes of a drained backend's sessions, so long after the epoch.
+fn drained(drain: &Drain, idle: Duration, now: Duration) -> Fate {
+    let over = drain.deadline.and_then(|at| now.checked_sub(Duration::from_secs(at)));
+    let Some(since) = over else { return Fate::Idle(idle) };
+    let spread = Duration::from_secs(drain.spread);
+    if since >= spread {
+        return Fate::End;
+    }
+    let share = since.as_secs_f64() / spread.as_secs_f64();
+    Fate::Share((share * f64::from(u32::MAX)) as u32, idle)
 }
 
 impl Policy for Fates<'_> {
@@ -48,5 +60,30 @@ impl Policy for Fates<'_> {
 
     fn tenant(&self, endpoint: u32) -> Option<u32> {
         self.endpoints.get(&endpoint).map(|info| info.tenant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_of_a_drain_end_from_its_deadline_on_and_evenly() {
+        let idle = Duration::from_secs(300);
+        let fate = |spread, now| {
+            let drain = Drain { deadline: Some(1000), spread, released: true };
+            drained(&drain, idle, Duration::from_millis(now))
+        };
+        assert_eq!(drained(&Drain::default(), idle, Duration::MAX), Fate::Idle(idle));
+        for (now, expected) in [
+            (999_999, Fate::Idle(idle)),
+            (1_000_000, Fate::Share(0, idle)),
+            (1_015_000, Fate::Share(u32::MAX / 4, idle)),
+            (1_030_000, Fate::Share(u32::MAX / 2, idle)),
+            (1_060_000, Fate::End),
+        ] {
+            assert_eq!(fate(60, now), expected, "{now}");
+        }
+        assert_eq!(fate(0, 1_000_000), Fate::End);
     }
 }

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dataplane::abi::{self, ABI_VERSION};
 use dataplane::reason::Kind;
 
 use super::direct;
+use super::forecast::Forecast;
 use super::handle::Refusal;
 use super::links::LinkNames;
 use super::view;
@@ -73,6 +74,8 @@ pub struct Published {
     pub(super) routes: Arc<RouteView>,
     pub(super) interfaces: Vec<view::Interface>,
     pub(super) rates: Rates,
+    /// What drains make expect.
+    pub(super) forecasts: BTreeMap<BackendId, Forecast>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -270,6 +273,7 @@ impl Published {
         let tally = tally(self, tables, |info| info.names.backend.clone());
         let row = |(id, _, backend): (BackendId, &Pool, &crate::config::Backend)| {
             let deadline = self.overrides.drained.get(&id).and_then(|drain| drain.deadline);
+            let forecast = self.forecasts.get(&id);
             let health = self.health.get(&id).copied().unwrap_or_default();
             let health_of = |family| backend.address_of(family).map(|_| health.of(family));
             view::Backend {
@@ -291,6 +295,10 @@ impl Published {
                 drain_deadline: deadline.map(|at| {
                     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at))
                         .to_string()
+                }),
+                drain_rate: forecast.map(|forecast| forecast.rate),
+                drain_empty_at: forecast.and_then(|forecast| forecast.empty_after).map(|after| {
+                    humantime::format_rfc3339_seconds(SystemTime::now() + after).to_string()
                 }),
             }
         };

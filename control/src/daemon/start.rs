@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::actor::Daemon;
 use super::core::{Core, Meter};
+use super::forecast::Forecasts;
 use super::handle::Handle;
 use super::interfaces::Interfaces;
 use super::published::Birth;
@@ -177,6 +178,7 @@ impl Parts {
             monitor,
             warnings,
             meter: Meter::default(),
+            forecasts: Forecasts::default(),
             behind: None,
         };
         let (publish, published) = watch::channel(Arc::new(core.published()));

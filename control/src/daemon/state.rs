@@ -1,6 +1,6 @@
 //! Everything the daemon knows, and the one way in which it changes the tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dataplane::abi::NAME_TENANT;
@@ -126,8 +126,8 @@ impl State {
         self.bring_to(&wanted)
     }
 
-    /// Scans the sessions. True if the scan found a reason to reconcile.
-    pub(super) fn scan(&mut self) -> (Scan, bool) {
+    /// Scans the sessions. With open ones by backend, and true if the scan found a reason to reconcile.
+    pub(super) fn scan(&mut self) -> (Scan, BTreeMap<BackendId, u64>, bool) {
         let registry = Registry::of(&self.current);
         let retired_now = registry.retired();
         let not_live = registry.not_live();
@@ -143,7 +143,7 @@ impl State {
             .copied()
             .collect();
         self.retired = retired_now;
-        let mut sessions = std::collections::BTreeMap::new();
+        let mut sessions = BTreeMap::new();
         for (index, count) in &scan.open {
             if let Some(info) = self.endpoints.get(index) {
                 *sessions.entry(info.names.backend.clone()).or_insert(0) += count;
@@ -152,7 +152,7 @@ impl State {
         let full_changed = self.load.observe(&self.config, &sessions);
         let changed = full_changed || released != self.released;
         self.released = released;
-        (scan, changed)
+        (scan, sessions, changed)
     }
 
     /// Ends one session.

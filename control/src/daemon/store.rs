@@ -80,7 +80,10 @@ mod tests {
         assert_eq!(store.load().unwrap(), (Overrides::default(), None));
 
         let mut overrides = Overrides::default();
-        overrides.drained.insert(BackendId::new("p", "wg-1"), Drain { deadline: Some(17) });
+        overrides.drained.insert(
+            BackendId::new("p", "wg-1"),
+            Drain { deadline: Some(17), spread: 30, released: true },
+        );
         overrides.weights.insert(BackendId::new("p", "wg-2"), 5);
         store.save(&overrides).unwrap();
         assert_eq!(store.load().unwrap(), (overrides, None));

@@ -242,6 +242,10 @@ pub struct Backend {
     pub max_sessions: Option<u64>,
     /// When what is left of a drained backend's sessions is ended.
     pub drain_deadline: Option<String>,
+    /// How many sessions fewer a drained backend has each minute, by the last ten.
+    pub drain_rate: Option<f64>,
+    /// When none of them will be left, at this rate; absent where they do not become fewer.
+    pub drain_empty_at: Option<String>,
 }
 
 /// What becomes of new sessions.

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use dataplane::abi::{
     self, Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE,
-    Endpoint, KIND_AGENT, KIND_BACKEND, KIND_ENDPOINT, KIND_LISTENER, KIND_SERVER, KIND_TUNNEL,
-    KIND_VIP, LISTENER_BLIND, LISTENER_BY_FLOW, LISTENER_DIRECT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
-    REPORT_PORT, SERVICE_TCP, listener_server_id, service_index, source_index,
+    ENDPOINT_RELEASED, Endpoint, KIND_AGENT, KIND_BACKEND, KIND_ENDPOINT, KIND_HOST, KIND_LISTENER,
+    KIND_SERVER, KIND_TUNNEL, KIND_VIP, LISTENER_BLIND, LISTENER_BY_FLOW, LISTENER_DIRECT,
+    NO_NEXTHOP, NO_RING, POOL_STRIDE, REPORT_PORT, SERVICE_TCP, listener_server_id, service_index,
+    source_index,
 };
 use dataplane::checksum;
 use dataplane::header::{PROTO_ESP, PROTO_IPV4, PROTO_IPV6, PROTO_UDP};
@@ -38,6 +39,10 @@ pub fn compute(inputs: &Inputs<'_>) -> Result<Wanted, ModelError> {
         }
     }
     work.keep_retired(&held);
+    for address in &inputs.routes.own {
+        let own = Directory { kind: KIND_HOST, ..Directory::default() };
+        work.wanted.directory.insert(AddressKey::of_host((*address).into()), own);
+    }
     let mut wanted = work.wanted;
     wanted.names = names(inputs.config, &indexes, &wanted.endpoints, &held);
     wanted.tenants = tenants(inputs.config, &indexes, &wanted.endpoints);
@@ -234,6 +239,9 @@ impl Work<'_> {
         }
         if self.weight(id, backend, family) > 0 {
             flags |= ENDPOINT_ACCEPTS;
+        }
+        if self.inputs.overrides.drained.get(id).is_some_and(|drain| drain.released) {
+            flags |= ENDPOINT_RELEASED;
         }
         Endpoint {
             backend: address,

@@ -42,9 +42,14 @@ pub struct Overrides {
 /// A drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
-    /// When the sessions that are left are ended, in seconds since the epoch.
-    /// The tables do not depend on it: the daemon ends them.
+    /// When it is over, in seconds since the epoch: from then on the sessions that are left are ended.
     pub deadline: Option<u64>,
+    /// Over how many seconds they are ended.
+    #[serde(default)]
+    pub spread: u64,
+    /// The deadline has come: the backend's answers open no sessions.
+    #[serde(default)]
+    pub released: bool,
 }
 
 /// What is known of a backend's health.
@@ -150,6 +155,8 @@ pub struct RouteView {
     pub devices: BTreeSet<u32>,
     /// Next hop towards each backend's address. One that is missing is left to the kernel's stack.
     pub backends: BTreeMap<IpAddr, HopKey>,
+    /// Addresses of the host's own that backends may answer.
+    pub own: BTreeSet<IpAddr>,
 }
 
 impl RouteView {

@@ -70,7 +70,8 @@ impl State {
             .into_iter()
             .map(|key| (*key, hops::build(self, &devices, key, mtus.get(key).copied())))
             .collect();
-        Outlook { view: RouteView { hops, routes, devices, backends }, keep }
+        let own = self.own().collect();
+        Outlook { view: RouteView { hops, routes, devices, backends, own }, keep }
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Fate {
     Idle(Duration),
     /// It ends now.
     End,
+    /// It ends now if it is of so large a share of all, in units of 2^-32; else it goes on as [`Fate::Idle`].
+    Share(u32, Duration),
 }
 
 /// What the scan does with sessions.
@@ -126,7 +128,7 @@ impl Keeper {
                     // Of nearly all sessions this one line of memory is all that is looked at.
                     let may_be_over = !slot::is_open(word)
                         || match endpoint.fate {
-                            Fate::End => true,
+                            Fate::End | Fate::Share(..) => true,
                             Fate::Idle(after) => {
                                 // Of a connection the other line says whether it is closed.
                                 let after =
@@ -236,10 +238,18 @@ impl Endpoints {
 }
 
 fn is_over(session: &Record, now: &Clock, policy: &dyn Policy) -> bool {
-    match policy.fate(session.endpoint) {
-        Fate::End => true,
-        Fate::Idle(_) if !session.is_open() => now.since(session.opened) >= TENTATIVE_LIFE,
-        Fate::Idle(after) if session.is_closing => session.silence(now) >= after.min(CLOSED_LIFE),
-        Fate::Idle(after) => session.silence(now) >= after,
+    let after = match policy.fate(session.endpoint) {
+        Fate::End => return true,
+        Fate::Share(share, _) if rank(session.identity) < share => return true,
+        Fate::Share(_, after) | Fate::Idle(after) => after,
+    };
+    if !session.is_open() {
+        return now.since(session.opened) >= TENTATIVE_LIFE;
     }
+    session.silence(now) >= if session.is_closing { after.min(CLOSED_LIFE) } else { after }
+}
+
+/// A number that a session has for good, evenly distributed over all.
+const fn rank(identity: u64) -> u32 {
+    (identity.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }

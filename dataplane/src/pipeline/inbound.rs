@@ -4,8 +4,9 @@
 use super::session::{self, count_rx};
 use super::{Facts, Target, counter};
 use crate::abi::{
-    Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, KIND_SERVER, NO_NEXTHOP,
-    NO_RING, POOL_STRIDE, RING_SIZE, RING_WORDS, Settings, Slot, is_noted, service_index, ticks,
+    Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_LIVE, ENDPOINT_RELEASED,
+    KIND_SERVER, NO_NEXTHOP, NO_RING, POOL_STRIDE, RING_SIZE, RING_WORDS, Settings, Slot, is_noted,
+    service_index, ticks,
 };
 use crate::profile::{Inbound, quic_lb};
 use crate::reason::Reason;
@@ -81,7 +82,7 @@ pub(super) fn run<T: Tables>(
 }
 
 /// The endpoint of the server that a connection id names, if those of the listener do, and the backend is alive: also
-/// one that takes no new sessions. Else [`NOBODY`]: a number, which is never undefined, as the content of an `Option` may be.
+/// one that takes no new sessions, until its drain is over. Else [`NOBODY`]: a number, which is never undefined, as the content of an `Option` may be.
 #[inline(always)]
 fn named<T: Tables>(t: &T, s: &Settings, d: &Directory, said: &Inbound) -> u32 {
     let length = d.server_id();
@@ -96,7 +97,12 @@ fn named<T: Tables>(t: &T, s: &Settings, d: &Directory, said: &Inbound) -> u32 {
     }
     let index = d.listener() * POOL_STRIDE + server.index % POOL_STRIDE;
     match t.endpoint(index) {
-        Some(e) if e.flags & ENDPOINT_LIVE != 0 && e.service == service => index,
+        Some(e)
+            if e.flags & (ENDPOINT_LIVE | ENDPOINT_RELEASED) == ENDPOINT_LIVE
+                && e.service == service =>
+        {
+            index
+        }
         _ => NOBODY,
     }
 }
@@ -224,7 +230,7 @@ fn unestablished<T: Tables>(
 /// by that: then the port is not 0.
 ///
 /// Where backends answer by themselves and nobody reports it, the hint is all that is known of a client's sessions: it keeps
-/// them where they are while the ring changes, also on a backend that takes no new ones, until nothing was heard of the
+/// them where they are while the ring changes, also on a backend that takes no new ones, until its drain is over, or nothing was heard of the
 /// client for some time.
 #[inline(always)]
 pub(super) fn place<T: Tables>(
@@ -244,7 +250,7 @@ pub(super) fn place<T: Tables>(
         let index = base + hint.ordinal() % POOL_STRIDE;
         let needed = ENDPOINT_LIVE | if is_blind { 0 } else { ENDPOINT_ACCEPTS };
         if let Some(e) = t.endpoint(index)
-            && e.flags & needed == needed
+            && e.flags & (needed | ENDPOINT_RELEASED) == needed
             && e.service == service
         {
             if !is_blind {

@@ -2,10 +2,14 @@
 
 use super::session::{self, New, count_tx};
 use super::{Facts, Target, counter};
-use crate::abi::{Directory, NO_NEXTHOP, Settings, Slot, Tenant, is_noted, ticks};
+use crate::abi::{
+    Address, AddressKey, Directory, ENDPOINT_RELEASED, KIND_HOST, NO_NEXTHOP, Settings, Slot,
+    Tenant, is_noted, ticks,
+};
 use crate::profile::{Outbound, Proof};
 use crate::reason::Reason;
 use crate::table::Tables;
+use crate::table::directory;
 use crate::table::hash::{self, Flow};
 use crate::table::ids::{self, Query, Scope};
 use crate::table::slot::{self, Found};
@@ -33,6 +37,14 @@ pub(super) fn run<T: Tables>(
         // The hot path: nothing to learn.
         return Ok(answered(t, s, d, facts, said, &flow, (slot, found.index)));
     }
+    if own.is_none() {
+        let [high, low] = flow.client.halves();
+        match bar(t, high, low, d.index.into()) {
+            HOSTS => return Err(Reason::NotOurs),
+            RELEASED => return Err(Reason::Released),
+            _ => {}
+        }
+    }
     let index = match known(t, s, d, facts, said, &flow, &found, own) {
         Ok(index) => index,
         // A handshake that begins hands out no id: nothing has to be remembered.
@@ -59,6 +71,26 @@ pub(super) fn run<T: Tables>(
     }
     Ok(answered(t, s, d, facts, said, &flow, (slot, index)))
 }
+
+/// Why an answer to a client without a session on its backend is not looked at any further: 0 if there is nothing. Apart, and with plain integers,
+/// because the stack is short.
+#[inline(never)]
+fn bar<T: Tables>(t: &T, high: u64, low: u64, endpoint: u64) -> u64 {
+    let Some(s) = t.settings() else { return 0 };
+    let host = AddressKey::of_host(Address::from_halves([high, low]));
+    if directory::find(t, s, &host).kind == KIND_HOST {
+        return HOSTS;
+    }
+    match t.endpoint(endpoint as u32) {
+        Some(e) if e.flags & ENDPOINT_RELEASED != 0 => RELEASED,
+        _ => 0,
+    }
+}
+
+/// It answers the gateway itself: a probe, or whatever else the host asked for.
+const HOSTS: u64 = 1;
+/// Its backend is released.
+const RELEASED: u64 = 2;
 
 #[inline(always)]
 fn answered<T: Tables>(

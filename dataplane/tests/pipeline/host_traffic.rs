@@ -1,7 +1,7 @@
 //! The host's own traffic, and what only passes through: untouched.
 
-use crate::{client, untouched};
-use dataplane::fixture::site::{LAN, LISTENERS, UDP, WAN, WG, WG6};
+use crate::{answer, client, untouched};
+use dataplane::fixture::site::{LAN, LISTENERS, TRANSLATED, UDP, WAN, WG, WG6};
 use dataplane::fixture::{Frame, World};
 use dataplane::reason::Reason;
 use std::net::SocketAddr;
@@ -65,6 +65,23 @@ fn udp_that_is_neither_to_a_service_nor_from_an_endpoint_passes() {
         );
         // To a backend's endpoint, directly.
         passes(&Frame::new(client(&l, 1), backend, vec![1]), WAN);
+    }
+}
+
+/// A probe of a service's own port is answered from there.
+#[test]
+fn what_backends_answer_the_host_passes_and_is_no_session() {
+    for l in TRANSLATED {
+        let mut world = World::new();
+        let (own, other) = (client(&l, 1), client(&l, 2));
+        world.own(own.ip());
+        for _ in 0..3 {
+            let frame = Frame::of(&l, l.backend(0), own, answer(&l)).bytes();
+            untouched(&world, &frame, LAN, Reason::NotOurs);
+        }
+        assert!(world.slot(&l, own).is_none());
+        // And only at that address.
+        assert!(world.answer(&l, 0, other, answer(&l)).is_forwarded(), "{l:?}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! Where packets without a session go.
 
 use crate::{answer, beginning, client, forwarded, refused};
-use dataplane::abi::{ENDPOINT_ACCEPTS, ENDPOINT_LIVE, LISTENER_BY_FLOW, NO_RING};
+use dataplane::abi::{
+    ENDPOINT_ACCEPTS, ENDPOINT_LIVE, ENDPOINT_RELEASED, LISTENER_BY_FLOW, NO_RING,
+};
 use dataplane::fixture::World;
 use dataplane::fixture::message::{data, initiation, keepalive, response};
 use dataplane::fixture::site::{BACKENDS, LISTENERS, Listener, UDP, WG};
@@ -179,4 +181,23 @@ fn the_handshake_of_one_client_stays_together() {
             break;
         }
     }
+}
+
+/// When a drain is over: whoever has a session there keeps it until it is ended, and nobody gets one.
+#[test]
+fn a_released_backend_opens_no_session_again() {
+    let l = WG;
+    let mut world = World::new();
+    let (kept, ended, new) = (client(&l, 1), client(&l, 2), client(&l, 3));
+    let ordinal = world.shake_hands(&l, kept, (8, 7));
+    world.flag(l.endpoint(ordinal), ENDPOINT_LIVE | ENDPOINT_RELEASED);
+    forwarded(&world.answer(&l, ordinal, kept, data(8, 3)), Reason::OutEstablished);
+    forwarded(&world.inbound(&l, kept, data(7, 3)), Reason::InEstablished);
+    for at in [ended, new] {
+        for message in [data(80, 3), response(70, 80)] {
+            refused(&world.answer(&l, ordinal, at, message), Reason::Released);
+        }
+        assert!(world.slot(&l, at).is_none());
+    }
+    assert_eq!(world.sessions(), 1);
 }

@@ -113,6 +113,8 @@ pub struct QuicLb {
 #[expect(missing_docs, reason = "named as in the product's reference")]
 pub struct Health {
     pub probe: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     pub interval: String,
     pub timeout: String,
     pub rise: u32,
@@ -125,6 +127,7 @@ impl Health {
     pub fn quick() -> Self {
         Self {
             probe: "icmp",
+            port: None,
             interval: "500ms".to_owned(),
             timeout: "400ms".to_owned(),
             rise: 2,

@@ -36,7 +36,7 @@ impl SessionView {
 }
 
 /// One line of `fernpass backend list`, as far as the lab needs it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct BackendView {
     /// Its name, with or without its pool's.
     pub name: String,
@@ -44,6 +44,8 @@ pub struct BackendView {
     pub health: String,
     /// What becomes of new sessions.
     pub state: String,
+    /// How many sessions fewer it has each minute, while it drains.
+    pub drain_rate: Option<f64>,
 }
 
 impl BackendView {

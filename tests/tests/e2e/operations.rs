@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
-use lab::scenario::{death, drain, impaired, rebuild, restart, roam, sessions_open};
+use lab::scenario::{Farm, death, drain, impaired, rebuild, restart, roam, sessions_open};
+use lab::wait::until;
 
 use crate::common::{MIXED, farm, holds};
+
+/// How long anything may take on a busy machine.
+const SOON: Duration = Duration::from_secs(40);
 
 #[test]
 fn a_drained_concentrator_keeps_its_sessions_and_gets_no_more() {
@@ -21,6 +25,60 @@ fn a_drained_concentrator_keeps_its_sessions_and_gets_no_more() {
     let here = drained.after[0].client;
     let member = farm.members().iter().position(|m| m.address() == here).unwrap();
     holds(&roam(&mut farm, member).unwrap());
+}
+
+/// The concentrator still sends to its clients, who would believe that all is well.
+#[test]
+fn what_is_left_of_a_drain_at_its_deadline_is_served_elsewhere() {
+    let (_place, mut farm) = farm();
+    for implementation in MIXED.into_iter().chain(MIXED) {
+        farm.join(0, implementation, Family::V4).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    let drained = farm.reach(0).unwrap();
+    let name = farm.backend_name(drained);
+    let on_it = |farm: &Farm| {
+        let sessions = farm.gateway().sessions().unwrap();
+        sessions.iter().filter(|session| session.concentrator() == drained).count()
+    };
+    let before = on_it(&farm);
+    assert!(before > 0);
+    let traffic: Vec<_> =
+        farm.members_of(0).into_iter().map(|m| farm.traffic(m, 20).unwrap()).collect();
+    let counters = farm.gateway().counters().unwrap();
+    farm.gateway()
+        .act(&["backend", "drain", &name, "--deadline", "15s", "--spread", "5s"])
+        .unwrap();
+    until("a forecast", SOON, || {
+        let backends = farm.gateway().backends()?;
+        let backend = backends.iter().find(|backend| backend.name == name).unwrap();
+        Ok(backend.drain_rate.is_some().then_some(()))
+    })
+    .unwrap();
+    assert_eq!(on_it(&farm), before, "they stay until then");
+    until("the end of the drain", SOON, || Ok((on_it(&farm) == 0).then_some(()))).unwrap();
+    // Who has no answers shakes hands anew: after 15 s, by WireGuard's own rule.
+    let all = farm.members_of(0);
+    until("all clients being elsewhere", Duration::from_secs(60), || {
+        let answered = all.iter().map(|&m| farm.reach(m));
+        Ok(answered.collect::<Result<Vec<_>, _>>()?.iter().all(|&by| by != drained).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(on_it(&farm), 0);
+    for sequence in traffic {
+        sequence.stop();
+    }
+    let counters = farm.gateway().counters().unwrap().since(&counters);
+    assert!(counters.get("released") > 0, "{counters:?}");
+    // Given back, it opens sessions again.
+    farm.gateway().act(&["backend", "undrain", &name]).unwrap();
+    let counters = farm.gateway().counters().unwrap();
+    for _ in 0..12 {
+        let member = farm.join(0, WireguardGo, Family::V4).unwrap();
+        farm.reach(member).unwrap();
+    }
+    assert!(on_it(&farm) > 0);
+    assert_eq!(farm.gateway().counters().unwrap().since(&counters).get("released"), 0);
 }
 
 #[test]

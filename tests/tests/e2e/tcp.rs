@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
-use lab::gateway::{Config, Gateway, Limits, Rate};
+use lab::gateway::{Config, Gateway, Health, Limits, Rate};
 use lab::layout::plan::{self, Family};
 use lab::peer::{Client, OcClient, OcPool, TcpLoad, TcpPool};
 use lab::traffic::SynFlood;
@@ -130,6 +130,40 @@ fn a_flood_of_syns_opens_no_session_and_disturbs_none() {
     assert_eq!((new.completed, new.broken()), (20, 0), "{new:?}");
     let stood = stand.stop().unwrap();
     assert_eq!((stood.completed, stood.broken()), (100, 0), "{stood:?}");
+}
+
+/// The answers come from where those to clients come from.
+#[test]
+fn a_services_own_port_is_probed() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let mut pool = TcpPool::start(&lab, "justiz", 2).unwrap();
+    let to = pool.site().vip(Family::V4);
+    let mut config = Config::new(&lab).with_site(pool.site(), PLENTY);
+    config.pool[0].health = Some(Health { probe: "tcp", port: Some(to.port()), ..Health::quick() });
+    config.limits = Some(UNLIMITED);
+    let gateway = Gateway::start(&lab, &config).unwrap();
+    gateway.await_backends(SOON).unwrap();
+    // Nothing of it is a client's.
+    let probed = || gateway.counters().unwrap().get("not_ours");
+    let before = probed();
+    until("more probes", SOON, || Ok((probed() > before + 20).then_some(()))).unwrap();
+    assert!(gateway.sessions().unwrap().is_empty());
+    assert_eq!(gateway.counters().unwrap().get("session_tentative"), 0);
+    // Clients are served, and who does not answer is found out.
+    let host = lab.host().unwrap();
+    let tally = TRANSFERS.run(host.ns(), to).unwrap();
+    assert_eq!((tally.completed, tally.broken()), (20, 0), "{tally:?}");
+    let dead = pool.servers()[0].number();
+    pool.server(dead).die().unwrap();
+    until("the death of a server", SOON, || {
+        let backends = gateway.backends()?;
+        let down = backends.iter().filter(|backend| backend.state == "down");
+        Ok((down.count() == 1).then_some(()))
+    })
+    .unwrap();
+    let tally = TRANSFERS.run(host.ns(), to).unwrap();
+    assert_eq!((tally.completed, tally.broken()), (20, 0), "{tally:?}");
 }
 
 #[test]

@@ -62,6 +62,14 @@ impl State {
         self.addresses.range((address, 0)..=(address, u32::MAX)).next().is_some()
     }
 
+    /// The host's own addresses that others can reach: neither its loopback's, nor those that are a link's alone.
+    pub fn own(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(|(address, _)| *address).filter(|address| match address {
+            IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+        })
+    }
+
     /// Takes in a message of a dump or a notification; `flags` are those of its header
     /// (`NLM_F_REPLACE` and `NLM_F_APPEND` matter).
     pub fn apply(&mut self, flags: u16, message: &RouteNetlinkMessage) -> Effect {

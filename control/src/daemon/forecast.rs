@@ -1,0 +1,111 @@
+//! How fast drained backends become empty.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::config::BackendId;
+
+/// How far back a rate is taken.
+const WINDOW: Duration = Duration::from_secs(600);
+/// How often a number is noted.
+const STEP: Duration = Duration::from_secs(5);
+/// The shortest time that a rate is told of.
+const LEAST: Duration = Duration::from_secs(10);
+
+/// What is known of all drains under way.
+#[derive(Debug, Default)]
+pub(super) struct Forecasts(BTreeMap<BackendId, VecDeque<(Instant, u64)>>);
+
+/// What one drain makes expect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Forecast {
+    /// Sessions fewer a minute.
+    pub(super) rate: f64,
+    /// When none is left, if it goes on so; `None` if it does not become less.
+    pub(super) empty_after: Option<Duration>,
+}
+
+impl Forecasts {
+    /// Notes how many sessions drained backends have.
+    pub(super) fn observe<'a>(
+        &mut self,
+        now: Instant,
+        drained: impl Iterator<Item = &'a BackendId>,
+        sessions: &BTreeMap<BackendId, u64>,
+    ) {
+        let mut before = std::mem::take(&mut self.0);
+        for id in drained {
+            let mut samples = before.remove(id).unwrap_or_default();
+            let count = sessions.get(id).copied().unwrap_or(0);
+            if samples.back().is_none_or(|(then, _)| now.duration_since(*then) >= STEP) {
+                samples.push_back((now, count));
+            }
+            while samples.front().is_some_and(|(then, _)| now.duration_since(*then) > WINDOW) {
+                samples.pop_front();
+            }
+            self.0.insert(id.clone(), samples);
+        }
+    }
+
+    /// What is to be expected of each drain that has gone on for long enough.
+    pub(super) fn all(&self) -> BTreeMap<BackendId, Forecast> {
+        self.0.iter().filter_map(|(id, samples)| Some((id.clone(), forecast(samples)?))).collect()
+    }
+}
+
+fn forecast(samples: &VecDeque<(Instant, u64)>) -> Option<Forecast> {
+    let ((start, first), (end, last)) = (samples.front()?, samples.back()?);
+    let time = end.duration_since(*start);
+    if time < LEAST {
+        return None;
+    }
+    let fewer = first.saturating_sub(*last) as f64;
+    let rate = fewer / (time.as_secs_f64() / 60.0);
+    let left = *last as f64;
+    let empty_after = match *last {
+        0 => Some(Duration::ZERO),
+        _ if fewer == 0.0 => None,
+        _ => Duration::try_from_secs_f64(left / rate * 60.0).ok(),
+    };
+    Some(Forecast { rate: (rate * 10.0).round() / 10.0, empty_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_is_forecast_by_its_last_minutes() {
+        let (start, id) = (Instant::now(), BackendId::new("p", "a"));
+        let other = BackendId::new("p", "b");
+        let mut forecasts = Forecasts::default();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut observe = |seconds: u64, count: u64| {
+            let sessions = [(id.clone(), count), (other.clone(), 9)].into();
+            forecasts.observe(at(seconds), [&id].into_iter(), &sessions);
+            forecasts.all()
+        };
+        assert!(observe(0, 1000).is_empty());
+        assert!(observe(9, 999).is_empty(), "too early to tell");
+        for seconds in 10..1200 {
+            observe(seconds, 1000);
+        }
+        // Two a second for ten minutes: what was before no longer counts.
+        for seconds in 1200..=1800 {
+            let all = observe(seconds, 1300 - 2 * (seconds - 1200) / 3);
+            assert_eq!(all.keys().collect::<Vec<_>>(), [&id]);
+        }
+        let all = observe(1805, 900);
+        let forecast = all[&id];
+        assert!((39.0..=41.0).contains(&forecast.rate), "{forecast:?}");
+        let minutes = forecast.empty_after.unwrap().as_secs() / 60;
+        assert!((21..=23).contains(&minutes), "{forecast:?}");
+        for seconds in 1806..2500 {
+            observe(seconds, 900);
+        }
+        assert_eq!(observe(2500, 900)[&id], Forecast { rate: 0.0, empty_after: None });
+        assert_eq!(observe(2505, 0)[&id].empty_after, Some(Duration::ZERO));
+        forecasts.observe(at(2600), std::iter::empty(), &BTreeMap::new());
+        assert!(forecasts.all().is_empty(), "no longer drained");
+    }
+}
