@@ -14,5 +14,5 @@ mod server;
 pub use client::{Client, ClientError};
 pub use openapi::openapi;
 pub use problem::Problem;
-pub use routes::{DrainRequest, UndrainRequest, WeightRequest};
+pub use routes::{ApplyRequest, DrainRequest, UndrainRequest, WeightRequest};
 pub use server::{ServeError, Server};

@@ -27,6 +27,10 @@ use super::routes;
         routes::nexthops,
         routes::counters,
         routes::reload,
+        routes::difference,
+        routes::apply,
+        routes::confirm,
+        routes::revert,
         routes::prometheus,
     )
 )]

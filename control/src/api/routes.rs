@@ -16,8 +16,8 @@ use super::openapi::openapi;
 use super::problem::Problem;
 use crate::daemon::Handle;
 use crate::daemon::view::{
-    Backend, Counter, Done, NextHop, Pool, Reloaded, Route, Service, Session, SessionFilter,
-    Status, Tenant,
+    Backend, Counter, Difference, Done, NextHop, Pool, Reloaded, Route, Service, Session,
+    SessionFilter, Status, Tenant,
 };
 
 /// A backend is to get no new sessions.
@@ -40,6 +40,15 @@ pub struct DrainRequest {
 pub struct UndrainRequest {
     /// The backend: its name, or `pool/name`.
     pub backend: String,
+}
+
+/// The configuration is to be read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// In how many seconds it is taken back, unless it is confirmed before; never if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<u64>,
 }
 
 /// A backend is to get another share of new sessions.
@@ -74,6 +83,10 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/routes", get(routes))
         .route("/v1/nexthops", get(nexthops))
         .route("/v1/counters", get(counters))
+        .route("/v1/difference", get(difference))
+        .route("/v1/apply", post(apply))
+        .route("/v1/confirm", post(confirm))
+        .route("/v1/revert", post(revert))
         .route("/v1/reload", post(reload))
         .route("/v1/openapi.json", get(async || Json(openapi())))
         .route("/metrics", get(prometheus))
@@ -198,6 +211,45 @@ pub(super) async fn weight(
 ))]
 pub(super) async fn reload(State(handle): State<Handle>) -> Answer<Reloaded> {
     Ok(Json(handle.reload().await?))
+}
+
+/// What reading the configuration again would change.
+#[utoipa::path(get, path = "/v1/difference", responses(
+    (status = 200, body = Difference),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn difference(State(handle): State<Handle>) -> Answer<Difference> {
+    Ok(Json(handle.difference().await?))
+}
+
+/// Reads the configuration again; it is taken back if it is not confirmed in time.
+#[utoipa::path(post, path = "/v1/apply", request_body = ApplyRequest, responses(
+    (status = 200, body = Reloaded),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn apply(
+    State(handle): State<Handle>,
+    body: Body<ApplyRequest>,
+) -> Answer<Reloaded> {
+    Ok(Json(handle.apply(read(body)?.confirm.map(Duration::from_secs)).await?))
+}
+
+/// Keeps the configuration that is on trial.
+#[utoipa::path(post, path = "/v1/confirm", responses(
+    (status = 200, body = Done),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn confirm(State(handle): State<Handle>) -> Answer<Done> {
+    Ok(Json(handle.confirm().await?))
+}
+
+/// Takes back the configuration that is on trial.
+#[utoipa::path(post, path = "/v1/revert", responses(
+    (status = 200, body = Reloaded),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn revert(State(handle): State<Handle>) -> Answer<Reloaded> {
+    Ok(Json(handle.revert().await?))
 }
 
 /// Metrics in Prometheus' text format.

@@ -141,6 +141,18 @@ pub(crate) enum Remote {
     },
     /// Read the configuration again: it is applied, or nothing is changed.
     Reload,
+    /// What reading the configuration again would change.
+    Diff,
+    /// Read the configuration again, on trial: it is taken back if it is not confirmed.
+    Apply {
+        /// Take it back after so long, unless `fernpass confirm` comes before, e.g. 60s.
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        confirm: Option<Duration>,
+    },
+    /// Keep the configuration that is on trial.
+    Confirm,
+    /// Take back the configuration that is on trial.
+    Revert,
 }
 
 #[derive(Debug, Subcommand)]

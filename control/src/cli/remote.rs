@@ -6,8 +6,8 @@ use std::path::Path;
 use super::args::{BackendVerb, ListOnly, Remote, SessionVerb};
 use super::output::Output;
 use super::{Failure, tables};
-use crate::api::{Client, DrainRequest, UndrainRequest, WeightRequest};
-use crate::daemon::view::{Done, Reloaded, Session};
+use crate::api::{ApplyRequest, Client, DrainRequest, UndrainRequest, WeightRequest};
+use crate::daemon::view::{Difference, Done, Reloaded, Session};
 
 pub(super) fn run(command: Remote, socket: &Path, output: &Output) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -43,6 +43,23 @@ async fn ask(command: Remote, client: &Client, output: &Output) -> Result<(), Fa
         Remote::Session(verb) => session(verb, client, output).await,
         Remote::Reload => {
             let reloaded: Reloaded = client.post("/v1/reload", &()).await?;
+            output.show(&reloaded, tables::reloaded)
+        }
+        Remote::Diff => {
+            let difference: Difference = client.get("/v1/difference").await?;
+            output.show(&difference, tables::difference)
+        }
+        Remote::Apply { confirm } => {
+            let request = ApplyRequest { confirm: confirm.map(|time| time.as_secs()) };
+            let reloaded: Reloaded = client.post("/v1/apply", &request).await?;
+            output.show(&reloaded, tables::reloaded)
+        }
+        Remote::Confirm => {
+            let done: Done = client.post("/v1/confirm", &()).await?;
+            output.show(&done, |done| done.message.clone())
+        }
+        Remote::Revert => {
+            let reloaded: Reloaded = client.post("/v1/revert", &()).await?;
             output.show(&reloaded, tables::reloaded)
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::output::{Column, table};
 use crate::daemon::view::{
-    Backend, BackendState, Counter, NextHop, Pool, Reloaded, Route, Service, Session, SessionState,
-    Status, Tenant,
+    Backend, BackendState, Counter, Difference, NextHop, Pool, Reloaded, Route, Service, Session,
+    SessionState, Status, Tenant,
 };
 
 const fn text(head: &'static str) -> Column {
@@ -289,6 +289,24 @@ pub(super) fn reloaded(r: &Reloaded) -> String {
     }
     for warning in &r.warnings {
         out += &format!("warning: {warning}\n");
+    }
+    if let Some(at) = &r.confirm_by {
+        out += &format!("it is taken back at {at}, unless `fernpass confirm` comes before\n");
+    }
+    out
+}
+
+pub(super) fn difference(d: &Difference) -> String {
+    let mut out = String::new();
+    for change in &d.changes {
+        out += &format!("{change}\n");
+    }
+    match (&d.restart[..], d.changes.is_empty()) {
+        ([], true) => out += "the configuration in force is the file's\n",
+        ([], false) => out += &format!("a reload would write {} table entries\n", d.writes),
+        (keys, _) => {
+            out += &format!("a reload would be refused: {} needs a restart\n", keys.join(", "));
+        }
     }
     out
 }

@@ -7,13 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::changes::changes;
 use super::core::Core;
 use super::handle::{Command, Outcome, Refusal, Reply};
 use super::published::{Published, Totals, find_backend, find_session, identity};
 use super::store::Store;
-use super::view::{Done, Reloaded};
-use crate::config::{BackendId, Config, Family, HIGHEST_WEIGHT, ReadError};
+use super::view::Done;
+use crate::config::{BackendId, Family, HIGHEST_WEIGHT};
 use crate::loader::Lock;
 use crate::model::{AddressHealth, Drain, Overrides};
 use crate::routing::Mirror;
@@ -72,6 +71,7 @@ impl Daemon {
 
     async fn tick(&mut self) {
         self.attach_again().await;
+        self.revert_if_due().await;
         self.release_drained();
         self.scan();
         if self.core.behind.is_some() {
@@ -91,7 +91,7 @@ impl Daemon {
         self.mirror.set_interfaces(self.core.interfaces.indexes());
     }
 
-    fn reconcile(&mut self, why: &str) -> usize {
+    pub(super) fn reconcile(&mut self, why: &str) -> usize {
         match self.core.state.reconcile() {
             Ok(writes) => {
                 if writes > 0 {
@@ -108,7 +108,7 @@ impl Daemon {
         }
     }
 
-    fn scan(&mut self) {
+    pub(super) fn scan(&mut self) {
         let (scan, sessions, changed) = self.core.state.scan();
         let drained = self.core.state.overrides.drained.keys();
         self.core.forecasts.observe(Instant::now(), drained, &sessions);
@@ -152,7 +152,7 @@ impl Daemon {
                     None => "its sessions stay until they end".to_owned(),
                     Some(at) => format!(
                         "its sessions stay until they end, at most until {}; what is left then ends over {}",
-                        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at)),
+                        super::time(at),
                         humantime::format_duration(Duration::from_secs(spread))
                     ),
                 };
@@ -195,7 +195,10 @@ impl Daemon {
                 }
                 done(format!("session {} of {} ended", identity(found.identity), found.client))
             }
-            Command::Reload => self.reload().await.map(Outcome::Reloaded),
+            Command::Difference => self.difference().map(Outcome::Difference),
+            Command::Apply { confirm } => self.apply(confirm).await.map(Outcome::Reloaded),
+            Command::Confirm => self.confirm().map(Outcome::Done),
+            Command::Revert => self.revert().await.map(Outcome::Reloaded),
         }
     }
 
@@ -224,56 +227,6 @@ impl Daemon {
         }
     }
 
-    /// Reads the configuration again: it is applied, or nothing has changed.
-    async fn reload(&mut self) -> Result<Reloaded, Refusal> {
-        let config = Config::load(&self.core.birth.config_file).map_err(|e| match e {
-            ReadError::Config(errors) => Refusal::Config(errors.0.render(false)),
-            e @ ReadError::File { .. } => Refusal::Config(e.to_string()),
-        })?;
-        let old = Arc::clone(&self.core.state.config);
-        let fixed = needs_restart(&old, &config);
-        if !fixed.is_empty() {
-            return Err(Refusal::Invalid(format!(
-                "{} cannot change while the daemon runs; nothing was changed (restart the daemon: no packet is lost)",
-                fixed.join(", ")
-            )));
-        }
-        let gateway = &config.gateway;
-        self.core
-            .interfaces
-            .replace(&gateway.interfaces, gateway.xdp_mode)
-            .await
-            .map_err(|e| Refusal::Failed(format!("{e}; nothing was changed")))?;
-        let changes = changes(&old, &config);
-        let writes = match self.core.state.configure(config) {
-            Ok(writes) => writes as u64,
-            Err(e) => {
-                let gateway = &self.core.state.config.gateway;
-                if let Err(e) =
-                    self.core.interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await
-                {
-                    tracing::error!("{e}");
-                }
-                return Err(Refusal::Failed(e.to_string()));
-            }
-        };
-        self.core.behind = None;
-        let config = Arc::clone(&self.core.state.config);
-        self.mirror.set_interfaces(self.core.interfaces.indexes());
-        self.mirror.set_backends(super::start::backend_addresses(&config));
-        self.core.monitor.set_targets(super::start::targets(&config));
-        self.core.warnings = super::start::surroundings(&config, &self.core.state.tables).await;
-        self.core.warnings.extend(super::start::sinks(&config.gateway).await);
-        if let Err(e) = self.store.save(&self.core.state.overrides) {
-            tracing::error!("{e}");
-        }
-        self.scan();
-        for change in &changes {
-            tracing::info!("reload: {change}");
-        }
-        Ok(Reloaded { changes, writes, warnings: self.core.warnings.clone() })
-    }
-
     fn publish(&self) {
         self.publish.send_replace(Arc::new(self.core.published()));
     }
@@ -292,17 +245,7 @@ fn done(message: String) -> Result<Outcome, Refusal> {
     Ok(Outcome::Done(Done { message }))
 }
 
-fn epoch(time: SystemTime) -> u64 {
+/// Seconds since the epoch.
+pub(super) fn epoch(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
-}
-
-/// What is different and is only read at the start.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let differences = [
-        ("gateway.bpffs", old.gateway.bpffs != new.gateway.bpffs),
-        ("gateway.state_dir", old.gateway.state_dir != new.gateway.state_dir),
-        ("gateway.xdp_mode", old.gateway.xdp_mode != new.gateway.xdp_mode),
-        ("api", old.api != new.api),
-    ];
-    differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

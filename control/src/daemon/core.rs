@@ -7,12 +7,17 @@ use super::forecast::Forecasts;
 use super::interfaces::Interfaces;
 use super::published::{Birth, Published, Rates, Totals};
 use super::state::State;
+use super::trial::Trial;
 use crate::health::Monitor;
 
 /// What readers are told about.
 pub(super) struct Core {
     pub(super) birth: Arc<Birth>,
     pub(super) state: State,
+    /// Text of the configuration in force.
+    pub(super) source: String,
+    /// The configuration on trial.
+    pub(super) trial: Option<Trial>,
     pub(super) interfaces: Interfaces,
     pub(super) monitor: Monitor,
     /// Found at the start, and true until the next reload.
@@ -26,6 +31,7 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn published(&self) -> Published {
         let mut warnings = self.warnings.clone();
+        warnings.extend(self.trial.as_ref().map(Trial::warning));
         warnings.extend(self.behind.iter().map(|e| format!("the tables are behind: {e}")));
         Published {
             birth: Arc::clone(&self.birth),

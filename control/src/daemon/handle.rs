@@ -36,11 +36,28 @@ pub enum Refusal {
 /// A change that is asked for.
 #[derive(Debug)]
 pub(super) enum Command {
-    Drain { backend: String, deadline: Option<Duration>, spread: Duration },
-    Undrain { backend: String },
-    Weight { backend: String, weight: Option<u32> },
-    Kill { session: String },
-    Reload,
+    Drain {
+        backend: String,
+        deadline: Option<Duration>,
+        spread: Duration,
+    },
+    Undrain {
+        backend: String,
+    },
+    Weight {
+        backend: String,
+        weight: Option<u32>,
+    },
+    Kill {
+        session: String,
+    },
+    /// What the file would change.
+    Difference,
+    Apply {
+        confirm: Option<Duration>,
+    },
+    Confirm,
+    Revert,
 }
 
 /// What a command returns.
@@ -48,6 +65,7 @@ pub(super) enum Command {
 pub(super) enum Outcome {
     Done(view::Done),
     Reloaded(view::Reloaded),
+    Difference(view::Difference),
 }
 
 pub(super) type Reply = oneshot::Sender<Result<Outcome, Refusal>>;
@@ -72,7 +90,7 @@ impl Handle {
     async fn done(&self, command: Command) -> Answer<view::Done> {
         match self.command(command).await? {
             Outcome::Done(done) => Ok(done),
-            Outcome::Reloaded(_) => Err(Refusal::Failed("unexpected outcome".to_owned())),
+            _ => Err(unexpected()),
         }
     }
 
@@ -217,9 +235,52 @@ impl Handle {
     /// # Errors
     /// The configuration has mistakes, or cannot be applied: then nothing has changed.
     pub async fn reload(&self) -> Answer<view::Reloaded> {
-        match self.command(Command::Reload).await? {
-            Outcome::Reloaded(reloaded) => Ok(reloaded),
-            Outcome::Done(_) => Err(Refusal::Failed("unexpected outcome".to_owned())),
+        self.apply(None).await
+    }
+
+    /// `fernpass apply`: a reload, which is taken back if it is not confirmed in time.
+    ///
+    /// # Errors
+    /// As [`Self::reload`]; or another configuration is on trial.
+    pub async fn apply(&self, confirm: Option<Duration>) -> Answer<view::Reloaded> {
+        self.reloaded(Command::Apply { confirm }).await
+    }
+
+    /// `fernpass revert`: what is on trial is taken back now.
+    ///
+    /// # Errors
+    /// Nothing is on trial, or what was before cannot be applied.
+    pub async fn revert(&self) -> Answer<view::Reloaded> {
+        self.reloaded(Command::Revert).await
+    }
+
+    /// `fernpass confirm`: what is on trial stays.
+    ///
+    /// # Errors
+    /// Nothing is on trial, or the state directory cannot be written.
+    pub async fn confirm(&self) -> Answer<view::Done> {
+        self.done(Command::Confirm).await
+    }
+
+    /// `fernpass diff`: what a reload would change.
+    ///
+    /// # Errors
+    /// The configuration has mistakes.
+    pub async fn difference(&self) -> Answer<view::Difference> {
+        match self.command(Command::Difference).await? {
+            Outcome::Difference(difference) => Ok(difference),
+            _ => Err(unexpected()),
         }
     }
+
+    async fn reloaded(&self, command: Command) -> Answer<view::Reloaded> {
+        match self.command(command).await? {
+            Outcome::Reloaded(reloaded) => Ok(reloaded),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn unexpected() -> Refusal {
+    Refusal::Failed("unexpected outcome".to_owned())
 }

@@ -13,6 +13,7 @@
 
 mod actor;
 mod changes;
+mod configure;
 mod core;
 mod direct;
 mod forecast;
@@ -24,9 +25,16 @@ mod published;
 mod start;
 mod state;
 mod store;
+mod trial;
 pub mod view;
 
 pub use actor::Daemon;
 pub use handle::{Handle, Refusal};
 pub use published::Published;
 pub use start::{Prepared, StartError};
+
+/// Seconds since the epoch, for people.
+fn time(at: u64) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at);
+    humantime::format_rfc3339_seconds(at).to_string()
+}

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use dataplane::abi::{self, ABI_VERSION};
 use dataplane::reason::Kind;
@@ -292,10 +292,7 @@ impl Published {
                 configured_weight: backend.weight,
                 sessions: tally.get(&id).map_or(0, |(open, _)| *open),
                 max_sessions: backend.max_sessions,
-                drain_deadline: deadline.map(|at| {
-                    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at))
-                        .to_string()
-                }),
+                drain_deadline: deadline.map(super::time),
                 drain_rate: forecast.map(|forecast| forecast.rate),
                 drain_empty_at: forecast.and_then(|forecast| forecast.empty_after).map(|after| {
                     humantime::format_rfc3339_seconds(SystemTime::now() + after).to_string()

@@ -2,14 +2,15 @@
 //! left, or making it new.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
-use super::actor::Daemon;
+use super::actor::{Daemon, epoch};
 use super::core::{Core, Meter};
 use super::forecast::Forecasts;
 use super::handle::Handle;
@@ -17,6 +18,7 @@ use super::interfaces::Interfaces;
 use super::published::Birth;
 use super::state::{ReconcileError, State};
 use super::store::{Store, StoreError};
+use super::trial::{Start, Trial};
 use crate::config::{BackendId, Config, Gateway, ReadError, Sysctl, XdpMode};
 use crate::health::{Monitor, MonitorError, Target};
 use crate::loader::{
@@ -56,6 +58,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Prepared {
     config: Config,
+    source: String,
+    trial: Option<Trial>,
     bpffs: Bpffs,
     lock: Lock,
     store: Store,
@@ -67,7 +71,10 @@ impl Prepared {
     /// # Errors
     /// See [`StartError`].
     pub fn new(file: &Path) -> Result<Self, StartError> {
-        let config = Config::load(file)?;
+        let source = fs::read_to_string(file)
+            .map_err(|source| ReadError::File { path: file.to_owned(), source })?;
+        let config =
+            Config::parse(&source, &file.display().to_string()).map_err(ReadError::from)?;
         let gateway = &config.gateway;
         for name in &gateway.interfaces {
             interfaces::index(name)?;
@@ -75,7 +82,15 @@ impl Prepared {
         let bpffs = Bpffs::prepare(&gateway.bpffs)?;
         let lock = bpffs.lock()?;
         let store = Store::open(&gateway.state_dir)?;
-        Ok(Self { config, bpffs, lock, store })
+        let (config, source, trial) = match store.trial() {
+            None => (config, source, None),
+            Some(trial) => match trial.start(&source, epoch(SystemTime::now())) {
+                Start::File(trial) => (config, source, trial),
+                Start::Before(before, trial) => (*before, trial.before.clone(), Some(trial)),
+            },
+        };
+        store.keep_trial(trial.as_ref())?;
+        Ok(Self { config, source, trial, bpffs, lock, store })
     }
 
     /// The configuration.
@@ -94,7 +109,7 @@ impl Daemon {
         prepared: Prepared,
         log: PacketLog,
     ) -> Result<(Self, Handle), StartError> {
-        let Prepared { config, bpffs, lock, store } = prepared;
+        let Prepared { config, source, trial, bpffs, lock, store } = prepared;
         let (overrides, lost) = store.load()?;
 
         let pins = Pins::under(&bpffs);
@@ -109,6 +124,8 @@ impl Daemon {
         match started.start(file, lock, is_adopted, log).await {
             Ok((mut daemon, handle)) => {
                 daemon.core.warnings.extend(lost);
+                daemon.core.source = source;
+                daemon.core.trial = trial;
                 Ok((daemon, handle))
             }
             Err(e) => {
@@ -174,6 +191,8 @@ impl Parts {
         let core = Core {
             birth: Arc::new(birth),
             state,
+            source: String::new(),
+            trial: None,
             interfaces,
             monitor,
             warnings,

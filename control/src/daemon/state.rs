@@ -112,18 +112,28 @@ impl State {
     /// Takes a new configuration, or leaves everything as it is.
     ///
     /// # Errors
-    /// What it asks for cannot be expressed: nothing has changed. Or a write failed: the
-    /// configuration is in force, and what is missing is written later.
+    /// What it asks for cannot be expressed, or a write failed: the configuration in force stays so, and the next
+    /// [`Self::reconcile`] takes back what was written.
     pub(super) fn configure(&mut self, config: Config) -> Result<usize, ReconcileError> {
         let mut overrides = self.overrides.clone();
         let exists = |id: &BackendId| config.backend(id).is_some();
         overrides.drained.retain(|id, _| exists(id));
         overrides.weights.retain(|id, _| exists(id));
         let wanted = compute(&self.inputs(&config, &overrides))?;
+        let writes = self.bring_to(&wanted)?;
         self.health.retain(|id, _| exists(id));
         self.config = Arc::new(config);
         self.overrides = overrides;
-        self.bring_to(&wanted)
+        Ok(writes)
+    }
+
+    /// How many writes a configuration would take.
+    ///
+    /// # Errors
+    /// What it asks for cannot be expressed.
+    pub(super) fn writes_for(&self, config: &Config) -> Result<usize, ReconcileError> {
+        let wanted = compute(&self.inputs(config, &self.overrides))?;
+        Ok(diff(&self.current, &wanted).len())
     }
 
     /// Scans the sessions. With open ones by backend, and true if the scan found a reason to reconcile.

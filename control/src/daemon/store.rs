@@ -4,12 +4,16 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
+use super::trial::Trial;
 use crate::model::Overrides;
 
-/// The file of the overrides in the state directory.
+/// The files of the overrides, and of a configuration on trial, in the state directory.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     file: PathBuf,
+    trial: PathBuf,
 }
 
 /// The state cannot be kept.
@@ -24,7 +28,7 @@ impl Store {
     /// The store in a directory, which is made if it is not there.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|source| StoreError { path: dir.to_owned(), source })?;
-        Ok(Self { file: dir.join("overrides.json") })
+        Ok(Self { file: dir.join("overrides.json"), trial: dir.join("trial.json") })
     }
 
     /// What was kept. A file that cannot be understood is put aside, and the warning says so.
@@ -51,20 +55,43 @@ impl Store {
 
     /// Replaces what was kept: all of it, or nothing.
     pub(super) fn save(&self, overrides: &Overrides) -> Result<(), StoreError> {
-        let new = self.file.with_extension("json.new");
-        let write = || {
-            let mut file = File::create(&new)?;
-            serde_json::to_writer_pretty(&mut file, overrides)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&new, &self.file)
+        replace(&self.file, overrides)
+    }
+
+    /// The configuration that was on trial. One that cannot be understood is none: then the file counts.
+    pub(super) fn trial(&self) -> Option<Trial> {
+        serde_json::from_slice(&fs::read(&self.trial).ok()?).ok()
+    }
+
+    /// Keeps the configuration on trial, or that there is none.
+    pub(super) fn keep_trial(&self, trial: Option<&Trial>) -> Result<(), StoreError> {
+        let Some(trial) = trial else {
+            return match fs::remove_file(&self.trial) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    Err(StoreError { path: self.trial.clone(), source })
+                }
+                _ => Ok(()),
+            };
         };
-        write().map_err(|source| self.failed(source))
+        replace(&self.trial, trial)
     }
 
     fn failed(&self, source: io::Error) -> StoreError {
         StoreError { path: self.file.clone(), source }
     }
+}
+
+/// Replaces what a file holds: all of it, or nothing.
+fn replace(path: &Path, what: &impl Serialize) -> Result<(), StoreError> {
+    let new = path.with_extension("json.new");
+    let write = || {
+        let mut file = File::create(&new)?;
+        serde_json::to_writer_pretty(&mut file, what)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|source| StoreError { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

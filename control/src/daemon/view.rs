@@ -320,6 +320,19 @@ pub struct Reloaded {
     pub writes: u64,
     /// What the new configuration has that is odd, or takes effect only after a restart.
     pub warnings: Vec<String>,
+    /// When it is taken back, unless it is confirmed before.
+    pub confirm_by: Option<String>,
+}
+
+/// What a reload would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Difference {
+    /// One line for each difference between the configuration in force and the file.
+    pub changes: Vec<String>,
+    /// What of it cannot change while the daemon runs: a reload would be refused.
+    pub restart: Vec<String>,
+    /// How many table entries would be written.
+    pub writes: u64,
 }
 
 /// What was done to one thing.

@@ -7,7 +7,7 @@ use lab::gateway::{Config, Gateway};
 use lab::layout::plan::{self, Family};
 use lab::peer::Implementation::WireguardGo;
 use lab::peer::WgClient;
-use lab::scenario::{FarmPlan, quota, sessions_open};
+use lab::scenario::{Farm, FarmPlan, quota, sessions_open};
 use lab::traffic::ping;
 use lab::wait::until;
 use lab::{Lab, Options};
@@ -94,4 +94,107 @@ fn a_silent_session_ends_and_a_talking_one_stays() {
     // It comes back when the client speaks again.
     silent.reach(SOON).unwrap();
     assert!(of(&silent).is_some());
+}
+
+/// What tenants may have, by the daemon's own words.
+fn quotas(farm: &Farm) -> u64 {
+    let tenants = farm.gateway().call(&["tenant", "list"]).unwrap();
+    tenants[0]["max_sessions"].as_u64().unwrap()
+}
+
+fn is_said(farm: &Farm, words: &str) -> bool {
+    let status = farm.gateway().call(&["status"]).unwrap();
+    status["warnings"].to_string().contains(words)
+}
+
+fn write(farm: &Farm, max_sessions: u32) {
+    let mut config = farm.config().clone();
+    config.tenant[0].max_sessions = max_sessions;
+    farm.gateway().write(&config).unwrap();
+}
+
+const ON_TRIAL: &str = "on trial until";
+const NOT_CONFIRMED: &str = "was not confirmed";
+
+#[test]
+fn a_configuration_that_nobody_confirms_is_taken_back_also_by_a_killed_daemon() {
+    let pools = [one_pool(1)];
+    let (_place, mut farm) = start(&FarmPlan::new(&pools));
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    farm.reach(0).unwrap();
+    let session = farm.session(0).unwrap();
+    let before = quotas(&farm);
+    let traffic = farm.traffic(0, 100).unwrap();
+
+    let show = |farm: &Farm, args: &[&str]| farm.gateway().show(args).unwrap();
+    let same = "the configuration in force is the file's";
+    assert!(show(&farm, &["diff"]).contains(same));
+    write(&farm, 77);
+    let shown = show(&farm, &["diff"]);
+    assert!(shown.contains(&format!("{before} -> 77")) && shown.contains("1 table"), "{shown}");
+    assert_eq!(quotas(&farm), before, "it was only shown");
+
+    // Nobody confirms it.
+    let applied = show(&farm, &["apply", "--confirm", "4s"]);
+    assert!(applied.contains("is taken back at"), "{applied}");
+    assert!(quotas(&farm) == 77 && is_said(&farm, ON_TRIAL));
+    for args in [&["reload"][..], &["apply", "--confirm", "9s"]] {
+        let refused = farm.gateway().act(args).unwrap_err().to_string();
+        assert!(refused.contains(ON_TRIAL), "{refused}");
+    }
+    until("the return", SOON, || Ok((quotas(&farm) == before).then_some(()))).unwrap();
+    assert!(is_said(&farm, NOT_CONFIRMED));
+    for args in [["confirm"], ["revert"]] {
+        let refused = farm.gateway().act(&args).unwrap_err().to_string();
+        assert!(refused.contains("no configuration is on trial"), "{refused}");
+    }
+    // The file is as it was written; a daemon that starts does not fall for it.
+    for _ in 0..2 {
+        farm.gateway_mut().kill();
+        farm.gateway_mut().run().unwrap();
+        assert!(quotas(&farm) == before && is_said(&farm, NOT_CONFIRMED));
+    }
+    assert!(show(&farm, &["diff"]).contains(&format!("{before} -> 77")));
+
+    // One that is killed while it is on trial goes on with it, or takes it back if it comes too late.
+    write(&farm, 78);
+    farm.gateway().act(&["apply", "--confirm", "6s"]).unwrap();
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    assert!(quotas(&farm) == 78 && is_said(&farm, ON_TRIAL));
+    farm.gateway_mut().kill();
+    std::thread::sleep(Duration::from_secs(7));
+    farm.gateway_mut().run().unwrap();
+    assert!(quotas(&farm) == before && is_said(&farm, NOT_CONFIRMED));
+
+    // What is confirmed stays.
+    write(&farm, 79);
+    farm.gateway().act(&["apply", "--confirm", "3s"]).unwrap();
+    farm.gateway().act(&["confirm"]).unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(quotas(&farm) == 79 && !is_said(&farm, ON_TRIAL));
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    assert!(quotas(&farm) == 79 && !is_said(&farm, NOT_CONFIRMED));
+
+    // And one can go back at once, and mend the file.
+    write(&farm, 80);
+    farm.gateway().act(&["apply", "--confirm", "1h"]).unwrap();
+    assert_eq!(quotas(&farm), 80);
+    farm.gateway().act(&["revert"]).unwrap();
+    assert_eq!(quotas(&farm), 79);
+    write(&farm, 81);
+    farm.gateway().act(&["reload"]).unwrap();
+    assert!(quotas(&farm) == 81 && !is_said(&farm, NOT_CONFIRMED));
+    assert!(show(&farm, &["diff"]).contains(same));
+
+    // What cannot be applied is refused as a whole, and nothing is on trial.
+    write(&farm, 1_000_000);
+    for args in [&["diff"][..], &["apply", "--confirm", "9s"]] {
+        let refused = farm.gateway().act(args).unwrap_err().to_string();
+        assert!(refused.contains("1000000"), "{refused}");
+    }
+    assert!(quotas(&farm) == 81 && !is_said(&farm, ON_TRIAL));
+    let tally = traffic.stop();
+    assert_eq!((tally.lost, farm.session(0).unwrap().id), (0, session.id), "{tally:?}");
 }
