@@ -31,6 +31,7 @@ use super::routes;
         routes::apply,
         routes::confirm,
         routes::revert,
+        routes::verify,
         routes::prometheus,
     )
 )]

@@ -17,7 +17,7 @@ use super::problem::Problem;
 use crate::daemon::Handle;
 use crate::daemon::view::{
     Backend, Counter, Difference, Done, NextHop, Pool, Reloaded, Route, Service, Session,
-    SessionFilter, Status, Tenant,
+    SessionFilter, Status, Tenant, Verified,
 };
 
 /// A backend is to get no new sessions.
@@ -87,6 +87,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/apply", post(apply))
         .route("/v1/confirm", post(confirm))
         .route("/v1/revert", post(revert))
+        .route("/v1/verify", post(verify))
         .route("/v1/reload", post(reload))
         .route("/v1/openapi.json", get(async || Json(openapi())))
         .route("/metrics", get(prometheus))
@@ -241,6 +242,15 @@ pub(super) async fn apply(
 ))]
 pub(super) async fn confirm(State(handle): State<Handle>) -> Answer<Done> {
     Ok(Json(handle.confirm().await?))
+}
+
+/// Looks whether the tables hold what was written to them, and mends them.
+#[utoipa::path(post, path = "/v1/verify", responses(
+    (status = 200, body = Verified),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn verify(State(handle): State<Handle>) -> Answer<Verified> {
+    Ok(Json(handle.verify().await?))
 }
 
 /// Takes back the configuration that is on trial.

@@ -153,6 +153,8 @@ pub(crate) enum Remote {
     Confirm,
     /// Take back the configuration that is on trial.
     Revert,
+    /// Look whether the tables hold what was written to them, and mend them.
+    Verify,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use super::args::{BackendVerb, ListOnly, Remote, SessionVerb};
 use super::output::Output;
 use super::{Failure, tables};
 use crate::api::{ApplyRequest, Client, DrainRequest, UndrainRequest, WeightRequest};
-use crate::daemon::view::{Difference, Done, Reloaded, Session};
+use crate::daemon::view::{Difference, Done, Reloaded, Session, Verified};
 
 pub(super) fn run(command: Remote, socket: &Path, output: &Output) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -57,6 +57,10 @@ async fn ask(command: Remote, client: &Client, output: &Output) -> Result<(), Fa
         Remote::Confirm => {
             let done: Done = client.post("/v1/confirm", &()).await?;
             output.show(&done, |done| done.message.clone())
+        }
+        Remote::Verify => {
+            let verified: Verified = client.post("/v1/verify", &()).await?;
+            output.show(&verified, tables::verified)
         }
         Remote::Revert => {
             let reloaded: Reloaded = client.post("/v1/revert", &()).await?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::output::{Column, table};
 use crate::daemon::view::{
-    Backend, BackendState, Counter, Difference, NextHop, Pool, Reloaded, Route, Service, Session,
-    SessionState, Status, Tenant,
+    Backend, BackendState, Counter, Difference, Drift, NextHop, Pool, Reloaded, Route, Service,
+    Session, SessionState, Status, Tenant, Verified,
 };
 
 const fn text(head: &'static str) -> Column {
@@ -293,6 +293,20 @@ pub(super) fn reloaded(r: &Reloaded) -> String {
     if let Some(at) = &r.confirm_by {
         out += &format!("it is taken back at {at}, unless `fernpass confirm` comes before\n");
     }
+    out
+}
+
+pub(super) fn verified(v: &Verified) -> String {
+    if v.drift.is_empty() {
+        return "the tables hold what was written to them\n".to_owned();
+    }
+    let columns = [text("TABLE"), number("MISSING"), number("FOREIGN"), number("DIFFERENT")];
+    let row = |d: &Drift| {
+        let counts = [d.missing, d.foreign, d.different].map(|count| count.to_string());
+        std::iter::once(d.table.clone()).chain(counts).collect::<Vec<_>>()
+    };
+    let mut out = table(&columns, v.drift.iter().map(row));
+    out += &format!("mended: {} table entries written\n", v.writes);
     out
 }
 

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::handle::{Command, Outcome, Refusal, Reply};
 use super::published::{Published, Totals, find_backend, find_session, identity};
 use super::store::Store;
-use super::view::Done;
+use super::view::{Done, Drift, Verified};
 use crate::config::{BackendId, Family, HIGHEST_WEIGHT};
 use crate::loader::Lock;
 use crate::model::{AddressHealth, Drain, Overrides};
@@ -198,8 +198,32 @@ impl Daemon {
             Command::Difference => self.difference().map(Outcome::Difference),
             Command::Apply { confirm } => self.apply(confirm).await.map(Outcome::Reloaded),
             Command::Confirm => self.confirm().map(Outcome::Done),
+            Command::Verify => self.verify().map(Outcome::Verified),
             Command::Revert => self.revert().await.map(Outcome::Reloaded),
         }
+    }
+
+    fn verify(&mut self) -> Result<Verified, Refusal> {
+        let (drift, writes) =
+            self.core.state.verify().map_err(|e| Refusal::Failed(e.to_string()))?;
+        let told = |d: &crate::model::Drift| Drift {
+            table: d.table.to_owned(),
+            missing: d.missing as u64,
+            foreign: d.foreign as u64,
+            different: d.different as u64,
+        };
+        for drift in &drift {
+            let (missing, foreign, different) = (drift.missing, drift.foreign, drift.different);
+            tracing::warn!(
+                table = drift.table,
+                missing,
+                foreign,
+                different,
+                writes,
+                "tables mended"
+            );
+        }
+        Ok(Verified { drift: drift.iter().map(told).collect(), writes: writes as u64 })
     }
 
     /// Changes what operators said: in the tables and in the store, or not at all.

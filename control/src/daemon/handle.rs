@@ -58,6 +58,8 @@ pub(super) enum Command {
     },
     Confirm,
     Revert,
+    /// Whether the tables hold what was written to them.
+    Verify,
 }
 
 /// What a command returns.
@@ -66,6 +68,7 @@ pub(super) enum Outcome {
     Done(view::Done),
     Reloaded(view::Reloaded),
     Difference(view::Difference),
+    Verified(view::Verified),
 }
 
 pub(super) type Reply = oneshot::Sender<Result<Outcome, Refusal>>;
@@ -269,6 +272,17 @@ impl Handle {
     pub async fn difference(&self) -> Answer<view::Difference> {
         match self.command(Command::Difference).await? {
             Outcome::Difference(difference) => Ok(difference),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// `fernpass verify`: whether the tables hold what was written to them; what does not is written again.
+    ///
+    /// # Errors
+    /// A table cannot be read, or written.
+    pub async fn verify(&self) -> Answer<view::Verified> {
+        match self.command(Command::Verify).await? {
+            Outcome::Verified(verified) => Ok(verified),
             _ => Err(unexpected()),
         }
     }

@@ -10,8 +10,8 @@ use super::published::{Endpoints, endpoints};
 use crate::config::{BackendId, Config};
 use crate::loader::{Tables, Writer};
 use crate::model::{
-    ApplyError, HealthView, Inputs, Load, ModelError, Overrides, Registry, RouteView, Wanted,
-    apply, compute, diff,
+    ApplyError, Drift, HealthView, Inputs, Load, ModelError, Overrides, Registry, RouteView,
+    Wanted, apply, compute, diff, drift,
 };
 use crate::sessions::{Clock, Keeper, Record, Recount, Scan};
 
@@ -24,6 +24,17 @@ pub enum ReconcileError {
     /// A write failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+}
+
+/// The tables could not be verified.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum VerifyError {
+    /// A table cannot be read.
+    #[error(transparent)]
+    Load(#[from] crate::loader::LoadError),
+    /// It could not be mended.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
 }
 
 /// The inputs of the model, what the tables hold, and the tables.
@@ -125,6 +136,21 @@ impl State {
         self.config = Arc::new(config);
         self.overrides = overrides;
         Ok(writes)
+    }
+
+    /// Looks whether the tables hold what was written to them, and mends them. Returns what was wrong, and how many
+    /// writes mended it.
+    ///
+    /// # Errors
+    /// A table cannot be read, or written.
+    pub(super) fn verify(&mut self) -> Result<(Vec<Drift>, usize), VerifyError> {
+        let read = self.writer.read()?;
+        let drift = drift(&self.current, &read, self.tables.sizes().sessions());
+        if drift.is_empty() {
+            return Ok((drift, 0));
+        }
+        self.current = read.known_as(&self.current);
+        Ok((drift, self.reconcile()?))
     }
 
     /// How many writes a configuration would take.

@@ -335,6 +335,28 @@ pub struct Difference {
     pub writes: u64,
 }
 
+/// Whether the tables hold what was written to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verified {
+    /// Those that did not.
+    pub drift: Vec<Drift>,
+    /// How many table entries were written to mend it.
+    pub writes: u64,
+}
+
+/// How one table differed from what was written to it, in entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Drift {
+    /// The map's name.
+    pub table: String,
+    /// Entries that were gone.
+    pub missing: u64,
+    /// Entries that nobody wrote.
+    pub foreign: u64,
+    /// Entries with another value.
+    pub different: u64,
+}
+
 /// What was done to one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Done {

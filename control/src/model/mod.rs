@@ -14,6 +14,7 @@
 mod apply;
 mod compute;
 mod diff;
+mod drift;
 mod indexes;
 pub mod maglev;
 mod nexthop;
@@ -28,6 +29,7 @@ mod writer;
 pub use apply::{ApplyError, apply};
 pub use compute::compute;
 pub use diff::{Step, diff};
+pub use drift::{Drift, drift};
 pub use indexes::ModelError;
 pub use nexthop::{NextHop, Vlan};
 pub use registry::{EndpointNames, Registry};

@@ -11,6 +11,7 @@ use lab::scenario::{Farm, FarmPlan, quota, sessions_open};
 use lab::traffic::ping;
 use lab::wait::until;
 use lab::{Lab, Options};
+use serde_json::json;
 
 use crate::common::{PLENTY, holds, one_pool, start};
 
@@ -195,6 +196,9 @@ fn a_configuration_that_nobody_confirms_is_taken_back_also_by_a_killed_daemon() 
         assert!(refused.contains("1000000"), "{refused}");
     }
     assert!(quotas(&farm) == 81 && !is_said(&farm, ON_TRIAL));
+    // And after all that the tables are as they were written.
+    let verified = farm.gateway().call(&["verify"]).unwrap();
+    assert_eq!((&verified["drift"], &verified["writes"]), (&json!([]), &json!(0)));
     let tally = traffic.stop();
     assert_eq!((tally.lost, farm.session(0).unwrap().id), (0, session.id), "{tally:?}");
 }
