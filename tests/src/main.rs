@@ -1,6 +1,7 @@
 //! `fernpass-lab`: the demo, and labs to play with. `cargo xtask demo` and
 //! `cargo xtask lab` build it and hand over to it.
 
+mod chaos;
 mod demo;
 mod playground;
 
@@ -21,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Play the story of the gateway, step by step, with measured results
     Demo(demo::Options),
+    /// Kill the daemon again and again under traffic; nobody notices
+    Chaos(chaos::Options),
     /// Set up a lab to play with, look at it, take it down
     Lab {
         #[command(subcommand)]
@@ -31,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let (what, done) = match Arguments::parse().command {
         Command::Demo(options) => ("demo", demo::run(&options)),
+        Command::Chaos(options) => ("chaos", chaos::run(&options)),
         Command::Lab { verb } => ("lab", playground::run(&verb)),
     };
     match done {

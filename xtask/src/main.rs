@@ -61,6 +61,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Kill the daemon again and again under traffic, at random moments: nobody may notice.
+    Chaos {
+        /// --kills, --sessions, --rate, --json; see `cargo xtask chaos -- --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Lay out the demo's lab, look at it, take it down.
     Lab {
         /// up, down, shell, status; see `cargo xtask lab --help`.
@@ -133,6 +139,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             suitable::check("test")?;
             setup::setup(Need::BENCH)?;
             process::bench(&rest)
+        }
+        Command::Chaos { rest } => {
+            suitable::check("test")?;
+            setup::setup(Need::LAB)?;
+            let rest = rest.iter().map(String::as_str);
+            process::lab(&std::iter::once("chaos").chain(rest).collect::<Vec<_>>())
         }
         Command::Lab { rest } => {
             suitable::check("demo")?;

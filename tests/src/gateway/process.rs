@@ -72,6 +72,13 @@ impl Gateway {
         self.run_with(&[])
     }
 
+    /// Starts the daemon, and waits for nothing.
+    pub fn run_unattended(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("run").arg("-c").arg(self.config_file());
+        self.spawn(command)
+    }
+
     /// The same, with further options.
     pub fn run_with(&mut self, options: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.binary);
@@ -88,7 +95,7 @@ impl Gateway {
         self.launch(command)
     }
 
-    fn launch(&mut self, command: Command) -> Result<()> {
+    fn spawn(&mut self, command: Command) -> Result<()> {
         let launch = Launch {
             name: "fernpass",
             dir: &self.dir,
@@ -96,6 +103,11 @@ impl Gateway {
             lifetime: self.lifetime,
         };
         self.process = Some(Child::launch(command, launch)?);
+        Ok(())
+    }
+
+    fn launch(&mut self, command: Command) -> Result<()> {
+        self.spawn(command)?;
         until("the start of the gateway", START, || {
             if let Some(process) = &mut self.process {
                 process.must_run()?;

@@ -2,6 +2,7 @@
 //! [`Farm`], measures, and returns what it found. The tests and the demo use the
 //! same functions, so what the demo shows is what the tests hold.
 
+mod chaos;
 mod death;
 mod drain;
 mod farm;
@@ -22,6 +23,7 @@ mod reuse;
 mod roam;
 mod shared;
 
+pub use chaos::{Chaos, ChaosPlan, chaos};
 pub use death::{Death, death};
 pub use drain::{Drain, drain};
 pub use farm::{Farm, FarmPlan, Member, PoolPlan};

@@ -1,11 +1,13 @@
 //! Traffic, and what became of it.
 
+mod crowd;
 mod echo;
 mod flood;
 mod icmp;
 mod sequence;
 mod target;
 
+pub use crowd::{Crowd, CrowdTally};
 pub(crate) use echo::{BUFFER, SHORTEST, TAG};
 pub use echo::{EchoServer, PORT as ECHO_PORT, TcpEchoServer, tcp_round_trip};
 pub use flood::{Flood, FragmentFlood, SynFlood, initiation};

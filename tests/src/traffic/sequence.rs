@@ -14,7 +14,7 @@ use crate::error::{LabError, Result};
 use crate::wait::Stop;
 
 /// How long an answer may take after the last request.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// What became of a sequence.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -47,7 +47,7 @@ impl Tally {
 
 /// The account while it is being written.
 #[derive(Debug, Default)]
-struct Book {
+pub(super) struct Book {
     sent: u64,
     /// One bit a request.
     seen: Vec<u64>,
@@ -61,7 +61,14 @@ struct Book {
 }
 
 impl Book {
-    fn enter(&mut self, number: u64, tag: u8, now: Instant) {
+    /// Takes down that a request is sent: its number.
+    pub(super) fn next(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent - 1
+    }
+
+    /// Takes down an answer.
+    pub(super) fn enter(&mut self, number: u64, tag: u8, now: Instant) {
         if number >= self.sent {
             return; // not ours
         }
@@ -86,7 +93,7 @@ impl Book {
         self.last = Some(now);
     }
 
-    fn tally(&self) -> Tally {
+    pub(super) fn tally(&self) -> Tally {
         Tally {
             sent: self.sent,
             received: self.received,
@@ -202,7 +209,7 @@ impl Drop for Sequence {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("no panic holds this lock")
 }
 

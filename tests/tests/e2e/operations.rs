@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use lab::gate;
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
-use lab::scenario::{Farm, death, drain, impaired, rebuild, restart, roam, sessions_open};
+use lab::scenario::{
+    ChaosPlan, Farm, chaos, death, drain, impaired, rebuild, restart, roam, sessions_open,
+};
 use lab::wait::until;
 
 use crate::common::{MIXED, farm, holds};
@@ -110,6 +113,13 @@ fn a_killed_daemon_comes_back_and_nothing_is_lost() {
     farm.join(0, WireguardGo, Family::V6).unwrap();
     farm.reach(3).unwrap();
     holds(&roam(&mut farm, 3).unwrap());
+}
+
+/// `cargo xtask chaos` has more of it.
+#[test]
+fn daemons_that_are_killed_at_any_moment_are_not_noticed() {
+    let _place = gate::enter().unwrap();
+    holds(&chaos(&ChaosPlan { kills: 12, sessions: 300, rate: 2000 }, |_| {}).unwrap());
 }
 
 #[test]

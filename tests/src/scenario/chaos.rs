@@ -1,0 +1,162 @@
+//! The daemon is killed again and again, at any moment, and nobody notices.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::{Check, Claim, SOON, ms};
+use crate::error::Result;
+use crate::gateway::{Config, Gateway, Limits, Rate, SessionView};
+use crate::layout::plan::Family;
+use crate::layout::{Kind, Lab, Options, Transport};
+use crate::traffic::{Crowd, CrowdTally, ECHO_PORT, EchoServer, Target};
+
+const KIND: Kind = Kind { prefix: "udp", profile: "udp", ports: &[(ECHO_PORT, Transport::Udp)] };
+/// Machines that echo, and homes that ask them.
+const MACHINES: usize = 3;
+const HOMES: usize = 5;
+/// A daemon lives up to so long before it is killed, and one that is killed while it starts.
+const LIFE_MS: u64 = 400;
+const BIRTH_MS: u64 = 150;
+/// Many flows come from few addresses here.
+const UNLIMITED: Limits =
+    Limits { unestablished_per_source: Rate { rate: 100_000, burst: 100_000 } };
+
+/// How wild it gets.
+#[derive(Clone, Copy, Debug)]
+pub struct ChaosPlan {
+    /// How often the daemon is killed.
+    pub kills: u32,
+    /// How many sessions there are: rounded up to the same number for each home and family.
+    pub sessions: usize,
+    /// Requests a second, on all together.
+    pub rate: u32,
+}
+
+/// What [`chaos`] measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Chaos {
+    /// Daemons killed.
+    pub kills: u32,
+    /// Of them those that were still starting.
+    pub while_starting: u32,
+    /// Longest time from a kill until a daemon answered again, milliseconds.
+    pub longest_absence_ms: u64,
+    /// Traffic all the while.
+    pub traffic: CrowdTally,
+    /// Sessions before.
+    pub sessions: usize,
+    /// Of them those that are gone, or whose id, backend or number of moves is another.
+    pub changed: usize,
+    /// What `fernpass verify` found after a start, if anything.
+    pub drift: Vec<String>,
+}
+
+/// Kills the daemon again and again under traffic, in a lab of its own. `progress` is told how many are dead.
+pub fn chaos(plan: &ChaosPlan, mut progress: impl FnMut(u32)) -> Result<Chaos> {
+    let lab = Lab::new(Options::default())?;
+    let site = lab.site("crowd", KIND, MACHINES)?;
+    let mut servers = Vec::new();
+    for station in site.stations() {
+        for family in [Family::V4, Family::V6] {
+            let at = station.address(family);
+            servers.push(EchoServer::start(station.ns(), at, station.number())?);
+        }
+    }
+    let mut config = Config::new(&lab).with_site(&site, 2 * plan.sessions as u32);
+    config.gateway.max_sessions = (4 * plan.sessions as u32).next_power_of_two();
+    config.limits = Some(UNLIMITED);
+    let mut gateway = Gateway::start(&lab, &config)?;
+    gateway.await_backends(SOON)?;
+
+    let mut targets = Vec::new();
+    for _ in 0..HOMES {
+        let home = lab.host()?;
+        for family in [Family::V4, Family::V6] {
+            targets.push(Target::outside(home.ns(), site.vip(family).ip()));
+        }
+    }
+    let crowd = Crowd::start(&targets, plan.sessions.div_ceil(targets.len()), plan.rate)?;
+    crowd.wait_for(5, SOON * 3)?;
+    // Some of the first ones are lost while the kernel asks for neighbours.
+    let crowd = crowd.anew()?;
+    crowd.wait_for(5, SOON)?;
+    let before = gateway.sessions()?;
+
+    let mut drift = Vec::new();
+    let (mut killed, mut while_starting, mut longest) = (0, 0, Duration::ZERO);
+    while killed < plan.kills {
+        std::thread::sleep(Duration::from_millis(fastrand::u64(..LIFE_MS)));
+        let away = Instant::now();
+        gateway.kill();
+        killed += 1;
+        while killed < plan.kills && fastrand::bool() {
+            gateway.run_unattended()?;
+            std::thread::sleep(Duration::from_millis(fastrand::u64(..BIRTH_MS)));
+            gateway.kill();
+            (killed, while_starting) = (killed + 1, while_starting + 1);
+        }
+        gateway.run()?;
+        longest = longest.max(away.elapsed());
+        let verified = gateway.call(&["verify"])?;
+        if verified["writes"] != 0 || verified["drift"] != serde_json::json!([]) {
+            drift.push(format!("after {killed} kills: {verified}"));
+        }
+        progress(killed);
+    }
+    crowd.wait_for(1, SOON)?;
+    let after = gateway.sessions()?;
+    Ok(Chaos {
+        kills: killed,
+        while_starting,
+        longest_absence_ms: ms(longest),
+        traffic: crowd.stop(),
+        sessions: before.len(),
+        changed: changed(&before, &after),
+        drift,
+    })
+}
+
+fn changed(before: &[SessionView], after: &[SessionView]) -> usize {
+    let after: BTreeMap<_, _> = after.iter().map(|session| (&session.id, session)).collect();
+    let is_same = |old: &&SessionView| {
+        after.get(&old.id).is_some_and(|new| {
+            (new.client, &new.backend, new.moves) == (old.client, &old.backend, old.moves)
+        })
+    };
+    before.len() - before.iter().filter(is_same).count()
+}
+
+impl Claim for Chaos {
+    fn failures(&self) -> Vec<String> {
+        let t = &self.traffic;
+        Check::default()
+            .that(t.lost == 0, || format!("{} of {} packets lost", t.lost, t.sent))
+            .that(t.reordered + t.duplicated == 0, || {
+                format!("{} packets reordered, {} duplicated", t.reordered, t.duplicated)
+            })
+            .that(t.strayed == 0, || format!("{} flows changed their concentrator", t.strayed))
+            .that(self.sessions == t.flows, || {
+                format!("{} sessions of {} flows", self.sessions, t.flows)
+            })
+            .that(self.changed == 0, || format!("{} sessions changed", self.changed))
+            .that(self.drift.is_empty(), || format!("the tables drifted: {:?}", self.drift))
+            .failures()
+    }
+
+    fn summary(&self) -> String {
+        format!(
+            "{} daemons killed, {} of them while they started, under {} sessions: {} of {} packets lost, {} reordered, \
+             {} sessions changed, tables right after each start; away for {} ms at most",
+            self.kills,
+            self.while_starting,
+            self.sessions,
+            self.traffic.lost,
+            self.traffic.sent,
+            self.traffic.reordered,
+            self.changed,
+            self.longest_absence_ms,
+        )
+    }
+}
