@@ -4,6 +4,8 @@
 //! which the command line uses. The document that describes it ([`openapi`]) is
 //! committed as `control/openapi.json`. Errors are problem details (RFC 9457).
 
+mod audit;
+mod bounded;
 mod client;
 mod metrics;
 mod openapi;

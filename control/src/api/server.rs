@@ -7,8 +7,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use axum::middleware;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::audit::audit;
+use super::bounded::{Bounded, Peer};
 use super::routes::{metrics_router, router};
 use crate::config::Api;
 use crate::daemon::Handle;
@@ -77,9 +80,13 @@ impl Server {
     pub async fn serve(self, handle: Handle, shutdown: impl Future<Output = ()> + Send + 'static) {
         if let Some(listener) = self.metrics {
             let app = metrics_router(handle.clone());
-            tokio::spawn(async move { axum::serve(listener, app).await });
+            tokio::spawn(async move { axum::serve(Bounded::new(listener), app).await });
         }
-        let served = axum::serve(self.api, router(handle)).with_graceful_shutdown(shutdown).await;
+        let app = router(handle)
+            .layer(middleware::from_fn(audit))
+            .into_make_service_with_connect_info::<Peer>();
+        let served =
+            axum::serve(Bounded::new(self.api), app).with_graceful_shutdown(shutdown).await;
         if let Err(e) = served {
             tracing::error!("the API ended: {e}");
         }

@@ -3,6 +3,7 @@
 //! and what they must show, are in `lab::scenario`, where the demo has them too.
 
 mod agents;
+mod api;
 mod common;
 mod configuration;
 mod direct;
