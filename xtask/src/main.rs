@@ -5,6 +5,7 @@
 //! workspace, which is built and run from here.
 
 mod check;
+mod deb;
 mod process;
 mod services;
 mod setup;
@@ -30,6 +31,12 @@ enum Command {
     Setup,
     /// Build `fernpass`, optimised, with the kernel program in it.
     Build,
+    /// Build the Debian package, and print where it is.
+    Deb {
+        /// Install, upgrade, remove and purge it in a clean Debian 12 (root), and ask lintian.
+        #[arg(long)]
+        test: bool,
+    },
     /// Play the story of the gateway among real VPN peers, with measured results.
     Demo {
         /// wireguard (the whole story), openvpn or ipsec (clients that change their address).
@@ -106,6 +113,18 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Build => {
             setup::setup(Need::BUILD)?;
             process::cargo(&["build", "--locked", "--release", "--bin", "fernpass"])
+        }
+        Command::Deb { test } => {
+            if test && !suitable::is_root() {
+                anyhow::bail!("it takes root to install a package in a root of its own");
+            }
+            setup::setup(if test { Need::PACKAGE_TEST } else { Need::PACKAGE })?;
+            let package = deb::build()?;
+            if test {
+                deb::test(&package)?;
+            }
+            println!("{}", package.display());
+            Ok(())
         }
         Command::Demo { profile, json, keep, vm } => {
             let mut arguments = vec!["demo"];

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::bail;
 
 use crate::process::{output, run};
-use crate::services;
+use crate::{services, suitable};
 
 /// What something is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub(crate) enum Need {
     Machine,
     /// What the benches lay out networks with, and their peers.
     Bench,
+    /// Making a Debian package.
+    Package,
+    /// Testing it.
+    PackageTest,
 }
 
 impl Need {
@@ -35,6 +39,10 @@ impl Need {
     pub(crate) const USUAL: &[Self] = &[Self::Building, Self::Lab, Self::Peers, Self::Checks];
     /// For the benches.
     pub(crate) const BENCH: &[Self] = &[Self::Building, Self::Bench];
+    /// For `cargo xtask deb`.
+    pub(crate) const PACKAGE: &[Self] = &[Self::Building, Self::Package];
+    /// For `cargo xtask deb --test`.
+    pub(crate) const PACKAGE_TEST: &[Self] = &[Self::Building, Self::Package, Self::PackageTest];
     /// For labs in a virtual machine.
     pub(crate) const MACHINE: &[Self] = &[Self::Building, Self::Peers, Self::Machine];
 }
@@ -74,6 +82,8 @@ const PACKAGES: &[(Need, &[(&str, &str)])] = &[
     ),
     (Need::Bench, &[("iproute2", "ip"), ("ethtool", "ethtool"), ("nftables", "nft")]),
     (Need::Checks, &[("rust-web-clippy", "")]),
+    (Need::Package, &[("dpkg-dev", "dpkg-shlibdeps")]),
+    (Need::PackageTest, &[("mmdebstrap", "mmdebstrap"), ("lintian", "lintian")]),
     (
         Need::Machine,
         &[
@@ -111,6 +121,12 @@ const CRATES: &[Crate] = &[
         need: Need::Checks,
         program: "cargo-deny",
         arguments: &["cargo-deny@^0.20", "--locked"],
+        path: "",
+    },
+    Crate {
+        need: Need::Package,
+        program: "cargo-deb",
+        arguments: &["cargo-deb@^3.8", "--locked"],
         path: "",
     },
 ];
@@ -184,8 +200,7 @@ fn why_not() -> Option<&'static str> {
     if !debian {
         return Some("this is not Debian");
     }
-    let root = output("id", &["-u"]).is_some_and(|id| id.trim() == "0");
-    (!root).then_some("you are not root")
+    (!suitable::is_root()).then_some("you are not root")
 }
 
 fn is_installed(package: &str) -> bool {

@@ -16,11 +16,16 @@ pub(crate) fn check(command: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether who runs this may do everything.
+pub(crate) fn is_root() -> bool {
+    output("id", &["-u"]).is_some_and(|id| id.trim() == "0")
+}
+
 fn obstacle() -> Option<String> {
     if cfg!(not(target_os = "linux")) {
         return Some("it is not Linux".to_owned());
     }
-    if output("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
+    if !is_root() {
         return Some(
             "it takes root to load kernel programs and to make network namespaces".to_owned(),
         );
