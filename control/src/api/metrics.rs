@@ -143,6 +143,9 @@ fn by_backend(registry: &mut Registry, backends: &[Backend]) {
     gauges("backend_draining", "Whether an operator keeps new sessions away", |b| {
         i64::from(b.state == BackendState::Draining)
     });
+    gauges("backend_silent", "Whether it does not answer its sessions any more", |b| {
+        i64::from(b.state == BackendState::Silent)
+    });
     gauges("backend_weight", "Its share of new sessions", |b| b.weight.into());
     let family = Family::<AddressLabels, Gauge>::default();
     for backend in backends {

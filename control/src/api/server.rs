@@ -4,11 +4,14 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use axum::middleware;
+use axum::{Router, middleware};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::audit::audit;
 use super::bounded::{Bounded, Peer};
@@ -55,16 +58,7 @@ impl Server {
     /// See [`ServeError`].
     pub async fn bind(api: &Api) -> Result<Self, ServeError> {
         let path = api.socket.clone();
-        let failed = |source| ServeError::Socket { path: path.clone(), source };
-        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-            return Err(ServeError::Taken(path));
-        }
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(failed)?;
-        }
-        remove_stale(&path).map_err(failed)?;
-        let listener = UnixListener::bind(&path).map_err(failed)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+        let listener = open(&path)?;
         let metrics = match api.metrics {
             Some(address) => Some(
                 TcpListener::bind(address)
@@ -76,22 +70,80 @@ impl Server {
         Ok(Self { path, api: listener, metrics })
     }
 
-    /// Answers until `shutdown`.
+    /// Answers until `shutdown`. A socket that somebody has removed is made again.
     pub async fn serve(self, handle: Handle, shutdown: impl Future<Output = ()> + Send + 'static) {
         if let Some(listener) = self.metrics {
             let app = metrics_router(handle.clone());
             tokio::spawn(async move { axum::serve(Bounded::new(listener), app).await });
         }
-        let app = router(handle)
-            .layer(middleware::from_fn(audit))
-            .into_make_service_with_connect_info::<Peer>();
-        let served =
-            axum::serve(Bounded::new(self.api), app).with_graceful_shutdown(shutdown).await;
-        if let Err(e) = served {
-            tracing::error!("the API ended: {e}");
+        let app = router(handle).layer(middleware::from_fn(audit));
+        let (stop, stopped) = watch::channel(false);
+        let mut served = JoinSet::new();
+        let mut own = inode(&self.path);
+        served.spawn(answer(self.api, app.clone(), stopped.clone()));
+        let mut look = tokio::time::interval(LOOK);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                _ = look.tick() => {}
+            }
+            // Another's in its place is left alone.
+            if inode(&self.path).is_some() || own.is_none() {
+                continue;
+            }
+            match open(&self.path) {
+                Ok(listener) => {
+                    tracing::warn!(path = %self.path.display(), "the socket was gone, and is there again");
+                    served.spawn(answer(listener, app.clone(), stopped.clone()));
+                    own = inode(&self.path);
+                }
+                Err(e) => {
+                    tracing::error!("{e}");
+                    own = None;
+                }
+            }
         }
+        stop.send_replace(true);
+        while served.join_next().await.is_some() {}
         // The next daemon would find it stale.
-        let _ = fs::remove_file(&self.path);
+        if inode(&self.path) == own {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// How often the socket is looked for.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Makes the Unix socket.
+fn open(path: &Path) -> Result<UnixListener, ServeError> {
+    let failed = |source| ServeError::Socket { path: path.to_owned(), source };
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(ServeError::Taken(path.to_owned()));
+    }
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(failed)?;
+    }
+    remove_stale(path).map_err(failed)?;
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Which file this is, if it is there.
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|there| there.ino())
+}
+
+async fn answer(listener: UnixListener, app: Router, mut stopped: watch::Receiver<bool>) {
+    let until = async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let app = app.into_make_service_with_connect_info::<Peer>();
+    let served = axum::serve(Bounded::new(listener), app).with_graceful_shutdown(until).await;
+    if let Err(e) = served {
+        tracing::error!("the API ended: {e}");
     }
 }
 

@@ -166,6 +166,7 @@ const fn state(state: BackendState) -> &'static str {
     match state {
         BackendState::Active => "active",
         BackendState::Draining => "draining",
+        BackendState::Silent => "silent",
         BackendState::Full => "full",
         BackendState::Impaired => "impaired",
         BackendState::Down => "down",

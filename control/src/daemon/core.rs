@@ -31,6 +31,7 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn published(&self) -> Published {
         let mut warnings = self.warnings.clone();
+        warnings.extend(self.interfaces.warning());
         warnings.extend(self.trial.as_ref().map(Trial::warning));
         warnings.extend(self.behind.iter().map(|e| format!("the tables are behind: {e}")));
         Published {

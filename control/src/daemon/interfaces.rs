@@ -27,6 +27,18 @@ impl Interfaces {
         self.attached.values().map(|(index, _)| *index).collect()
     }
 
+    /// What stands in the way of the next daemon, if anything: it would begin anew.
+    pub(super) fn warning(&self) -> Option<String> {
+        let pin = self.pins.map(dataplane::abi::maps::SETTINGS);
+        (!pin.exists()).then(|| {
+            format!(
+                "{} is gone, with what this daemon left there for the next one: packets are forwarded, but a restart begins anew, and learns \
+                 the sessions again from their traffic",
+                pin.display()
+            )
+        })
+    }
+
     /// For `fernpass status`.
     pub(super) fn views(&self) -> Vec<view::Interface> {
         let view = |(name, (index, mode)): (&String, &(u32, XdpMode))| view::Interface {

@@ -22,6 +22,7 @@ mod interfaces;
 mod links;
 mod policy;
 mod published;
+mod silence;
 mod start;
 mod state;
 mod store;

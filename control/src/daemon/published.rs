@@ -309,6 +309,8 @@ impl Published {
             S::Down
         } else if self.overrides.drained.contains_key(id) {
             S::Draining
+        } else if self.load.is_silent(id) {
+            S::Silent
         } else if self.load.is_full(id) {
             S::Full
         } else if health.is_impaired() {

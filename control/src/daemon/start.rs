@@ -89,7 +89,10 @@ impl Prepared {
                 Start::Before(before, trial) => (*before, trial.before.clone(), Some(trial)),
             },
         };
-        store.keep_trial(trial.as_ref())?;
+        // Forwarding does not wait for a disk.
+        if let Err(e) = store.keep_trial(trial.as_ref()) {
+            tracing::error!("{e}");
+        }
         Ok(Self { config, source, trial, bpffs, lock, store })
     }
 

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use dataplane::abi::NAME_TENANT;
 
 use super::policy::Fates;
 use super::published::{Endpoints, endpoints};
+use super::silence::{Heard, Silences};
 use crate::config::{BackendId, Config};
 use crate::loader::{Tables, Writer};
 use crate::model::{
@@ -49,6 +51,7 @@ pub(super) struct State {
     pub(super) tables: Arc<Tables>,
     writer: Writer,
     keeper: Keeper,
+    silences: Silences,
     /// Retired endpoints that were retired before the scan now to come began.
     retired: BTreeSet<u32>,
     /// Retired endpoints that no slot refers to.
@@ -80,6 +83,7 @@ impl State {
             tables,
             writer,
             keeper: Keeper::default(),
+            silences: Silences::default(),
             retired: BTreeSet::new(),
             released: BTreeSet::new(),
         })
@@ -186,9 +190,30 @@ impl State {
             }
         }
         let full_changed = self.load.observe(&self.config, &sessions);
-        let changed = full_changed || released != self.released;
+        let silent_changed = self.listen(&scan);
+        let changed = full_changed || silent_changed || released != self.released;
         self.released = released;
         (scan, sessions, changed)
+    }
+
+    /// Finds out who no longer answers; true if that changes who gets new sessions.
+    fn listen(&mut self, scan: &Scan) -> bool {
+        let mut heard: BTreeMap<BackendId, Heard> = BTreeMap::new();
+        for (index, (asked, answered)) in &scan.heard {
+            if let Some(info) = self.endpoints.get(index) {
+                let of = heard.entry(info.names.backend.clone()).or_default();
+                of.asked += asked;
+                of.answered += answered;
+            }
+        }
+        let (silent, again) = self.silences.observe(Instant::now(), &self.config, &heard);
+        for backend in silent {
+            tracing::warn!(%backend, "silent: it does not answer its sessions any more");
+        }
+        for backend in again {
+            tracing::info!(%backend, "it answers its sessions again");
+        }
+        self.load.set_silent(&self.config, &self.silences.silent())
     }
 
     /// Ends one session.

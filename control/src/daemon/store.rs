@@ -66,6 +66,10 @@ impl Store {
     /// Keeps the configuration on trial, or that there is none.
     pub(super) fn keep_trial(&self, trial: Option<&Trial>) -> Result<(), StoreError> {
         let Some(trial) = trial else {
+            // A directory that is read-only refuses to remove what is not there, too.
+            if !self.trial.exists() {
+                return Ok(());
+            }
             return match fs::remove_file(&self.trial) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     Err(StoreError { path: self.trial.clone(), source })

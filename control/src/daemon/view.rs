@@ -258,6 +258,8 @@ pub enum BackendState {
     Draining,
     /// It has as many as it may have.
     Full,
+    /// It does not answer the sessions that it has, as it used to: it gets no new ones.
+    Silent,
     /// It does not answer at one of its two addresses: it gets its share of the other
     /// family's sessions.
     Impaired,

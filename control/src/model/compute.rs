@@ -274,7 +274,8 @@ impl Work<'_> {
         let overrides = self.inputs.overrides;
         let placeable = self.is_live(id, family)
             && !overrides.drained.contains_key(id)
-            && !self.inputs.load.is_full(id);
+            && !self.inputs.load.is_full(id)
+            && !self.inputs.load.is_silent(id);
         if placeable { overrides.weights.get(id).copied().unwrap_or(backend.weight) } else { 0 }
     }
 

@@ -112,16 +112,34 @@ impl AddressHealth {
 /// The health of backends. Of one that is not in it, nothing is known.
 pub type HealthView = BTreeMap<BackendId, AddressHealth>;
 
-/// How full the backends are.
+/// How full the backends are, and which are silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     full: BTreeSet<BackendId>,
+    silent: BTreeSet<BackendId>,
 }
 
 impl Load {
     /// Whether the backend takes no new sessions because it has enough.
     pub fn is_full(&self, id: &BackendId) -> bool {
         self.full.contains(id)
+    }
+
+    /// Whether the backend takes no new sessions because it does not answer those that it has.
+    pub fn is_silent(&self, id: &BackendId) -> bool {
+        self.silent.contains(id)
+    }
+
+    /// Says which backends are silent: true if others were. If all of a pool are, the fault is rather somewhere else, and none is.
+    pub fn set_silent(&mut self, config: &Config, silent: &BTreeSet<BackendId>) -> bool {
+        let others_are = |id: &BackendId| {
+            let own = config.backends().map(|(id, _, _)| id).filter(|other| other.pool == id.pool);
+            own.into_iter().all(|other| silent.contains(&other))
+        };
+        let silent = silent.iter().filter(|id| !others_are(id)).cloned().collect();
+        let changed = self.silent != silent;
+        self.silent = silent;
+        changed
     }
 
     /// Takes in the number of sessions of each backend; true if one became full

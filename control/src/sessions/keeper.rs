@@ -45,6 +45,8 @@ pub struct Scan {
     pub open: BTreeMap<u32, u64>,
     /// Tentative ones by endpoint index.
     pub tentative: BTreeMap<u32, u64>,
+    /// Of the open ones those that sent something since the scan before, and those that were sent something, by endpoint index.
+    pub heard: BTreeMap<u32, (u64, u64)>,
     /// Endpoints that a slot still refers to, quarantined slots included.
     pub referred: BTreeSet<u32>,
     /// Sessions that were ended.
@@ -89,6 +91,8 @@ pub struct Keeper {
     retired: HashMap<u32, (u64, u64)>,
     /// Sessions were ended since the id index was swept.
     stale_ids: bool,
+    /// Packets from and to the client, of each slot, at the scan before.
+    counts: Vec<(u32, u32)>,
 }
 
 impl Keeper {
@@ -104,6 +108,7 @@ impl Keeper {
         let mut retired = HashMap::new();
         let mut dead = Vec::new();
         let mut endpoints = Endpoints::default();
+        self.counts.resize(memory.slots.len(), (0, 0));
         let reader = Reader::new(memory);
         for (index, slot) in memory.slots.iter().enumerate() {
             let (index, word) = (index as u32, slot.state.load());
@@ -145,6 +150,10 @@ impl Keeper {
                         retired.insert(index, (slot.state.load(), now.monotonic));
                     } else if slot::is_open(word) {
                         endpoint.open += 1;
+                        let counts = (slot.rx_packets.get(), slot.tx_packets.get());
+                        let (rx, tx) = std::mem::replace(&mut self.counts[index as usize], counts);
+                        endpoint.asked += u64::from(counts.0 != rx);
+                        endpoint.answered += u64::from(counts.1 != tx);
                     } else {
                         endpoint.tentative += 1;
                     }
@@ -200,6 +209,8 @@ struct Endpoint {
     fate: Fate,
     open: u64,
     tentative: u64,
+    asked: u64,
+    answered: u64,
     referred: bool,
 }
 
@@ -217,6 +228,8 @@ impl Endpoints {
             fate: policy.fate(index.into()),
             open: 0,
             tentative: 0,
+            asked: 0,
+            answered: 0,
             referred: false,
         })
     }
@@ -229,6 +242,9 @@ impl Endpoints {
             }
             if endpoint.tentative > 0 {
                 scan.tentative.insert(index, endpoint.tentative);
+            }
+            if endpoint.asked + endpoint.answered > 0 {
+                scan.heard.insert(index, (endpoint.asked, endpoint.answered));
             }
             if endpoint.referred {
                 scan.referred.insert(index);

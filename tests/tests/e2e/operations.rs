@@ -1,5 +1,6 @@
 //! Drains, deaths and restarts.
 
+use std::process::Command;
 use std::time::Duration;
 
 use lab::gate;
@@ -92,6 +93,65 @@ fn clients_of_a_dead_concentrator_come_back_on_another() {
     }
     holds(&sessions_open(&farm).unwrap());
     holds(&death(&mut farm, 0).unwrap());
+}
+
+/// A process that is stopped, and goes on with the guard's end.
+struct Stopped(String);
+
+impl Stopped {
+    fn new(pid: u32) -> Self {
+        let pid = pid.to_string();
+        assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-CONT", &self.0]).status();
+    }
+}
+
+/// Its machine answers pings all the while.
+#[test]
+fn a_concentrator_that_hangs_is_found_by_its_sessions_and_gets_no_more() {
+    let (_place, mut farm) = farm();
+    for implementation in MIXED.into_iter().chain(MIXED).chain(MIXED) {
+        farm.join(0, implementation, Family::V4).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    let hanging = farm.reach(0).unwrap();
+    let name = farm.backend_name(hanging);
+    let state = |farm: &Farm| {
+        let backends = farm.gateway().backends().unwrap();
+        let backend = backends.into_iter().find(|backend| backend.name == name).unwrap();
+        assert!(backend.is_up(), "{backend:?}");
+        backend.state
+    };
+    let traffic: Vec<_> =
+        farm.members_of(0).into_iter().map(|m| farm.traffic(m, 20).unwrap()).collect();
+    // It has to be heard before it can be missed.
+    traffic[0].wait_for(20 * 25, Duration::from_secs(60)).unwrap();
+    assert_eq!(state(&farm), "active");
+    let before = farm.gateway().sessions().unwrap().len();
+    // All concentrators are told of them, while they listen.
+    let newcomers: Vec<_> =
+        (0..6).map(|_| farm.join(0, WireguardGo, Family::V4).unwrap()).collect();
+
+    let concentrators = farm.pools()[0].concentrators();
+    let pid = concentrators.iter().find(|c| c.number() == hanging).unwrap().device().pid();
+    let stopped = Stopped::new(pid);
+    until("silence", SOON, || Ok((state(&farm) == "silent").then_some(()))).unwrap();
+    assert_eq!(farm.gateway().sessions().unwrap().len(), before, "its sessions stay");
+    for member in newcomers {
+        assert_ne!(farm.reach(member).unwrap(), hanging);
+    }
+    drop(stopped);
+    until("an answer", SOON, || Ok((state(&farm) == "active").then_some(()))).unwrap();
+    // What was under way waited for it.
+    for sequence in traffic {
+        assert_eq!(sequence.stop().reordered, 0);
+    }
 }
 
 #[test]

@@ -1,0 +1,135 @@
+//! What the daemon keeps, and is reached by, is taken from it: forwarding goes on, and it says what is wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use lab::layout::plan::Family;
+use lab::peer::Implementation::WireguardGo;
+use lab::scenario::{Farm, sessions_open};
+use lab::wait::until;
+
+use crate::common::{farm, holds};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Runs a program that must do what it is told.
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {said}");
+}
+
+/// A small file system over a directory, which goes with it.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn over(dir: &Path) -> Self {
+        let path = dir.display().to_string();
+        run("mount", &["-t", "tmpfs", "-o", "size=64k,mode=755", "fernpass-test", &path]);
+        Self(dir.to_owned())
+    }
+
+    fn again(&self, options: &str) {
+        run("mount", &["-o", &format!("remount,{options}"), &self.0.display().to_string()]);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn state(farm: &Farm, backend: &str) -> String {
+    let backends = farm.gateway().backends().unwrap();
+    backends.into_iter().find(|b| b.name == backend).unwrap().state
+}
+
+fn is_said(farm: &Farm, words: &str) -> bool {
+    let status = farm.gateway().call(&["status"]).unwrap();
+    status["warnings"].to_string().contains(words)
+}
+
+#[test]
+fn a_state_directory_that_is_full_damaged_or_read_only_stops_nothing() {
+    let (_place, mut farm) = farm();
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    holds(&sessions_open(&farm).unwrap());
+    let traffic = farm.traffic(0, 100).unwrap();
+    let dir = PathBuf::from(&farm.config().gateway.state_dir);
+    farm.gateway_mut().kill();
+    let mount = Mount::over(&dir);
+    farm.gateway_mut().run().unwrap();
+    let backend = farm.backend_name(1);
+
+    // Full: what cannot be kept is refused, and nothing has changed.
+    let filler = dir.join("filler");
+    fs::write(&filler, vec![0; 1 << 20]).unwrap_err();
+    let refused = farm.gateway().act(&["backend", "drain", &backend]).unwrap_err().to_string();
+    assert!(refused.contains("cannot keep state"), "{refused}");
+    let refused = farm.gateway().act(&["apply", "--confirm", "1h"]);
+    assert!(refused.is_ok(), "the file is what is in force: nothing is on trial");
+    assert_eq!(state(&farm, &backend), "active");
+    fs::remove_file(&filler).unwrap();
+    farm.gateway().act(&["backend", "drain", &backend]).unwrap();
+    assert_eq!(state(&farm, &backend), "draining");
+
+    // Cut off: it is put aside, and said.
+    farm.gateway_mut().kill();
+    let kept = dir.join("overrides.json");
+    let text = fs::read(&kept).unwrap();
+    fs::write(&kept, &text[..text.len() / 2]).unwrap();
+    farm.gateway_mut().run().unwrap();
+    assert!(is_said(&farm, "could not be understood") && dir.join("overrides.json.bad").exists());
+    assert_eq!(state(&farm, &backend), "active");
+
+    // Read-only, also for a daemon that starts.
+    farm.gateway().act(&["backend", "drain", &backend]).unwrap();
+    mount.again("ro");
+    let refused = farm.gateway().act(&["backend", "undrain", &backend]).unwrap_err().to_string();
+    assert!(refused.contains("cannot keep state"), "{refused}");
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    assert_eq!(state(&farm, &backend), "draining");
+    mount.again("rw");
+    farm.gateway().act(&["backend", "undrain", &backend]).unwrap();
+    assert_eq!(state(&farm, &backend), "active");
+    let tally = traffic.stop();
+    assert_eq!(tally.lost, 0, "{tally:?}");
+    farm.gateway_mut().kill();
+}
+
+#[test]
+fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
+    let (_place, mut farm) = farm();
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    holds(&sessions_open(&farm).unwrap());
+    let traffic = farm.traffic(0, 100).unwrap();
+
+    // The socket: it comes again by itself.
+    let socket = PathBuf::from(farm.gateway().socket());
+    fs::remove_file(&socket).unwrap();
+    until("the socket", SOON, || Ok(farm.gateway().act(&["status"]).ok())).unwrap();
+
+    // The bpffs: what is there is forwarded on, and said.
+    let bpffs = farm.config().gateway.bpffs.clone();
+    run("umount", &["-l", &bpffs]);
+    until("a warning", SOON, || Ok(is_said(&farm, "a restart begins anew").then_some(()))).unwrap();
+    traffic.wait_for(200, SOON).unwrap();
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    farm.reach(1).unwrap();
+    assert_eq!(farm.gateway().sessions().unwrap().len(), 2);
+    let tally = traffic.stop();
+    assert_eq!(tally.lost, 0, "{tally:?}");
+
+    // And a restart begins anew: the sessions are learnt again from their traffic.
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    assert!(!is_said(&farm, "a restart begins anew"));
+    for member in 0..2 {
+        farm.reach(member).unwrap();
+        farm.session(member).unwrap();
+    }
+}
