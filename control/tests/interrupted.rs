@@ -1,45 +1,23 @@
 //! What a daemon that dies between any two writes leaves, and what was changed behind its back: the next one, or the same one,
 //! makes it good. On the kernel's own tables: needs root.
 
+mod scratch;
+
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use control::config::Config;
-use control::loader::{Bpffs, Pins, Sizes, Tables, Writer, adopt, create};
+use control::loader::{Pins, Sizes, Tables, Writer, adopt, create};
 use control::model::{
     self, HopKey, Inputs, Load, NextHop, Overrides, Prefix, RouteView, TableWriter as _, Wanted,
 };
 use dataplane::abi::{ENDPOINT_LIVE, KIND_LISTENER, maps};
+use scratch::Scratch;
 
 const SIZES: Sizes = Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 };
 const WAN: u32 = 2;
 const LAN: u32 = 3;
-
-/// A bpffs of the test's own, which goes with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = PathBuf::from(format!("/run/fernpass-test-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-
-    fn bpffs(&self) -> Bpffs {
-        Bpffs::prepare(&self.0.join("bpf")).unwrap()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.join("bpf")).status();
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// What a daemon has: as much of it as the tables' contents depend on.
 struct Daemon {

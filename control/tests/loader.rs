@@ -1,45 +1,22 @@
 //! The loader against the real kernel: maps made, adopted, refused. Needs root.
 
+mod scratch;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
-use control::loader::{
-    Bpffs, LoadError, PacketLog, Pins, Program, Sizes, Writer, adopt, create, shape,
-};
+use control::loader::{LoadError, PacketLog, Pins, Program, Sizes, Writer, adopt, create, shape};
 use control::model::{Live, TableWriter as _, TenantLimits};
 use dataplane::abi::{self, Address, AddressKey, NameKey, RouteKey};
 use dataplane::table::directory;
+use scratch::Scratch;
 
 /// `XDP_PASS` (linux/bpf.h).
 const XDP_PASS: u32 = 2;
-
-/// A bpffs of the test's own, which goes with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = PathBuf::from(format!("/run/fernpass-test-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-
-    fn bpffs(&self) -> Bpffs {
-        Bpffs::prepare(&self.0.join("bpf")).unwrap()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.join("bpf")).status();
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The address and port of the `n`th backend.
 fn key(n: u32) -> AddressKey {
