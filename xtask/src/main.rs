@@ -39,7 +39,7 @@ enum Command {
     },
     /// Play the story of the gateway among real VPN peers, with measured results.
     Demo {
-        /// wireguard (the whole story), openvpn or ipsec (clients that change their address).
+        /// wireguard (the whole story), openvpn, ipsec or quic (clients that change their address).
         #[arg(long, default_value = "wireguard", conflicts_with_all = ["keep", "vm"])]
         profile: String,
         /// Print the results as JSON, and nothing else on stdout.

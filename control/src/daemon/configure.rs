@@ -49,12 +49,13 @@ impl Daemon {
             tried: new.text.clone(),
             until,
         });
+        let before = self.core.trial.clone();
         // Before anything is changed: a daemon that dies now takes it back, too.
         self.keep(trial)?;
         let mut reloaded = match self.take(new).await {
             Ok(reloaded) => reloaded,
             Err(e) => {
-                self.keep(None).unwrap_or_else(|e| tracing::error!("{e}"));
+                self.keep(before).unwrap_or_else(|e| tracing::error!("{e}"));
                 return Err(e);
             }
         };

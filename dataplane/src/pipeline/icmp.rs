@@ -102,9 +102,9 @@ fn transport6<P: Packet>(packet: &P, v: impl View<ERROR6>, l3: usize) -> Option<
     (is_first && is_there).then_some((fragment.u8::<0>(), l3 + TRANSPORT6 + FRAGMENT))
 }
 
-/// The same over IPv6.
+/// The same over IPv6, with where the transport header is.
 #[inline(always)]
-pub(super) fn inner6<P: Packet>(packet: &P, l3: usize) -> Option<Inner> {
+pub(super) fn inner6<P: Packet>(packet: &P, l3: usize) -> Option<(Inner, usize)> {
     let v = packet.view::<ERROR6>(l3)?;
     // Unreachable, packet too big, time exceeded, parameter problem.
     if !matches!(v.u8::<IPV6>(), 1..=4)
@@ -118,7 +118,7 @@ pub(super) fn inner6<P: Packet>(packet: &P, l3: usize) -> Option<Inner> {
         Address::from_halves([v.u64::<{ INNER6 + 24 }>(), v.u64::<{ INNER6 + 32 }>()]),
     ];
     let (protocol, at) = transport6(packet, v, l3)?;
-    Some(Inner::new(addresses, protocol, packet.view::<HEADER>(at)?))
+    Some((Inner::new(addresses, protocol, packet.view::<HEADER>(at)?), at))
 }
 
 /// True if what has such a source comes from a backend that answers by itself. ESP has no ports: its address is enough.
@@ -245,8 +245,7 @@ fn four<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reaso
 fn six<P: Packet, T: Tables>(packet: &P, t: &T, l3: usize) -> Result<u32, Reason> {
     const INNER: usize = INNER6;
     let v = packet.view::<ERROR6>(l3).ok_or(Reason::NotOurs)?;
-    let inner = inner6(packet, l3).ok_or(Reason::NotOurs)?;
-    let (_, l4) = transport6(packet, v, l3).ok_or(Reason::NotOurs)?;
+    let (inner, l4) = inner6(packet, l3).ok_or(Reason::NotOurs)?;
     let from = || Address::from_halves([v.u64::<8>(), v.u64::<16>()]);
     let to = || Address::from_halves([v.u64::<24>(), v.u64::<32>()]);
     let (e, inbound, nexthop) = find(t, from, to, &inner)?;

@@ -20,7 +20,7 @@ pub(super) fn run<P: Packet, T: Tables>(
     let s = t.settings().ok_or(Reason::BadTable)?;
     let (from, ttl, inner) = if link.v6 {
         let ip = packet.view::<ERROR6>(link.l3).ok_or(Reason::NotOurs)?;
-        let inner = inner6(packet, link.l3).ok_or(Reason::NotOurs)?;
+        let (inner, _) = inner6(packet, link.l3).ok_or(Reason::NotOurs)?;
         (Address::from_halves([ip.u64::<8>(), ip.u64::<16>()]), ip.u8::<7>(), inner)
     } else {
         let ip = packet.view::<ERROR4>(link.l3).ok_or(Reason::NotOurs)?;

@@ -64,11 +64,11 @@ const NO_COUNTER: u32 = u32::MAX;
 enum Record {
     /// In clear text, or of a handshake.
     Handshake,
-    /// With a protected content.
+    /// Data of version 1.2, protected.
     Data,
-    /// The same, with an id: where it begins.
+    /// Of version 1.2, with an id, which hides what it is.
     WithId,
-    /// With a unified header: the same, and it has an id.
+    /// Of version 1.3, protected; perhaps with an id.
     Unified,
 }
 

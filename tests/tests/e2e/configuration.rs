@@ -184,6 +184,12 @@ fn a_configuration_that_nobody_confirms_is_taken_back_also_by_a_killed_daemon() 
     assert_eq!(quotas(&farm), 80);
     farm.gateway().act(&["revert"]).unwrap();
     assert_eq!(quotas(&farm), 79);
+    // A reload that is refused forgets nothing.
+    let mut other = farm.config().clone();
+    other.gateway.state_dir += "-other";
+    farm.gateway().write(&other).unwrap();
+    farm.gateway().act(&["reload"]).unwrap_err();
+    assert!(is_said(&farm, NOT_CONFIRMED));
     write(&farm, 81);
     farm.gateway().act(&["reload"]).unwrap();
     assert!(quotas(&farm) == 81 && !is_said(&farm, NOT_CONFIRMED));
