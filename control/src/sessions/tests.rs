@@ -198,3 +198,24 @@ fn counts_that_a_crash_left_wrong_are_corrected() {
     t.slots[9].state.store(u64::from(slot::CLAIMED));
     assert_eq!(Recount::take(&t, &tenant), None);
 }
+
+#[test]
+fn a_scan_tells_how_many_sent_something_and_how_many_were_sent_something() {
+    let t = HostTables::new(Sizes::default());
+    for (index, endpoint) in [(3, 0), (5, 0), (7, 1)] {
+        put(&t, index, slot::OPEN, endpoint);
+    }
+    put(&t, 8, slot::TENTATIVE, 0);
+    let mut keeper = Keeper::default();
+    keeper.scan(&t, &at(0), &Rules);
+    assert!(keeper.scan(&t, &at(1), &Rules).heard.is_empty(), "nothing since");
+    let sends = |index: usize| t.slots[index].rx_packets.set(t.slots[index].rx_packets.get() + 1);
+    sends(3);
+    sends(5);
+    sends(8);
+    t.slots[5].tx_packets.set(u32::MAX);
+    t.slots[7].tx_packets.set(1);
+    let heard = keeper.scan(&t, &at(2), &Rules).heard;
+    assert_eq!(heard, [(0, (2, 1)), (1, (0, 1))].into());
+    assert!(keeper.scan(&t, &at(3), &Rules).heard.is_empty());
+}

@@ -96,3 +96,20 @@ fn tables_tell_a_new_daemon_who_was_dead() {
     assert!(!registry.retired().is_empty());
     assert_eq!(registry.health(), HealthView::new());
 }
+
+/// It keeps what it has, and gets nothing new: unless all of its pool are silent, for then it is not they.
+#[test]
+fn a_silent_backend_gets_no_new_sessions_while_others_answer() {
+    const LIVE: u8 = ENDPOINT_LIVE;
+    let at = "10.20.0.11:51820";
+    let mut world = World::new(EXAMPLE);
+    world.settle();
+    assert_eq!(placed_on(&world, V4).len(), 2);
+    assert!(world.load.set_silent(&world.config, &[wg(1)].into()));
+    assert!(!world.load.set_silent(&world.config, &[wg(1)].into()), "nothing new");
+    world.settle();
+    assert_eq!((placed_on(&world, V4).len(), flags(&world, at)), (1, LIVE));
+    assert!(world.load.set_silent(&world.config, &[wg(1), wg(2)].into()));
+    world.settle();
+    assert_eq!((placed_on(&world, V4).len(), flags(&world, at)), (2, LIVE | ENDPOINT_ACCEPTS));
+}
