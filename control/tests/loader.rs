@@ -128,11 +128,29 @@ fn tables_are_made_whole_adopted_as_they_are_and_taken_away() {
     let listener = abi::Directory { kind: abi::KIND_LISTENER, ring: 2, ..Default::default() };
     let route = RouteKey { prefix_len: 96, address: Address::v4(0) };
     writer.name(name, Some("justiz")).unwrap();
-    writer.tenant(3, Some(TenantLimits { max_sessions: 7, max_tentative: 2 })).unwrap();
+    writer
+        .tenant(
+            3,
+            Some(TenantLimits {
+                max_sessions: 7,
+                max_tentative: 2,
+                guaranteed: 3,
+                ..TenantLimits::default()
+            }),
+        )
+        .unwrap();
     writer.directory(vip, Some(&listener)).unwrap();
     writer.route(route, Some(5)).unwrap();
     writer.device(1, true).unwrap();
-    writer.live(&Live { budget_cost: 9, budget_burst: 8, max_sessions: 100 }).unwrap();
+    writer
+        .live(&Live {
+            budget_cost: 9,
+            budget_burst: 8,
+            max_sessions: 100,
+            guaranteed: 3,
+            tentative: 20,
+        })
+        .unwrap();
     tables.tenants[3].sessions.add(4);
 
     // Another daemon finds all of it.
@@ -201,7 +219,8 @@ fn messages_about_packets_cost_nothing_until_they_are_asked_for() {
     for ((off, dropped), all) in off.iter().zip(&dropped).zip(&all) {
         assert!(off.instructions < dropped.instructions, "the messages are taken out");
         assert!(dropped.instructions < all.instructions);
-        assert!(all.verified_instructions <= 250_000);
+        // What is said of packets is a fifth more to look at.
+        assert!(all.verified_instructions <= 300_000, "{all:?}");
     }
 }
 
@@ -220,7 +239,7 @@ fn a_map_of_another_shape_is_named_and_nothing_is_changed() {
             let text = e.to_string();
             assert!(text.contains("TENANTS"), "{text}");
             assert!(text.contains("array of 4+64 bytes, 1024 entries"), "{text}");
-            assert!(text.contains("array of 4+128 bytes, 1024 entries"), "{text}");
+            assert!(text.contains("array of 4+320 bytes, 1024 entries"), "{text}");
         }
         other => panic!("{other:?}"),
     }

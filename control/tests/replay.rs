@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use control::config::{BackendId, Config};
 use control::model::{
-    Drain, HealthView, HopKey, Inputs, KnownHop, Live, Load, NextHop, Overrides, Prefix, Ring,
-    RouteView, TableWriter, TenantLimits, Wanted, Written, apply, compute, diff,
+    Drain, HealthView, HopKey, Inputs, KnownHop, Live, Load, MeterLimits, NextHop, Overrides,
+    Prefix, Ring, RouteView, TableWriter, TenantLimits, Wanted, Written, apply, compute, diff,
 };
 use dataplane::abi::{
     Address, AddressKey, Directory, Endpoint, NameKey, POOL_STRIDE, RING_WORDS, RouteKey,
@@ -37,8 +37,7 @@ impl TableWriter for Writer {
     fn tenant(&mut self, index: u32, limits: Option<TenantLimits>) -> Written {
         let limits = limits.unwrap_or_default();
         let tenant = &self.0.tenants[index as usize];
-        tenant.max_sessions.set(limits.max_sessions);
-        tenant.max_tentative.set(limits.max_tentative);
+        limits.write(&self.0.settings, tenant);
         Ok(())
     }
     fn device(&mut self, _: u32, _: bool) -> Written {
@@ -64,6 +63,9 @@ impl TableWriter for Writer {
         self.0.sources[usize::from(index)] = source.unwrap_or_default();
         Ok(())
     }
+    fn pace(&mut self, _: u32, _: Option<MeterLimits>) -> Written {
+        Ok(())
+    }
     fn ring(&mut self, number: u16, ring: Option<&Ring>) -> Written {
         let first = usize::from(number) * RING_WORDS as usize;
         for (cell, word) in
@@ -82,10 +84,7 @@ impl TableWriter for Writer {
         Ok(())
     }
     fn live(&mut self, live: &Live) -> Written {
-        let s = &self.0.settings;
-        s.budget_cost.set(live.budget_cost);
-        s.budget_burst.set(live.budget_burst);
-        s.max_sessions.set(live.max_sessions);
+        live.write(&self.0.settings);
         Ok(())
     }
     fn raise_route_generation(&mut self) -> Written {

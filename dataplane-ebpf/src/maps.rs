@@ -11,13 +11,13 @@ use aya_ebpf::{
 use core::arch::asm;
 use dataplane::abi::{
     self, Address, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, MAX_DIRECTORY,
-    MAX_ENDPOINTS, MAX_NEXTHOPS, MAX_RINGS, MAX_ROUTES, MAX_SOURCES, MAX_TENANTS, Name, NameKey,
-    NextHop, RING_WORDS, Settings, Slot, Tenant,
+    MAX_ENDPOINTS, MAX_NEXTHOPS, MAX_PACES, MAX_RINGS, MAX_ROUTES, MAX_SOURCES, MAX_TENANTS, Meter,
+    Name, NameKey, NextHop, RING_WORDS, Settings, Slot, Tenant,
 };
 use dataplane::cell::Word;
 use dataplane::pipeline::Stage;
 use dataplane::reason::{self, Reason};
-use dataplane::table::{Tables, ahead, directory, fragments, hints, ids, slot};
+use dataplane::table::{Tables, ahead, directory, fragments, hints, ids, meter, quota, slot};
 
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -30,6 +30,8 @@ static ENDPOINTS: Array<Endpoint> = Array::with_max_entries(MAX_ENDPOINTS, BPF_F
 static SOURCES: Array<Address> = Array::with_max_entries(MAX_SOURCES, BPF_F_MMAPABLE);
 #[map]
 static TENANTS: Array<Tenant> = Array::with_max_entries(MAX_TENANTS, BPF_F_MMAPABLE);
+#[map]
+static PACES: Array<Meter> = Array::with_max_entries(MAX_PACES, BPF_F_MMAPABLE);
 #[map]
 static RINGS: Array<u64> = Array::with_max_entries(MAX_RINGS * RING_WORDS, BPF_F_MMAPABLE);
 #[map]
@@ -109,6 +111,10 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn tenant(&self, index: u32) -> Option<&Tenant> {
         element!(TENANTS, index)
+    }
+    #[inline(always)]
+    fn pace(&self, index: u32) -> Option<&Meter> {
+        element!(PACES, index)
     }
     #[inline(always)]
     fn directory_entry(&self, index: u32) -> Option<&DirectoryEntry> {
@@ -203,6 +209,18 @@ impl Tables for BpfTables {
         fernpass_note_fragment(hash, endpoint)
     }
     #[inline(always)]
+    fn open_session(&self, endpoint: u64) -> u64 {
+        fernpass_open_session(endpoint)
+    }
+    #[inline(always)]
+    fn take_packet(&self, tenant: u64, bytes: u64, class: u64) -> u64 {
+        fernpass_take_packet(tenant, bytes, class)
+    }
+    #[inline(always)]
+    fn take_handshake(&self, endpoint: u64) -> u64 {
+        fernpass_take_handshake(endpoint)
+    }
+    #[inline(always)]
     fn load_ahead(&self, in_out_id: u64, scopes: u64, high: u64, low: u64) -> u64 {
         fernpass_load_ahead(in_out_id, scopes, high, low)
     }
@@ -274,6 +292,24 @@ extern "C" fn fernpass_find_fragment(hash: u64) -> u64 {
 #[inline(never)]
 extern "C" fn fernpass_note_fragment(hash: u64, endpoint: u64) -> u64 {
     fragments::note_apart(&BpfTables, hash, endpoint)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_open_session(endpoint: u64) -> u64 {
+    quota::open_apart(&BpfTables, endpoint)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_take_packet(tenant: u64, bytes: u64, class: u64) -> u64 {
+    meter::packet_apart(&BpfTables, tenant, bytes, class)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fernpass_take_handshake(endpoint: u64) -> u64 {
+    meter::handshake_apart(&BpfTables, endpoint)
 }
 
 #[unsafe(no_mangle)]

@@ -8,7 +8,7 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 11;
+pub const ABI_VERSION: u32 = 12;
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -22,6 +22,8 @@ pub mod maps {
     pub const SOURCES: &str = "SOURCES";
     /// [`super::Tenant`] by tenant index. Array, mmapable.
     pub const TENANTS: &str = "TENANTS";
+    /// [`super::Meter`]s of handshakes, by [`super::share_index`] and [`super::pace_index`]. Array, mmapable.
+    pub const PACES: &str = "PACES";
     /// Maglev rings, [`super::RingWord`]. Array, mmapable.
     pub const RINGS: &str = "RINGS";
     /// [`super::NextHop`] by next hop index. Array, mmapable.
@@ -76,6 +78,8 @@ pub const RING_WORDS: u32 = (RING_SIZE + 1) / 8;
 pub const MAX_RINGS: u32 = 1024;
 /// Elements of [`maps::SOURCES`].
 pub const MAX_SOURCES: u32 = MAX_RINGS / 2;
+/// Elements of [`maps::PACES`].
+pub const MAX_PACES: u32 = 2 * MAX_SERVICES * POOL_STRIDE;
 /// `Directory::ring` of a listener that has no usable backend.
 pub const NO_RING: u16 = u16::MAX;
 /// `Endpoint::nexthop`: not known.
@@ -382,6 +386,12 @@ pub const ENDPOINT_DIRECT: u8 = 4;
 /// Flag in [`Endpoint::flags`]: its backend's drain is over. What it sends to clients without a session on it is dropped, so that they look for
 /// another one.
 pub const ENDPOINT_RELEASED: u8 = 8;
+/// Flag in [`Endpoint::flags`]: its tenant's packets from clients are metered.
+pub const ENDPOINT_METERED_IN: u8 = 16;
+/// Flag in [`Endpoint::flags`]: its tenant's packets to clients are metered.
+pub const ENDPOINT_METERED_OUT: u8 = 32;
+/// Flag in [`Endpoint::flags`]: handshakes to its backend are paced.
+pub const ENDPOINT_PACED: u8 = 64;
 
 /// One listener on one backend: all that is needed to rewrite a packet in both
 /// directions. Element of [`maps::ENDPOINTS`].
@@ -400,7 +410,7 @@ pub struct Endpoint {
     pub protocol: u8,
     /// A [`Profile`] as its number.
     pub profile: u8,
-    /// [`ENDPOINT_LIVE`], [`ENDPOINT_ACCEPTS`], [`ENDPOINT_DIRECT`], [`ENDPOINT_RELEASED`].
+    /// [`ENDPOINT_LIVE`] and the other flags.
     pub flags: u8,
     /// An [`Encapsulation`] as its number.
     pub encapsulation: u8,
@@ -417,12 +427,44 @@ pub struct Endpoint {
     pub transport_delta: u16,
     /// TCP's largest segment, in bytes: no end of a connection is told of a larger one. 0: they are told what the other says.
     pub mss: u16,
-    /// With [`ENDPOINT_DIRECT`]: the pool's [`source_index`]; of a tunnel that of the address that it comes from.
+    /// The pool's [`source_index`]; of a tunnel that of the address that it comes from.
     pub source: u16,
     /// With [`LISTENER_BLIND`]: how long the backend keeps a client that sends nothing, in [`age`](crate::table::hints::Hint::age)'s units.
     pub idle: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// With [`ENDPOINT_PACED`]: the tenant's [`share_index`] of a backend's handshakes is counted by this service's index.
+    pub share: u16,
+}
+
+/// Where [`maps::PACES`] has a tenant's share of a backend's handshakes. The tenant goes by the index of one of its services at the pool.
+#[inline(always)]
+pub const fn share_index(service: u16, ordinal: u32) -> u32 {
+    2 * (service as u32 * POOL_STRIDE + ordinal % POOL_STRIDE)
+}
+
+/// Where [`maps::PACES`] has the handshakes of a backend, of all tenants together.
+#[inline(always)]
+pub const fn pace_index(pool: u32, ordinal: u32) -> u32 {
+    2 * (pool * POOL_STRIDE + ordinal % POOL_STRIDE) + 1
+}
+
+/// A rate with a burst, and how much of it is used; see `table::meter`. The limits are written by the daemon, the rest by the kernel program.
+#[repr(C)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+pub struct Meter {
+    /// What a unit (a packet, a handshake, a byte) costs, in 2^-16 ns; 0 is no limit.
+    pub cost: Cell<u64>,
+    /// How far ahead of the clock it may be, in [`meter_time`].
+    pub burst: Cell<u64>,
+    /// Until when the rate is used up, in [`meter_time`].
+    pub until: Word,
+    /// Packets that were refused.
+    pub refused: Word,
+}
+
+/// The clock of [`Meter`]s, from nanoseconds: 2^-8 ns, so that a packet of the fastest link is many of them.
+#[inline(always)]
+pub const fn meter_time(ns: u64) -> u64 {
+    ns << 8
 }
 
 /// Where [`maps::SOURCES`] has the address that a pool's tunnels come from, of the one family or the other.
@@ -445,8 +487,12 @@ pub struct Tenant {
     pub max_tentative: Cell<u64>,
     /// Sessions opened since the tables were made.
     pub opened: Word,
-    /// Answers and handshakes refused because the quota was used up.
+    /// Answers and handshakes refused because the quota was used up, or new sessions came too fast.
     pub refused: Word,
+    /// Sessions that it can have whatever others have; beyond, it borrows from what nobody is guaranteed.
+    pub guaranteed: Cell<u64>,
+    /// Zero.
+    pub zero: Cell<u64>,
     /// Sums over ended sessions, written by the daemon alone: sessions,
     pub ended: Cell<u64>,
     /// packets from clients,
@@ -458,7 +504,22 @@ pub struct Tenant {
     /// and bytes to clients.
     pub ended_tx_bytes: Cell<u64>,
     /// Zero.
-    pub reserved: [Cell<u64>; 5],
+    pub reserved: [Cell<u64>; 3],
+
+    /// Handshakes that clients begin.
+    pub handshakes: Meter,
+    /// Sessions that open.
+    pub new_sessions: Meter,
+
+    /// Packets from clients,
+    pub packets_in: Meter,
+    /// and their bytes.
+    pub bytes_in: Meter,
+
+    /// Packets to clients,
+    pub packets_out: Meter,
+    /// and their bytes.
+    pub bytes_out: Meter,
 }
 
 /// Eight positions of a ring: each a backend's ordinal in its pool. Ring `r`
@@ -641,8 +702,8 @@ pub struct Settings {
 
     /// Key of the hashes over ids and addresses, random for each set of tables.
     pub hash_key: [Cell<u64>; 2],
-    /// *Live.* Sessions the slot table may hold; beyond it none are opened.
-    pub max_sessions: Cell<u64>,
+    /// *Live.* Slots that may be in use, by open and tentative sessions together.
+    pub max_used: Cell<u64>,
     /// Buckets of the hints.
     pub hint_buckets: Cell<u32>,
     /// *Live.* Budget per source: microseconds (2^10 ns) a packet costs; 0 is no limit.
@@ -662,8 +723,14 @@ pub struct Settings {
     /// Raised and lowered like a tenant's counts: slots in use (tentative and open, all tenants).
     /// On a line of its own: the others are only read for packets.
     pub used: Word,
+    /// Likewise: open sessions beyond what their tenants are guaranteed.
+    pub borrowed: Word,
+    /// *Live.* Most of them.
+    pub max_borrowed: Cell<u64>,
+    /// *Live.* Sessions that may be open; the daemon's alone: what they come to is in `max_used` and `max_borrowed`.
+    pub max_sessions: Cell<u64>,
     /// Zero.
-    pub more_reserved: [Cell<u64>; 7],
+    pub more_reserved: [Cell<u64>; 4],
 }
 
 /// Key of [`maps::NAMES`].
@@ -708,7 +775,8 @@ const _: () = {
     assert!(MAX_LISTENERS < 1 << LISTENER_SERVER_ID);
     assert!(MAX_SERVICES <= SERVICE_TCP as u32);
     assert!(size_of::<Endpoint>() == 64);
-    assert!(size_of::<Tenant>() == 128);
+    assert!(size_of::<Tenant>() == 320);
+    assert!(size_of::<Meter>() == 32);
     assert!(size_of::<NextHop>() == 32);
     assert!(size_of::<Directory>() == 16);
     assert!(size_of::<DirectoryEntry>() == 32);

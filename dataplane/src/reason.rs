@@ -94,6 +94,12 @@ reasons! {
     Released "released" Dropped "From a backend whose drain is over, to a client without a session on it.";
     SourceBudget "source_budget" Dropped "Its source sent too many unestablished packets.";
     TenantQuota "tenant_quota" Dropped "The tenant has used up its quota of sessions.";
+    Guaranteed "guaranteed" Dropped "The tenant has used up what it is guaranteed, and the rest of the table is taken, or guaranteed to others.";
+    NewSessions "new_sessions" Dropped "The tenant opened too many sessions a second.";
+    Handshakes "handshakes" Dropped "The tenant's clients began too many handshakes a second.";
+    Paced "paced" Dropped "A handshake to a backend that was given as many a second as it takes; its client tries again.";
+    RatePackets "rate_packets" Dropped "The tenant sent or was sent too many packets a second.";
+    RateBits "rate_bits" Dropped "The tenant sent or was sent too many bits a second.";
     TentativeFull "tentative_full" Dropped "The tenant has too many tentative sessions.";
     TableFull "table_full" Dropped "The session table has no place for a new session.";
     IdTableFull "id_table_full" Dropped "The id table has no place for a new session's id.";

@@ -19,6 +19,12 @@ struct TenantLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LimitLabels {
+    tenant: String,
+    limit: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct BackendLabels {
     pool: String,
     backend: String,
@@ -109,6 +115,7 @@ fn by_tenant(registry: &mut Registry, tenants: &[Tenant]) {
     };
     gauges("tenant_sessions", "Open sessions", |t| t.sessions);
     gauges("tenant_max_sessions", "Quota of open sessions", |t| t.max_sessions);
+    gauges("tenant_guaranteed_sessions", "Sessions guaranteed", |t| t.guaranteed_sessions);
     gauges("tenant_tentative_sessions", "Handshakes in progress", |t| t.tentative);
     let mut counters = |name: &str, help: &str, value: fn(&Tenant) -> u64| {
         let family = Family::<TenantLabel, Metric>::default();
@@ -124,6 +131,14 @@ fn by_tenant(registry: &mut Registry, tenants: &[Tenant]) {
     counters("tenant_rx_bytes", "Bytes from clients", |t| t.rx_bytes);
     counters("tenant_tx_packets", "Packets to clients", |t| t.tx_packets);
     counters("tenant_tx_bytes", "Bytes to clients", |t| t.tx_bytes);
+    let limited = Family::<LimitLabels, Metric>::default();
+    for tenant in tenants {
+        for (limit, packets) in tenant.limited.named() {
+            let labels = LimitLabels { tenant: tenant.name.clone(), limit: limit.to_owned() };
+            limited.get_or_create(&labels).inc_by(packets);
+        }
+    }
+    registry.register("tenant_limited", "Packets refused by a tenant's rates", limited);
 }
 
 fn by_backend(registry: &mut Registry, backends: &[Backend]) {
@@ -168,6 +183,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::daemon::view::Limited;
 
     #[test]
     fn names_types_and_labels_are_as_documented() {
@@ -196,10 +212,12 @@ mod tests {
             name: "ju\"stiz".to_owned(),
             sessions: 3,
             max_sessions: 5,
+            guaranteed_sessions: 2,
             tentative: 1,
             max_tentative: 2,
             opened: 9,
             refused: 4,
+            limited: Limited { packets_in: 8, ..Limited::default() },
             rx_packets: 10,
             rx_bytes: 11,
             tx_packets: 12,
@@ -240,6 +258,7 @@ mod tests {
             "fernpass_packets_total{kind=\"dropped\",reason=\"no_route\"} 7",
             "fernpass_tenant_sessions{tenant=\"ju\\\"stiz\"} 3",
             "fernpass_tenant_rx_bytes_total{tenant=\"ju\\\"stiz\"} 11",
+            "fernpass_tenant_limited_total{tenant=\"ju\\\"stiz\",limit=\"packets_in\"} 8",
             "fernpass_backend_up{pool=\"p\",backend=\"wg-1\"} 1",
             "fernpass_backend_address_up{pool=\"p\",backend=\"wg-1\",family=\"ipv4\"} 1",
             "fernpass_backend_address_up{pool=\"p\",backend=\"wg-1\",family=\"ipv6\"} 0",

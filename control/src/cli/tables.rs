@@ -54,9 +54,11 @@ pub(super) fn tenants(rows: &[Tenant]) -> String {
         text("TENANT"),
         number("SESSIONS"),
         number("QUOTA"),
+        number("GUARANTEED"),
         number("TENTATIVE"),
         number("OPENED"),
         number("REFUSED"),
+        number("LIMITED"),
         number("RX"),
         number("TX"),
     ];
@@ -65,9 +67,11 @@ pub(super) fn tenants(rows: &[Tenant]) -> String {
             t.name.clone(),
             t.sessions.to_string(),
             t.max_sessions.to_string(),
+            t.guaranteed_sessions.to_string(),
             t.tentative.to_string(),
             t.opened.to_string(),
             t.refused.to_string(),
+            t.limited.total().to_string(),
             bytes(t.rx_bytes),
             bytes(t.tx_bytes),
         ]

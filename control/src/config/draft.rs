@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::reader::Field;
 use super::{
     Affinity, Api, Backend, Config, Encapsulation, Gateway, Health, Limits, Listener, Mode, Pool,
-    Profile, QuicLb, ServerId, Service, Tenant, Tunnel,
+    Profile, QuicLb, Rate, ServerId, Service, Tenant, TenantRates, Tunnel,
 };
 
 /// The whole file.
@@ -31,6 +31,8 @@ pub(super) struct DraftTenant {
     pub(super) span: Range<usize>,
     pub(super) name: Field<String>,
     pub(super) max_sessions: Field<u64>,
+    pub(super) guaranteed: Field<u64>,
+    pub(super) rates: TenantRates,
 }
 
 /// `[[pool]]`.
@@ -43,6 +45,7 @@ pub(super) struct DraftPool {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) quic_lb: Field<QuicLb>,
     pub(super) health: Option<Health>,
+    pub(super) handshakes: Option<Rate>,
     pub(super) backends: Vec<DraftBackend>,
 }
 
@@ -78,6 +81,7 @@ pub(super) struct DraftBackend {
     pub(super) weight: Option<u32>,
     pub(super) max_sessions: Field<u64>,
     pub(super) server_id: Field<ServerId>,
+    pub(super) handshakes: Option<Rate>,
 }
 
 /// `[[service]]`.
@@ -112,7 +116,12 @@ impl Draft {
 
 impl DraftTenant {
     fn finish(self) -> Option<Tenant> {
-        Some(Tenant { name: take(self.name)?, max_sessions: take(self.max_sessions)? })
+        Some(Tenant {
+            name: take(self.name)?,
+            max_sessions: take(self.max_sessions)?,
+            guaranteed_sessions: take(self.guaranteed).unwrap_or_default(),
+            rates: self.rates,
+        })
     }
 }
 
@@ -126,6 +135,7 @@ impl DraftPool {
             idle_timeout: self.idle_timeout?,
             quic_lb: take(self.quic_lb),
             health: self.health?,
+            handshakes: self.handshakes,
             backends: self.backends.into_iter().map(DraftBackend::finish).collect::<Option<_>>()?,
         })
     }
@@ -159,6 +169,7 @@ impl DraftBackend {
             weight: self.weight?,
             max_sessions: take(self.max_sessions),
             server_id: take(self.server_id),
+            handshakes: self.handshakes,
         })
     }
 }

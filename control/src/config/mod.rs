@@ -32,7 +32,8 @@ pub use server_id::{ServerId, ServerIdError};
 pub(crate) use suggest::did_you_mean;
 pub use types::{
     Affinity, Api, Backend, Budget, Config, Encapsulation, Gateway, HIGHEST_WEIGHT, Health, Limits,
-    Mode, Pool, Profile, QuicLb, Service, Sysctl, Tenant, Timing, Tunnel, XdpMode,
+    Mode, Pool, Profile, QuicLb, Rate, Service, Sysctl, Tenant, TenantRates, Timing, Tunnel,
+    XdpMode,
 };
 
 #[cfg(test)]

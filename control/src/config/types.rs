@@ -112,6 +112,48 @@ pub struct Tenant {
     pub name: String,
     /// Most sessions open at once.
     pub max_sessions: u64,
+    /// Sessions that it can have open whatever others have.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub guaranteed_sessions: u64,
+    /// Its rates.
+    #[serde(flatten)]
+    pub rates: TenantRates,
+}
+
+/// Rates of a tenant; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TenantRates {
+    /// Handshakes that its clients begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshakes: Option<Rate>,
+    /// Sessions that open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_sessions: Option<Rate>,
+    /// Packets from its clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_in: Option<Rate>,
+    /// Packets to its clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_out: Option<Rate>,
+    /// Bits of IP packets from its clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_in: Option<Rate>,
+    /// Bits of IP packets to its clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_out: Option<Rate>,
+}
+
+/// So many a second, and so many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Rate {
+    /// A second.
+    pub rate: u64,
+    /// At once.
+    pub burst: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// `[[pool]]`: concentrators that hold the same configuration.
@@ -133,6 +175,9 @@ pub struct Pool {
     pub quic_lb: Option<QuicLb>,
     /// How backends are found to be up or down.
     pub health: Health,
+    /// Handshakes that each backend is given; `None`: as many as come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshakes: Option<Rate>,
     /// `[[pool.backend]]`, in the order of the file. At least one.
     #[serde(rename = "backend")]
     pub backends: Vec<Backend>,
@@ -276,6 +321,16 @@ pub struct Backend {
     pub max_sessions: Option<u64>,
     /// What connection ids call it, in a pool with [`QuicLb`].
     pub server_id: Option<ServerId>,
+    /// Handshakes that it is given; `None`: as many as the pool's others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshakes: Option<Rate>,
+}
+
+impl Backend {
+    /// Handshakes that it is given; `None`: as many as come.
+    pub fn pace(&self, pool: &Pool) -> Option<Rate> {
+        self.handshakes.or(pool.handshakes)
+    }
 }
 
 impl Backend {
@@ -405,15 +460,32 @@ impl Config {
         })
     }
 
+    /// Sessions that tenants are guaranteed, all together.
+    pub fn guaranteed(&self) -> u64 {
+        self.tenants.iter().map(|tenant| tenant.guaranteed_sessions).sum()
+    }
+
     /// Most tentative sessions of a tenant: as configured, else a quarter of its
     /// quota but at least 256, so that a small tenant can still be dialled by
-    /// many at once. Never more than the table.
+    /// many at once. If that is more than there is [room](tentative_room) for, of all tenants together, each has its part.
     pub fn tentative_limit(&self, tenant: &Tenant) -> u64 {
-        self.limits
-            .tentative_per_tenant
-            .unwrap_or_else(|| (tenant.max_sessions / 4).max(256))
-            .min(self.gateway.max_sessions)
+        let wanted = |tenant: &Tenant| {
+            self.limits.tentative_per_tenant.unwrap_or_else(|| (tenant.max_sessions / 4).max(256))
+        };
+        let all: u64 = self.tenants.iter().map(wanted).sum();
+        let (wanted, room) = (wanted(tenant), tentative_room(self.gateway.max_sessions));
+        if all <= room { wanted } else { (wanted * room / all).max(1) }
     }
+
+    /// Most tentative sessions of all tenants together.
+    pub fn tentative(&self) -> u64 {
+        self.tenants.iter().map(|tenant| self.tentative_limit(tenant)).sum()
+    }
+}
+
+/// Room for tentative sessions beside so many open ones.
+pub(super) fn tentative_room(max_sessions: u64) -> u64 {
+    (max_sessions / 4).max(256)
 }
 
 fn duration<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {

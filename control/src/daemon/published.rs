@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use dataplane::abi::{self, ABI_VERSION};
+use dataplane::abi::{self, ABI_VERSION, Tenant};
 use dataplane::reason::Kind;
 
 use super::direct;
@@ -215,10 +215,12 @@ impl Published {
                 name: name.clone(),
                 sessions: t.sessions.load(),
                 max_sessions: t.max_sessions.get(),
+                guaranteed_sessions: t.guaranteed.get(),
                 tentative: t.tentative.load(),
                 max_tentative: t.max_tentative.get(),
                 opened: t.opened.load(),
                 refused: t.refused.load(),
+                limited: limited(t),
                 rx_packets: t.ended_rx_packets.get() + live[0],
                 rx_bytes: t.ended_rx_bytes.get() + live[1],
                 tx_packets: t.ended_tx_packets.get() + live[2],
@@ -474,4 +476,16 @@ fn seconds(duration: Duration) -> f64 {
 
 fn mac(bytes: [u8; 6]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// What a tenant's rates refused.
+fn limited(tenant: &Tenant) -> view::Limited {
+    view::Limited {
+        handshakes: tenant.handshakes.refused.load(),
+        new_sessions: tenant.new_sessions.refused.load(),
+        packets_in: tenant.packets_in.refused.load(),
+        bits_in: tenant.bytes_in.refused.load(),
+        packets_out: tenant.packets_out.refused.load(),
+        bits_out: tenant.bytes_out.refused.load(),
+    }
 }

@@ -149,14 +149,20 @@ pub struct Tenant {
     pub sessions: u64,
     /// Its quota.
     pub max_sessions: u64,
+    /// Sessions that it can have whatever others have.
+    #[serde(default)]
+    pub guaranteed_sessions: u64,
     /// Tentative sessions.
     pub tentative: u64,
     /// Most tentative sessions.
     pub max_tentative: u64,
     /// Sessions opened since the tables were made.
     pub opened: u64,
-    /// Packets refused because the quota was used up.
+    /// Packets refused because the quota was used up, or sessions came too fast.
     pub refused: u64,
+    /// Packets refused by its rates.
+    #[serde(default)]
+    pub limited: Limited,
     /// Packets from its clients, ended sessions included.
     pub rx_packets: u64,
     /// Bytes from its clients.
@@ -165,6 +171,42 @@ pub struct Tenant {
     pub tx_packets: u64,
     /// Bytes to its clients.
     pub tx_bytes: u64,
+}
+
+/// Packets of a tenant that were refused, by the rate that they exceeded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Limited {
+    /// Handshakes that its clients began.
+    pub handshakes: u64,
+    /// Answers that would have opened a session.
+    pub new_sessions: u64,
+    /// By packets from its clients.
+    pub packets_in: u64,
+    /// By bits from its clients.
+    pub bits_in: u64,
+    /// By packets to its clients.
+    pub packets_out: u64,
+    /// By bits to its clients.
+    pub bits_out: u64,
+}
+
+impl Limited {
+    /// With the names of the configuration.
+    pub fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("handshakes", self.handshakes),
+            ("new_sessions", self.new_sessions),
+            ("packets_in", self.packets_in),
+            ("bits_in", self.bits_in),
+            ("packets_out", self.packets_out),
+            ("bits_out", self.bits_out),
+        ]
+    }
+
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.named().iter().map(|(_, packets)| packets).sum()
+    }
 }
 
 /// A line of `fernpass service list`.

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::ptr::{NonNull, null_mut};
 use std::slice;
 
-use dataplane::abi::{Bucket, Detail, DirectoryEntry, NextHop, Settings, Slot, Tenant};
+use dataplane::abi::{Bucket, Detail, DirectoryEntry, Meter, NextHop, Settings, Slot, Tenant};
 use dataplane::cell::{Cell, Word};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -31,6 +31,8 @@ unsafe impl Shared for Bucket {}
 unsafe impl Shared for Settings {}
 // SAFETY: made of cells and words only.
 unsafe impl Shared for Tenant {}
+// SAFETY: as above.
+unsafe impl Shared for Meter {}
 // SAFETY: made of cells, and a reserved field that nobody writes.
 unsafe impl Shared for NextHop {}
 // SAFETY: a word, and eight bytes.

@@ -13,6 +13,7 @@ use super::mapped::Mapped;
 use super::shape::{SHAPES, Shape, Sizes};
 use super::tables::{Tables, open};
 use super::{Bpffs, LoadError, OBJECT};
+use crate::model::Live;
 
 /// Where things are pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +179,7 @@ fn initialise(settings: &Settings, sizes: Sizes) -> io::Result<()> {
     settings.overflow_mask.set(sizes.overflow - 1);
     settings.id_buckets.set(sizes.ids);
     settings.hint_buckets.set(sizes.hints);
-    settings.max_sessions.set(sizes.sessions());
+    Live { max_sessions: sizes.sessions(), ..Live::default() }.write(settings);
     settings.route_generation.set(1);
     Ok(())
 }

@@ -129,12 +129,13 @@ const fn hash<K, V>(entries: u32) -> Shape {
 }
 
 /// All maps and their shapes.
-pub const SHAPES: [(&str, Shape); 17] = [
+pub const SHAPES: [(&str, Shape); 18] = [
     (maps::SETTINGS, array::<abi::Settings>(Some(1))),
     (maps::DIRECTORY, array::<abi::DirectoryEntry>(Some(2 * abi::MAX_DIRECTORY))),
     (maps::ENDPOINTS, array::<abi::Endpoint>(Some(abi::MAX_ENDPOINTS))),
     (maps::SOURCES, array::<abi::Address>(Some(abi::MAX_SOURCES))),
     (maps::TENANTS, array::<abi::Tenant>(Some(abi::MAX_TENANTS))),
+    (maps::PACES, array::<abi::Meter>(Some(abi::MAX_PACES))),
     (maps::RINGS, array::<abi::RingWord>(Some(abi::MAX_RINGS * abi::RING_WORDS))),
     (maps::NEXTHOPS, array::<abi::NextHop>(Some(abi::MAX_NEXTHOPS))),
     (
@@ -194,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_shape_tells_what_it_is() {
-        let (_, slots) = SHAPES[9];
+        let (_, slots) = SHAPES[10];
         assert_eq!(slots.to_string(), "array of 4+64 bytes, flags 0x400");
         assert!(slots.admits(&Shape { entries: Some(17), ..slots }));
         assert!(!slots.admits(&Shape { value: 128, entries: Some(17), ..slots }));

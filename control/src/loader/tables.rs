@@ -7,8 +7,8 @@ use std::fmt::{self, Display};
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray};
 use dataplane::abi::{
-    Address, Bucket, Detail, NextHop as HopElement, RING_WORDS, RouteKey, Settings, Slot, Tenant,
-    maps,
+    Address, Bucket, Detail, Meter, NextHop as HopElement, RING_WORDS, RouteKey, Settings, Slot,
+    Tenant, maps,
 };
 use dataplane::cell::Cell;
 use dataplane::reason::Reason;
@@ -18,7 +18,7 @@ use super::error::Chain;
 use super::mapped::{Mapped, Shared};
 use super::pod::{PodEndpoint, PodName, PodNameKey};
 use super::{LoadError, Pins, Sizes};
-use crate::model::{KnownHop, Live, NextHop, Ring, TenantLimits, Wanted};
+use crate::model::{KnownHop, Live, MeterLimits, NextHop, Ring, TenantLimits, Wanted};
 
 /// All maps of the kernel program.
 ///
@@ -35,6 +35,8 @@ pub struct Tables {
     pub ids: Mapped<Bucket>,
     /// Quotas and counts.
     pub tenants: Mapped<Tenant>,
+    /// Meters of handshakes.
+    pub(super) paces: Mapped<Meter>,
     pub(super) nexthops: Mapped<HopElement>,
     pub(super) rings: Mapped<Cell<u64>>,
     counters: PerCpuArray<MapData, u64>,
@@ -99,6 +101,7 @@ impl Tables {
             details: open(pins, maps::DETAILS)?,
             ids: open(pins, maps::IDS)?,
             tenants: open(pins, maps::TENANTS)?,
+            paces: open(pins, maps::PACES)?,
             nexthops: open(pins, maps::NEXTHOPS)?,
             rings: open(pins, maps::RINGS)?,
             counters: typed(pins, maps::COUNTERS)?,
@@ -190,7 +193,14 @@ impl Written {
             .collect();
         held.tenants = tenants(tables);
         held.rings = rings(tables, &held);
-        held.live = live(tables.settings());
+        held.live = Live::read(tables.settings());
+        held.paces = tables
+            .paces
+            .iter()
+            .enumerate()
+            .map(|(index, meter)| (index as u32, MeterLimits::read(meter)))
+            .filter(|(_, limits)| *limits != MeterLimits::default())
+            .collect();
         Ok(held)
     }
 }
@@ -201,15 +211,11 @@ fn text(name: &PodName) -> String {
 }
 
 fn tenants(tables: &Tables) -> BTreeMap<u32, TenantLimits> {
-    let limits = |tenant: &Tenant| TenantLimits {
-        max_sessions: tenant.max_sessions.get(),
-        max_tentative: tenant.max_tentative.get(),
-    };
     tables
         .tenants
         .iter()
         .enumerate()
-        .map(|(index, tenant)| (index as u32, limits(tenant)))
+        .map(|(index, tenant)| (index as u32, TenantLimits::read(tenant)))
         .filter(|(_, limits)| *limits != TenantLimits::default())
         .collect()
 }
@@ -229,12 +235,4 @@ fn rings(tables: &Tables, held: &Wanted) -> BTreeMap<u16, Ring> {
         }
     }
     rings
-}
-
-fn live(settings: &Settings) -> Live {
-    Live {
-        budget_cost: settings.budget_cost.get(),
-        budget_burst: settings.budget_burst.get(),
-        max_sessions: settings.max_sessions.get(),
-    }
 }

@@ -14,7 +14,8 @@ use super::pod::{PodEndpoint, PodName, PodNameKey};
 use super::tables::Written as Maps;
 use super::{LoadError, Pins, Tables};
 use crate::model::{
-    KnownHop, Live, NextHop, Ring, TableWriter, TenantLimits, Wanted, WriteError, Written,
+    KnownHop, Live, MeterLimits, NextHop, Ring, TableWriter, TenantLimits, Wanted, WriteError,
+    Written,
 };
 
 /// The only one who writes what the reconciler decides.
@@ -85,12 +86,21 @@ impl TableWriter for Writer {
 
     fn tenant(&mut self, index: u32, limits: Option<TenantLimits>) -> Written {
         let tenant = element(maps::TENANTS, &self.tables.tenants, index)?;
-        let TenantLimits { max_sessions, max_tentative } = limits.unwrap_or_default();
-        tenant.max_sessions.set(max_sessions);
-        tenant.max_tentative.set(max_tentative);
+        limits.unwrap_or_default().write(self.tables.settings(), tenant);
         if limits.is_none() {
             for count in [&tenant.sessions, &tenant.tentative, &tenant.opened, &tenant.refused] {
                 count.store(0);
+            }
+            for meter in [
+                &tenant.handshakes,
+                &tenant.new_sessions,
+                &tenant.packets_in,
+                &tenant.bytes_in,
+                &tenant.packets_out,
+                &tenant.bytes_out,
+            ] {
+                meter.until.store(0);
+                meter.refused.store(0);
             }
             for sum in [
                 &tenant.ended,
@@ -142,6 +152,12 @@ impl TableWriter for Writer {
         self.maps.sources.set(index.into(), source.0, 0).map_err(failed(maps::SOURCES))
     }
 
+    fn pace(&mut self, index: u32, limits: Option<MeterLimits>) -> Written {
+        let meter = element(maps::PACES, &self.tables.paces, index)?;
+        limits.unwrap_or_default().write(meter);
+        Ok(())
+    }
+
     fn ring(&mut self, number: u16, ring: Option<&Ring>) -> Written {
         let Some(ring) = ring else { return Ok(()) };
         let first = u32::from(number) * RING_WORDS;
@@ -167,10 +183,7 @@ impl TableWriter for Writer {
     }
 
     fn live(&mut self, live: &Live) -> Written {
-        let settings = self.tables.settings();
-        settings.budget_cost.set(live.budget_cost);
-        settings.budget_burst.set(live.budget_burst);
-        settings.max_sessions.set(live.max_sessions.min(self.tables.sizes().sessions()));
+        live.within(self.tables.sizes().sessions()).write(self.tables.settings());
         Ok(())
     }
 

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use dataplane::abi::{
     self, Address, AddressKey, Directory, ENDPOINT_ACCEPTS, ENDPOINT_DIRECT, ENDPOINT_LIVE,
-    ENDPOINT_RELEASED, Endpoint, KIND_AGENT, KIND_BACKEND, KIND_ENDPOINT, KIND_HOST, KIND_LISTENER,
-    KIND_SERVER, KIND_TUNNEL, KIND_VIP, LISTENER_BLIND, LISTENER_BY_FLOW, LISTENER_DIRECT,
-    NO_NEXTHOP, NO_RING, POOL_STRIDE, REPORT_PORT, SERVICE_TCP, listener_server_id, service_index,
+    ENDPOINT_METERED_IN, ENDPOINT_METERED_OUT, ENDPOINT_PACED, ENDPOINT_RELEASED, Endpoint,
+    KIND_AGENT, KIND_BACKEND, KIND_ENDPOINT, KIND_HOST, KIND_LISTENER, KIND_SERVER, KIND_TUNNEL,
+    KIND_VIP, LISTENER_BLIND, LISTENER_BY_FLOW, LISTENER_DIRECT, NO_NEXTHOP, NO_RING, POOL_STRIDE,
+    REPORT_PORT, SERVICE_TCP, listener_server_id, pace_index, service_index, share_index,
     source_index,
 };
 use dataplane::checksum;
@@ -17,11 +18,11 @@ use dataplane::table::hints::Hint;
 
 use super::indexes::{Held, Indexes, ModelError, assign, encapsulation, names, target};
 use super::paths::Paths;
-use super::wanted::{Live, Ring, TenantLimits, Wanted, ring_number};
+use super::wanted::{Live, MeterLimits, Ring, TenantLimits, Wanted, ring_number};
 use super::{Inputs, Status, maglev};
 use crate::config::{
     Affinity, Backend, BackendId, Budget, Config, Encapsulation, Family, Listener, Mode, Pool,
-    Profile, Protocol, Service,
+    Profile, Protocol, Rate, Service,
 };
 
 /// What the tables should hold.
@@ -125,12 +126,16 @@ impl Work<'_> {
                     Directory { kind: KIND_SERVER, index: ordinal, ..Directory::default() };
                 self.wanted.directory.insert(key, server);
             }
+            let (paced, share) = self.pace(service, pool, backend, ordinal);
+            let plain = self.endpoint(listener, &entry, &id, backend, (address, port));
             let endpoint = Endpoint {
+                flags: plain.flags | self.metered(service) | paced,
+                share,
                 mss: match listener.protocol {
                     Protocol::Tcp => service.tcp_mss.unwrap_or_default(),
                     Protocol::Udp => 0,
                 },
-                ..self.endpoint(listener, &entry, &id, backend, (address, port))
+                ..plain
             };
             if pool.mode.is_direct() {
                 self.direct(pool, at, (address, port), endpoint);
@@ -152,6 +157,44 @@ impl Work<'_> {
         }
     }
 
+    /// The flags of the rates that a service's tenant has.
+    fn metered(&self, service: &Service) -> u8 {
+        let Some(tenant) = self.inputs.config.tenant(&service.tenant) else { return 0 };
+        let rates = &tenant.rates;
+        let mut flags = 0;
+        if rates.packets_in.or(rates.bits_in).is_some() {
+            flags |= ENDPOINT_METERED_IN;
+        }
+        if rates.packets_out.or(rates.bits_out).is_some() {
+            flags |= ENDPOINT_METERED_OUT;
+        }
+        flags
+    }
+
+    /// Writes what a backend is given of handshakes, and its service's tenant's share of it; returns the endpoint's flag and where the share is.
+    fn pace(
+        &mut self,
+        service: &Service,
+        pool: &Pool,
+        backend: &Backend,
+        ordinal: u32,
+    ) -> (u8, u16) {
+        let Some(rate) = backend.pace(pool) else { return (0, 0) };
+        let at_pool = || self.inputs.config.services.iter().filter(|s| s.pool == pool.name);
+        let tenants: BTreeSet<_> = at_pool().map(|service| &service.tenant).collect();
+        let share = at_pool()
+            .filter(|other| other.tenant == service.tenant)
+            .map(|other| self.indexes.services[&other.name] as u16)
+            .min()
+            .unwrap_or_default();
+        let part = |number: u64| number.div_ceil(tenants.len().max(1) as u64);
+        let own = Rate { rate: part(rate.rate), burst: part(rate.burst) };
+        let all = pace_index(self.indexes.pools[&pool.name], ordinal);
+        self.wanted.paces.insert(all, MeterLimits::new(rate, 1));
+        self.wanted.paces.insert(share_index(share, ordinal), MeterLimits::new(own, 1));
+        (ENDPOINT_PACED, share)
+    }
+
     /// An endpoint whose answers do not come through the gateway, so that nothing is known by their source; with its tunnel.
     fn direct(&mut self, pool: &Pool, at: u32, (address, port): (IpAddr, u16), e: Endpoint) {
         // What a router got, it would send back: the VIP is the gateway's.
@@ -160,7 +203,7 @@ impl Work<'_> {
             _ => self.paths.towards(address),
         };
         let idle = pool.idle_timeout.as_nanos().div_ceil(1 << 30);
-        let mut endpoint = Endpoint {
+        let endpoint = Endpoint {
             flags: e.flags | ENDPOINT_DIRECT,
             encapsulation: encapsulation(pool) as u8,
             nexthop: nexthop.unwrap_or(NO_NEXTHOP),
@@ -170,7 +213,6 @@ impl Work<'_> {
             ..e
         };
         let family = Family::of(address);
-        endpoint.source = source_index(self.indexes.pools[&pool.name], family == Family::V6);
         if let Some(tunnel) = pool.tunnel
             && let Some(source) = tunnel.source_of(family)
         {
@@ -258,9 +300,9 @@ impl Work<'_> {
             address_delta,
             transport_delta,
             mss: 0,
-            source: 0,
+            source: source_index(self.indexes.pools[&id.pool], family == Family::V6),
             idle: 0,
-            reserved: 0,
+            share: 0,
         }
     }
 
@@ -343,6 +385,13 @@ fn tenants(
         let limits = TenantLimits {
             max_sessions: tenant.max_sessions,
             max_tentative: config.tentative_limit(tenant),
+            guaranteed: tenant.guaranteed_sessions,
+            handshakes: meter(tenant.rates.handshakes, 1),
+            new_sessions: meter(tenant.rates.new_sessions, 1),
+            packets_in: meter(tenant.rates.packets_in, 1),
+            bytes_in: meter(tenant.rates.bits_in, 8),
+            packets_out: meter(tenant.rates.packets_out, 1),
+            bytes_out: meter(tenant.rates.bits_out, 8),
         };
         tenants.insert(indexes.tenants[&tenant.name], limits);
     }
@@ -351,7 +400,18 @@ fn tenants(
 
 fn live(config: &Config) -> Live {
     let (budget_cost, budget_burst) = config.limits.unestablished_per_source.map_or((0, 0), budget);
-    Live { budget_cost, budget_burst, max_sessions: config.gateway.max_sessions }
+    Live {
+        budget_cost,
+        budget_burst,
+        max_sessions: config.gateway.max_sessions,
+        guaranteed: config.guaranteed(),
+        tentative: config.tentative(),
+    }
+}
+
+/// The limits of a rate, if there is one, whose unit has so many parts.
+fn meter(rate: Option<Rate>, parts: u64) -> MeterLimits {
+    rate.map_or(MeterLimits::default(), |rate| MeterLimits::new(rate, parts))
 }
 
 /// A budget in units of 2^10 ns: what a packet costs, and how far ahead a source may be.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use dataplane::abi::{Address, AddressKey, Directory, Endpoint, NO_RING, NameKey, RouteKey};
 
-use super::wanted::{KnownHop, Live, Ring, TenantLimits, Wanted};
+use super::wanted::{KnownHop, Live, MeterLimits, Ring, TenantLimits, Wanted};
 use super::writer::{TableWriter, Written};
 
 /// One write to one table; see the functions of [`TableWriter`]. `None` takes away.
@@ -29,6 +29,8 @@ pub enum Step {
     Endpoint { index: u32, endpoint: Option<Endpoint> },
     /// [`TableWriter::source`].
     Source { index: u16, source: Option<Address> },
+    /// [`TableWriter::pace`].
+    Pace { index: u32, limits: Option<MeterLimits> },
     /// [`TableWriter::ring`].
     Ring { number: u16, ring: Option<Ring> },
     /// [`TableWriter::directory`].
@@ -50,6 +52,7 @@ impl Step {
             Self::Route { key, nexthop } => to.route(*key, *nexthop),
             Self::Endpoint { index, endpoint } => to.endpoint(*index, endpoint.as_ref()),
             Self::Source { index, source } => to.source(*index, *source),
+            Self::Pace { index, limits } => to.pace(*index, *limits),
             Self::Ring { number, ring } => to.ring(*number, ring.as_ref()),
             Self::Directory { key, entry } => to.directory(*key, entry.as_ref()),
             Self::Live(live) => to.live(live),
@@ -106,12 +109,14 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
     let routes = changes(&current.routes, &wanted.routes);
     let endpoints = changes(&current.endpoints, &wanted.endpoints);
     let sources = changes(&current.sources, &wanted.sources);
+    let paces = changes(&current.paces, &wanted.paces);
     let rings = changes(&current.rings, &wanted.rings);
     let directory = changes(&current.directory, &wanted.directory);
 
     // An endpoint that loses a flag is still in the ring that is in use, unless it is another
     // one now: then nothing has led to its index for some time.
-    let identity = |row: &Endpoint| Endpoint { flags: 0, nexthop: 0, mss: 0, idle: 0, ..*row };
+    let identity =
+        |row: &Endpoint| Endpoint { flags: 0, nexthop: 0, mss: 0, idle: 0, share: 0, ..*row };
     let (losing, gaining): (Vec<_>, Vec<_>) =
         endpoints.put.into_iter().partition(|(index, new)| {
             let loses = |old: &Endpoint| old.flags & !new.flags != 0;
@@ -156,6 +161,7 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
     steps.extend(
         sources.put.into_iter().map(|(index, new)| Step::Source { index, source: Some(new) }),
     );
+    steps.extend(paces.put.into_iter().map(|(index, new)| Step::Pace { index, limits: Some(new) }));
     steps.extend(gaining.into_iter().map(put_endpoint));
     steps.extend(others.into_iter().map(put_directory));
     steps.extend(strays(current, wanted, &rings.put).map(put_directory));
@@ -169,6 +175,7 @@ pub fn diff(current: &Wanted, wanted: &Wanted) -> Vec<Step> {
     steps.extend(losing.into_iter().map(put_endpoint));
     steps.extend(endpoints.gone.into_iter().map(|index| Step::Endpoint { index, endpoint: None }));
     steps.extend(sources.gone.into_iter().map(|index| Step::Source { index, source: None }));
+    steps.extend(paces.gone.into_iter().map(|index| Step::Pace { index, limits: None }));
     steps.extend(rings.gone.into_iter().map(|number| Step::Ring { number, ring: None }));
     steps.extend(nexthops.gone.into_iter().map(|index| Step::NextHop { index, hop: None }));
     steps.extend(devices(wanted, current, false));

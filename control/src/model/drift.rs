@@ -36,7 +36,7 @@ impl Wanted {
             self.directory.values().any(|entry| entry.places() && entry.ring == *number)
         };
         read.rings.retain(|number, _| in_use(number));
-        read.live.max_sessions = read.live.max_sessions.min(room);
+        read.live = read.live.within(room);
         read
     }
 
@@ -69,6 +69,7 @@ pub fn drift(written: &Wanted, read: &Wanted, room: u64) -> Vec<Drift> {
         compare(maps::ROUTES, &written.routes, &read.routes),
         compare(maps::ENDPOINTS, &written.endpoints, &read.endpoints),
         compare(maps::SOURCES, &written.sources, &read.sources),
+        compare(maps::PACES, &written.paces, &read.paces),
         compare(maps::RINGS, &written.rings, &read.rings),
         compare(maps::DIRECTORY, &written.directory, &read.directory),
         compare(maps::SETTINGS, &live(written.live), &live(read.live)),

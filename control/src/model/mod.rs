@@ -36,5 +36,5 @@ pub use registry::{EndpointNames, Registry};
 pub use view::{
     AddressHealth, Drain, HealthView, HopKey, Inputs, Load, Overrides, Prefix, RouteView, Status,
 };
-pub use wanted::{KnownHop, Live, Ring, TenantLimits, Wanted, ring_number};
+pub use wanted::{KnownHop, Live, MeterLimits, Ring, TenantLimits, Wanted, ring_number};
 pub use writer::{TableWriter, WriteError, Written};

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use dataplane::abi::{self, Address, AddressKey, Directory, Endpoint, NameKey, RingWord, RouteKey};
+use dataplane::abi::{
+    self, Address, AddressKey, Directory, Endpoint, Meter, NameKey, RingWord, RouteKey, Settings,
+    Tenant,
+};
 
 use super::{HopKey, NextHop};
-use crate::config::Family;
+use crate::config::{Family, Rate};
 
 /// What all tables hold, or should hold. Sessions and counters are not in it:
 /// those belong to the kernel program.
@@ -27,6 +30,8 @@ pub struct Wanted {
     pub endpoints: BTreeMap<u32, Endpoint>,
     /// [`abi::maps::SOURCES`] by [`abi::source_index`].
     pub sources: BTreeMap<u16, Address>,
+    /// [`abi::maps::PACES`] by [`abi::share_index`] and [`abi::pace_index`].
+    pub paces: BTreeMap<u32, MeterLimits>,
     /// [`abi::maps::RINGS`] by ring number: those that the directory refers to.
     pub rings: BTreeMap<u16, Ring>,
     /// [`abi::maps::DIRECTORY`].
@@ -52,6 +57,86 @@ pub struct TenantLimits {
     pub max_sessions: u64,
     /// Most tentative sessions at once.
     pub max_tentative: u64,
+    /// Sessions that it can have whatever others have.
+    pub guaranteed: u64,
+    /// Handshakes that its clients begin.
+    pub handshakes: MeterLimits,
+    /// Sessions that open.
+    pub new_sessions: MeterLimits,
+    /// Packets from its clients.
+    pub packets_in: MeterLimits,
+    /// Their bytes.
+    pub bytes_in: MeterLimits,
+    /// Packets to its clients.
+    pub packets_out: MeterLimits,
+    /// Their bytes.
+    pub bytes_out: MeterLimits,
+}
+
+/// What a [`Meter`] lets through; the default is all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MeterLimits {
+    /// See [`Meter::cost`].
+    pub cost: u64,
+    /// See [`Meter::burst`].
+    pub burst: u64,
+}
+
+impl MeterLimits {
+    /// So many units a second, and so many at once; a unit may be divided, as bytes are in bits.
+    pub fn new(rate: Rate, parts: u64) -> Self {
+        let second = u128::from(parts) * 1_000_000_000;
+        let cost = ((second << 16) / u128::from(rate.rate.max(1))).max(1);
+        // The first one comes at once, however much it is.
+        let ahead = u128::from(rate.burst.saturating_sub(parts)) * second
+            / u128::from(parts * rate.rate.max(1));
+        let most = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+        Self { cost: most(cost), burst: most(ahead << 8) }
+    }
+
+    /// What a meter of the tables has.
+    pub fn read(meter: &Meter) -> Self {
+        Self { cost: meter.cost.get(), burst: meter.burst.get() }
+    }
+
+    /// Writes them to a meter, which goes on from where it is.
+    pub fn write(&self, meter: &Meter) {
+        meter.burst.set(self.burst);
+        meter.cost.set(self.cost);
+    }
+}
+
+impl TenantLimits {
+    /// Of a tenant of the tables.
+    pub fn read(tenant: &Tenant) -> Self {
+        Self {
+            max_sessions: tenant.max_sessions.get(),
+            max_tentative: tenant.max_tentative.get(),
+            guaranteed: tenant.guaranteed.get(),
+            handshakes: MeterLimits::read(&tenant.handshakes),
+            new_sessions: MeterLimits::read(&tenant.new_sessions),
+            packets_in: MeterLimits::read(&tenant.packets_in),
+            bytes_in: MeterLimits::read(&tenant.bytes_in),
+            packets_out: MeterLimits::read(&tenant.packets_out),
+            bytes_out: MeterLimits::read(&tenant.bytes_out),
+        }
+    }
+
+    /// Writes them to a tenant of the tables. What it has borrowed changes with what it is guaranteed.
+    pub fn write(&self, settings: &Settings, tenant: &Tenant) {
+        tenant.max_sessions.set(self.max_sessions);
+        tenant.max_tentative.set(self.max_tentative);
+        let borrowed = |guaranteed| tenant.sessions.load().saturating_sub(guaranteed);
+        let before = borrowed(tenant.guaranteed.get());
+        tenant.guaranteed.set(self.guaranteed);
+        settings.borrowed.add(borrowed(self.guaranteed).wrapping_sub(before));
+        self.handshakes.write(&tenant.handshakes);
+        self.new_sessions.write(&tenant.new_sessions);
+        self.packets_in.write(&tenant.packets_in);
+        self.bytes_in.write(&tenant.bytes_in);
+        self.packets_out.write(&tenant.packets_out);
+        self.bytes_out.write(&tenant.bytes_out);
+    }
 }
 
 /// The live fields of [`abi::Settings`], but for the route generation, which
@@ -62,8 +147,43 @@ pub struct Live {
     pub budget_cost: u32,
     /// See [`abi::Settings::budget_burst`].
     pub budget_burst: u32,
-    /// See [`abi::Settings::max_sessions`].
+    /// Sessions that may be open, all tenants together.
     pub max_sessions: u64,
+    /// Of these, how many tenants are guaranteed.
+    pub guaranteed: u64,
+    /// Tentative sessions beside them.
+    pub tentative: u64,
+}
+
+impl Live {
+    /// What the settings say.
+    pub fn read(settings: &Settings) -> Self {
+        let max_sessions = settings.max_sessions.get();
+        Self {
+            budget_cost: settings.budget_cost.get(),
+            budget_burst: settings.budget_burst.get(),
+            max_sessions,
+            guaranteed: max_sessions.saturating_sub(settings.max_borrowed.get()),
+            tentative: settings.max_used.get().saturating_sub(max_sessions),
+        }
+    }
+
+    /// What settings will say of tables with room for so many sessions.
+    #[must_use]
+    pub fn within(mut self, room: u64) -> Self {
+        self.max_sessions = self.max_sessions.min(room);
+        self.guaranteed = self.guaranteed.min(self.max_sessions);
+        self
+    }
+
+    /// Writes it to the settings.
+    pub fn write(&self, settings: &Settings) {
+        settings.budget_cost.set(self.budget_cost);
+        settings.budget_burst.set(self.budget_burst);
+        settings.max_sessions.set(self.max_sessions);
+        settings.max_borrowed.set(self.max_sessions - self.guaranteed);
+        settings.max_used.set(self.max_sessions + self.tentative);
+    }
 }
 
 /// Bytes of a ring in its table: the last one is padding.

@@ -2,7 +2,7 @@
 
 use dataplane::abi::{Address, AddressKey, Directory, Endpoint, NameKey, RouteKey};
 
-use super::{KnownHop, Live, Ring, TenantLimits, Wanted};
+use super::{KnownHop, Live, MeterLimits, Ring, TenantLimits, Wanted};
 
 /// A table could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,8 @@ pub trait TableWriter {
     fn endpoint(&mut self, index: u32, endpoint: Option<&Endpoint>) -> Written;
     /// The address that tunnels come from; `None` zeroes the element.
     fn source(&mut self, index: u16, source: Option<Address>) -> Written;
+    /// A meter of handshakes; `None` takes its limits away.
+    fn pace(&mut self, index: u32, limits: Option<MeterLimits>) -> Written;
     /// A ring, which nothing refers to yet. `None`: nothing refers to it any more;
     /// its bytes may stay.
     fn ring(&mut self, number: u16, ring: Option<&Ring>) -> Written;
@@ -88,6 +90,10 @@ impl TableWriter for Wanted {
 
     fn source(&mut self, index: u16, source: Option<Address>) -> Written {
         put(&mut self.sources, index, source)
+    }
+
+    fn pace(&mut self, index: u32, limits: Option<MeterLimits>) -> Written {
+        put(&mut self.paces, index, limits)
     }
 
     fn ring(&mut self, number: u16, ring: Option<&Ring>) -> Written {

@@ -93,6 +93,8 @@ pub struct Keeper {
     stale_ids: bool,
     /// Packets from and to the client, of each slot, at the scan before.
     counts: Vec<(u32, u32)>,
+    /// By how much the count of borrowed sessions was wrong at the scan before.
+    borrowed: i64,
 }
 
 impl Keeper {
@@ -162,6 +164,7 @@ impl Keeper {
             }
         }
         endpoints.tell(&mut scan);
+        self.balance(memory);
         self.retired = retired;
         if std::mem::take(&mut self.stale_ids) {
             scan.unlearned =
@@ -169,6 +172,20 @@ impl Keeper {
         }
         scan.freed = sweep::dead(memory.slots, memory.settings, &dead) as u64;
         scan
+    }
+
+    /// Corrects the count of borrowed sessions, if it is wrong by the same number twice running: a session that opened while a
+    /// reload changed what its tenant is guaranteed may have been counted by either.
+    fn balance(&mut self, memory: Memory<'_>) {
+        let beyond = |t: &Tenant| t.sessions.load().saturating_sub(t.guaranteed.get());
+        let borrowed: u64 = memory.tenants.iter().map(beyond).sum();
+        let wrong = memory.settings.borrowed.load().wrapping_sub(borrowed) as i64;
+        if wrong != 0 && wrong == self.borrowed {
+            memory.settings.borrowed.add((wrong as u64).wrapping_neg());
+            self.borrowed = 0;
+        } else {
+            self.borrowed = wrong;
+        }
     }
 
     /// Ends a session: false if it is no longer what `session` says.

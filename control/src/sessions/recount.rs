@@ -27,6 +27,8 @@ pub struct Recount {
     pub tenants: BTreeMap<u32, Drift>,
     /// Of the slots in use.
     pub used: i64,
+    /// Of the sessions that are borrowed.
+    pub borrowed: i64,
 }
 
 impl Recount {
@@ -49,11 +51,13 @@ impl Recount {
         if in_making || counts(memory) != before {
             return None;
         }
-        let mut all = 0;
+        let (mut all, mut borrowed) = (0, 0);
         let mut tenants = BTreeMap::new();
         for (index, (open, tentative)) in before.tenants.iter().enumerate() {
             let (is_open, is_tentative) = there.get(&(index as u32)).copied().unwrap_or_default();
             all += is_open + is_tentative;
+            let guaranteed = memory.tenants[index].guaranteed.get();
+            borrowed += is_open.saturating_sub(guaranteed);
             let drift = Drift {
                 open: open.wrapping_sub(is_open) as i64,
                 tentative: tentative.wrapping_sub(is_tentative) as i64,
@@ -62,12 +66,16 @@ impl Recount {
                 tenants.insert(index as u32, drift);
             }
         }
-        Some(Self { tenants, used: before.used.wrapping_sub(all) as i64 })
+        Some(Self {
+            tenants,
+            used: before.used.wrapping_sub(all) as i64,
+            borrowed: before.borrowed.wrapping_sub(borrowed) as i64,
+        })
     }
 
     /// Whether all counts are right.
     pub fn is_right(&self) -> bool {
-        self.tenants.is_empty() && self.used == 0
+        self.tenants.is_empty() && self.used == 0 && self.borrowed == 0
     }
 
     /// Corrects the counts by the differences: right also if they have moved on since.
@@ -80,6 +88,7 @@ impl Recount {
             lower(&tenant.tentative, drift.tentative);
         }
         lower(&memory.settings.used, self.used);
+        lower(&memory.settings.borrowed, self.borrowed);
     }
 }
 
@@ -87,9 +96,11 @@ impl Recount {
 struct Counts {
     tenants: Vec<(u64, u64)>,
     used: u64,
+    borrowed: u64,
 }
 
 fn counts(memory: Memory<'_>) -> Counts {
     let tenants = memory.tenants.iter().map(|t| (t.sessions.load(), t.tentative.load())).collect();
-    Counts { tenants, used: memory.settings.used.load() }
+    let (used, borrowed) = (memory.settings.used.load(), memory.settings.borrowed.load());
+    Counts { tenants, used, borrowed }
 }

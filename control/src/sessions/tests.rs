@@ -57,6 +57,7 @@ fn put(t: &HostTables, index: u32, state: u8, endpoint: u32) {
     t.settings.used.add(1);
     let tenant = &t.tenants[endpoint as usize % 2];
     if slot::is_open(word) {
+        t.settings.borrowed.add(1);
         tenant.sessions.add(1)
     } else {
         tenant.tentative.add(1)
@@ -194,9 +195,32 @@ fn counts_that_a_crash_left_wrong_are_corrected() {
     recount.correct(&t);
     assert!(Recount::take(&t, &tenant).unwrap().is_right());
     assert_eq!((t.tenants[0].sessions.load(), t.tenants[1].tentative.load()), (1, 1));
+    t.tenants[0].guaranteed.set(1);
+    let recount = Recount::take(&t, &tenant).unwrap();
+    assert_eq!((recount.tenants.len(), recount.borrowed), (0, 1));
+    recount.correct(&t);
+    assert_eq!(t.settings.borrowed.load(), 0);
     // While a slot is being written, nobody knows.
     t.slots[9].state.store(u64::from(slot::CLAIMED));
     assert_eq!(Recount::take(&t, &tenant), None);
+}
+
+#[test]
+fn a_count_of_borrowed_sessions_that_stays_wrong_is_corrected() {
+    let t = HostTables::new(Sizes::default());
+    put(&t, 3, slot::OPEN, 0);
+    put(&t, 5, slot::OPEN, 0);
+    t.tenants[0].guaranteed.set(1);
+    let mut keeper = Keeper::default();
+    keeper.scan(&t, &at(0), &Rules);
+    assert_eq!(t.settings.borrowed.load(), 2, "it may just be being counted");
+    t.settings.borrowed.add(1);
+    keeper.scan(&t, &at(1), &Rules);
+    assert_eq!(t.settings.borrowed.load(), 3);
+    keeper.scan(&t, &at(2), &Rules);
+    assert_eq!(t.settings.borrowed.load(), 1);
+    keeper.scan(&t, &at(3), &Rules);
+    assert_eq!(t.settings.borrowed.load(), 1);
 }
 
 #[test]

@@ -97,6 +97,9 @@ fn one_stream(
     if let Some(word) = difference(words(&t.budgets), words(&gateway.budgets)) {
         return Err(format!("budget {word}").into());
     }
+    if let Some(word) = difference(words(&t.paces), words(&gateway.paces)) {
+        return Err(format!("word {word} of the handshakes' meters").into());
+    }
     if let Some(word) = difference(words(&t.fragments), words(&gateway.fragments)) {
         return Err(format!("word {word} of the fragments").into());
     }
@@ -195,7 +198,7 @@ fn differing(gateway: &Gateway, t: &HostTables) -> Option<String> {
         ("details", 8, words(&t.details), words(shared.details)),
         ("ids", 8, words(&t.ids), words(shared.ids)),
         ("hints", 8, words(&t.hints), words(&gateway.hints[..t.hints.len()])),
-        ("tenants", 16, words(&t.tenants), words(shared.tenants)),
+        ("tenants", 40, words(&t.tenants), words(shared.tenants)),
         ("settings", 24, words(from_ref(&t.settings)), words(from_ref(shared.settings))),
     ];
     tables.into_iter().find_map(|(name, size, host, kernel)| {

@@ -5,7 +5,9 @@ use aya::maps::{DevMapHash, LpmTrie, Map, MapData, PerCpuArray, lpm_trie};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use control::loader::{Sizes, load_programs};
-use dataplane::abi::{self, Bucket, Detail, DirectoryEntry, NextHop, Settings, Slot, Tenant, maps};
+use dataplane::abi::{
+    self, Bucket, Detail, DirectoryEntry, Meter, NextHop, Settings, Slot, Tenant, maps,
+};
 use dataplane::cell::Word;
 use dataplane::fixture::World;
 use dataplane::fixture::check::Shared;
@@ -41,6 +43,7 @@ pub(crate) struct Gateway {
     pub(crate) tenants: Array<Tenant>,
     pub(crate) fragments: Array<Bucket>,
     pub(crate) budgets: Array<Word>,
+    pub(crate) paces: Array<Meter>,
     nexthops: Array<NextHop>,
     endpoints: Array<Word>,
     sources: Array<Word>,
@@ -109,6 +112,7 @@ impl Gateway {
             tenants: array(ebpf_mut, maps::TENANTS, site::TENANTS)?,
             fragments: array(ebpf_mut, maps::FRAGMENTS, abi::FRAGMENT_BUCKETS)?,
             budgets: array(ebpf_mut, maps::BUDGETS, abi::BUDGET_SLOTS)?,
+            paces: array(ebpf_mut, maps::PACES, site::PACES)?,
             nexthops: array(ebpf_mut, maps::NEXTHOPS, site::HOPS)?,
             endpoints: array(ebpf_mut, maps::ENDPOINTS, 8 * LISTENERS * abi::POOL_STRIDE)?,
             sources: array(ebpf_mut, maps::SOURCES, 2 * abi::MAX_SOURCES)?,
@@ -131,6 +135,7 @@ impl Gateway {
         copy(words(&t.tenants), words(&self.tenants));
         copy(words(&t.fragments), words(&self.fragments));
         copy(words(&t.budgets), words(&self.budgets));
+        copy(words(&t.paces), words(&self.paces));
         copy(words(&t.nexthops), words(&self.nexthops));
         copy(words(&t.endpoints), words(&self.endpoints));
         copy(words(&t.sources), words(&self.sources));

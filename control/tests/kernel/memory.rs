@@ -1,7 +1,7 @@
 //! Array maps as shared memory, and tables as words. The `unsafe` of these tests is here.
 
 use dataplane::abi::{
-    Address, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant,
+    Address, Bucket, Detail, DirectoryEntry, Endpoint, Meter, NextHop, Settings, Slot, Tenant,
 };
 use dataplane::cell::Word;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -29,6 +29,8 @@ unsafe impl Words for DirectoryEntry {}
 unsafe impl Words for Settings {}
 // SAFETY: as above.
 unsafe impl Words for Tenant {}
+// SAFETY: as above.
+unsafe impl Words for Meter {}
 // SAFETY: as above. Its alignment is four, but the elements of a table lie on multiples
 // of 32 from a beginning that [`words`] checks.
 unsafe impl Words for NextHop {}

@@ -3,7 +3,7 @@
 //!
 //! Nothing is left to the kernel's stack: the VIP is the host's own, and so would the packet be.
 
-use super::forward::{self, link_layer, resolved, set_address};
+use super::forward::{self, link_layer, metered, resolved, set_address, take};
 use super::{Target, Verdict, too_big};
 use crate::abi::{Address, ENDPOINT_LIVE, Encapsulation, Endpoint};
 use crate::checksum::{fold, update};
@@ -42,6 +42,9 @@ pub(super) fn send<const LATER: bool, P: Packet, T: Tables>(
     let e = t.endpoint(target.endpoint).ok_or(Reason::BadTable)?;
     if e.flags & ENDPOINT_LIVE == 0 {
         return Err(Reason::BackendDown);
+    }
+    if e.flags & metered(true) != 0 {
+        take(packet, t, link, e.tenant, target)?;
     }
     let n = resolved(t, e.nexthop).ok_or(Reason::Unresolved)?;
     let most = u32::from(n.mtu.get()).saturating_sub(overhead(e) as u32);

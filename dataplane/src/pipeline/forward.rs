@@ -1,7 +1,10 @@
 //! The translation, and the way out of the gateway.
 
 use super::{Action, Target, Verdict, fragment, mss, too_big};
-use crate::abi::{Address, ENDPOINT_LIVE, Endpoint, NEXTHOP_RESOLVED, NO_NEXTHOP, NextHop};
+use crate::abi::{
+    Address, ENDPOINT_LIVE, ENDPOINT_METERED_IN, ENDPOINT_METERED_OUT, Endpoint, NEXTHOP_RESOLVED,
+    NO_NEXTHOP, NextHop,
+};
 use crate::checksum;
 use crate::header::{
     ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FRAGMENT, IPV4, IPV6, IPV6_FRAGMENT, Link, PROTO_TCP,
@@ -9,7 +12,7 @@ use crate::header::{
 };
 use crate::packet::{Packet, View};
 use crate::reason::Reason;
-use crate::table::Tables;
+use crate::table::{Tables, meter};
 
 /// Translates the packet, and sends it towards the endpoint, or, if the target
 /// names a next hop, from the endpoint towards the client. Where a first fragment goes is noted; a later one (`LATER`)
@@ -28,6 +31,9 @@ pub(super) fn run<const LATER: bool, P: Packet, T: Tables>(
     let inbound = target.nexthop == NO_NEXTHOP;
     if inbound && endpoint.flags & ENDPOINT_LIVE == 0 {
         return Err(Reason::BackendDown);
+    }
+    if endpoint.flags & metered(inbound) != 0 {
+        take(packet, t, link, endpoint.tenant, target)?;
     }
     // Length and protocol are read again rather than kept: the stack is short.
     let mut l4 = link.l3 + if link.v6 { IPV6 } else { IPV4 };
@@ -81,6 +87,38 @@ pub(super) fn run<const LATER: bool, P: Packet, T: Tables>(
             };
             Ok(Verdict { action: Action::Pass, reason })
         }
+    }
+}
+
+/// The flag of endpoints whose packets in a direction are metered.
+#[inline(always)]
+pub(super) const fn metered(inbound: bool) -> u8 {
+    if inbound { ENDPOINT_METERED_IN } else { ENDPOINT_METERED_OUT }
+}
+
+/// Takes a packet from its tenant's rates, or says which it exceeds.
+#[inline(always)]
+pub(super) fn take<P: Packet, T: Tables>(
+    packet: &P,
+    t: &T,
+    link: &Link,
+    tenant: u16,
+    target: &Target,
+) -> Result<(), Reason> {
+    let bytes = if link.v6 {
+        let ip = packet.view::<IPV6>(link.l3).ok_or(Reason::Ipv6Malformed)?;
+        IPV6 as u32 + u32::from(u16::from_be(ip.u16::<4>()))
+    } else {
+        u16::from_be(packet.view::<IPV4>(link.l3).ok_or(Reason::Ipv4Malformed)?.u16::<2>()).into()
+    };
+    let is_established =
+        matches!(target.reason, Reason::InEstablished | Reason::InById | Reason::OutEstablished);
+    let out = if target.nexthop == NO_NEXTHOP { 0 } else { meter::OUT };
+    let class = out | if is_established { 0 } else { meter::MINOR };
+    match t.take_packet(tenant.into(), bytes.into(), class) {
+        meter::NO_PACKETS => Err(Reason::RatePackets),
+        meter::NO_BYTES => Err(Reason::RateBits),
+        _ => Ok(()),
     }
 }
 

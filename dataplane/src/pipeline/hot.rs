@@ -7,7 +7,8 @@
 //! fits into the few registers that there are. They decide alike: tests compare them.
 
 use super::forward::{
-    action, addresses, link_layer, resolved, translate_tcp, translate_udp, translate4, translate6,
+    action, addresses, link_layer, metered, resolved, translate_tcp, translate_udp, translate4,
+    translate6,
 };
 use super::{Stage, Verdict, counter, inbound, key, outbound, session};
 use crate::abi::{
@@ -23,7 +24,7 @@ use crate::profile::dtls::PLAIN;
 use crate::profile::{self, HEAD, Proof};
 use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
-use crate::table::{Tables, ahead, directory};
+use crate::table::{Tables, ahead, directory, meter};
 
 /// Where a packet goes. It has been counted in its session.
 struct Way<'t> {
@@ -129,6 +130,17 @@ pub(super) fn run<P: Packet, T: Tables>(
     }
 }
 
+/// Takes a packet of a session from its tenant's rates, if it has some. Asked last: what is taken has gone its way. Where there is too little left, the
+/// stage behind asks again, and says so.
+#[inline(always)]
+fn may_pass<T: Tables>(t: &T, endpoint: &Endpoint, inbound: bool, bytes: u32) -> bool {
+    if endpoint.flags & metered(inbound) == 0 {
+        return true;
+    }
+    let class = meter::QUIET | if inbound { 0 } else { meter::OUT };
+    t.take_packet(endpoint.tenant.into(), bytes.into(), class) == meter::ROOM
+}
+
 #[inline(always)]
 fn to_backend<'t, T: Tables>(
     t: &'t T,
@@ -155,6 +167,9 @@ fn to_backend<'t, T: Tables>(
     }
     let nexthop = resolved(t, endpoint.nexthop)?;
     if ip.len > u32::from(nexthop.mtu.get()) {
+        return None;
+    }
+    if !may_pass(t, endpoint, true, ip.len) {
         return None;
     }
     inbound::note(t, counter, slot, found.index, ip.len, t.ticks(s));
@@ -188,6 +203,9 @@ fn to_client<'t, T: Tables>(
     let endpoint = t.endpoint(d.index)?;
     let nexthop = resolved(t, session::known_nexthop(s, slot)?)?;
     if ip.len > u32::from(nexthop.mtu.get()) {
+        return None;
+    }
+    if !may_pass(t, endpoint, false, ip.len) {
         return None;
     }
     outbound::note(t, counter, slot, found.index, (1, ip.len), t.ticks(s));

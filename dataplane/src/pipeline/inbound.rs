@@ -13,7 +13,7 @@ use crate::reason::Reason;
 use crate::table::hash::{self, Flow};
 use crate::table::ids::{self, Query, Scope};
 use crate::table::slot;
-use crate::table::{Tables, budget, directory, hints, quota};
+use crate::table::{Tables, budget, directory, hints, meter, quota};
 
 #[inline(always)]
 fn to(endpoint: u32, reason: Reason) -> Target {
@@ -37,13 +37,17 @@ pub(super) fn run<T: Tables>(
         if named != NOBODY {
             return Ok(to(named, Reason::InDirect));
         }
-        return Ok(to(place(t, s, d, &flow.client, port)?, Reason::InDirect));
+        let endpoint = place(t, s, d, &flow.client, port)?;
+        if said.opens {
+            begin(t, endpoint)?;
+        }
+        return Ok(to(endpoint, Reason::InDirect));
     }
     let found = t.session::<false>(s, &flow, hash::flow(s, &flow));
     if let Some(slot) = found.slot
         && (said.id == 0 || is_own(t, slot, &found, said))
     {
-        return established(t, d, facts, said, slot, &found);
+        return established(t, s, d, facts, said, slot, &found);
     }
     let named = named(t, s, d, said);
     // What an id says itself goes before what the tables know of it, of which they have a part.
@@ -72,13 +76,13 @@ pub(super) fn run<T: Tables>(
         && is_at(slot.endpoint.get().into())
     {
         learn_where_nothing_is_known(t, said, slot, &found);
-        return established(t, d, facts, said, slot, &found);
+        return established(t, s, d, facts, said, slot, &found);
     }
     // As with an id that is known: neither the source's budget nor the tenant's quota is asked.
     if named != NOBODY {
         return Ok(to(named, Reason::InByServer));
     }
-    unestablished(t, s, d, facts, &flow)
+    unestablished(t, s, d, facts, said, &flow)
 }
 
 /// The endpoint of the server that a connection id names, if those of the listener do, and the backend is alive: also
@@ -165,6 +169,7 @@ fn learn_where_nothing_is_known<T: Tables>(
 #[inline(always)]
 fn established<T: Tables>(
     t: &T,
+    s: &Settings,
     d: &Directory,
     facts: &Facts,
     said: &Inbound,
@@ -179,9 +184,7 @@ fn established<T: Tables>(
         && slot.in_id.get() == said.id
     {
         let tenant = t.tenant(u32::from(d.tenant)).ok_or(Reason::BadTable)?;
-        if !session::open(t, tenant, slot, (f.index, f.word), facts.now) {
-            return Err(Reason::TenantQuota);
-        }
+        session::open(t, s, tenant, slot, (f.index, f.word), facts.now)?;
     }
     note(t, counter(said.data, said.counter), slot, f.index, facts.ip.len, ticks(facts.now));
     if said.closes
@@ -212,18 +215,33 @@ fn unestablished<T: Tables>(
     s: &Settings,
     d: &Directory,
     facts: &Facts,
+    said: &Inbound,
     flow: &Flow,
 ) -> Result<Target, Reason> {
     if !budget::take(t, s, &flow.client, facts.now) {
         return Err(Reason::SourceBudget);
     }
     let tenant = t.tenant(u32::from(d.tenant)).ok_or(Reason::BadTable)?;
-    if !quota::has_room(tenant) {
+    if let Err(reason) = quota::room(s, tenant) {
         tenant.refused.add(1);
-        return Err(Reason::TenantQuota);
+        return Err(reason);
     }
     let port = if d.is_by_flow() { flow.port } else { 0 };
-    Ok(to(place(t, s, d, &flow.client, port)?, Reason::InUnestablished))
+    let endpoint = place(t, s, d, &flow.client, port)?;
+    if said.opens {
+        begin(t, endpoint)?;
+    }
+    Ok(to(endpoint, Reason::InUnestablished))
+}
+
+/// Whether the tenant's clients may begin a handshake now, and the endpoint's backend be given it.
+#[inline(always)]
+fn begin<T: Tables>(t: &T, endpoint: u32) -> Result<(), Reason> {
+    match t.take_handshake(endpoint.into()) {
+        meter::NO_HANDSHAKES => Err(Reason::Handshakes),
+        meter::NO_PACE => Err(Reason::Paced),
+        _ => Ok(()),
+    }
 }
 
 /// The endpoint of a listener's that takes what is new of a client's address; of its flow, if new sessions are placed

@@ -156,7 +156,7 @@ fn known<T: Tables>(
     if let Some(slot) = own
         && holds_or_learns_nothing(t, said, slot, found.index)
     {
-        return own_flow(t, tenant, facts, said, slot, found);
+        return own_flow(t, s, tenant, facts, said, slot, found);
     }
     let mut new = New {
         flow: *flow,
@@ -186,7 +186,7 @@ fn known<T: Tables>(
             {
                 let left = t.slot(m.index).ok_or(Reason::BadTable)?;
                 session::rename(t, left, m.index, 0);
-                return own_flow(t, tenant, facts, said, slot, found);
+                return own_flow(t, s, tenant, facts, said, slot, found);
             }
             if let Some(slot) = found.slot {
                 session::displace(t, s, tenant, slot, found.word);
@@ -197,7 +197,7 @@ fn known<T: Tables>(
         }
     }
     if let Some(slot) = own {
-        return own_flow(t, tenant, facts, said, slot, found);
+        return own_flow(t, s, tenant, facts, said, slot, found);
     }
     match said.proof {
         Proof::Nothing => return Err(Reason::OutStateless),
@@ -257,6 +257,7 @@ fn holds_or_learns_nothing<T: Tables>(t: &T, said: &Outbound, slot: &Slot, index
 #[inline(always)]
 fn own_flow<T: Tables>(
     t: &T,
+    s: &Settings,
     tenant: &Tenant,
     facts: &Facts,
     said: &Outbound,
@@ -275,11 +276,8 @@ fn own_flow<T: Tables>(
             session::promote_out(t, slot, f.index);
         }
     }
-    if slot::state(f.word) == slot::TENTATIVE
-        && matches!(said.proof, Proof::Data | Proof::Answer)
-        && !session::open(t, tenant, slot, (f.index, f.word), facts.now)
-    {
-        return Err(Reason::TenantQuota);
+    if slot::state(f.word) == slot::TENTATIVE && matches!(said.proof, Proof::Data | Proof::Answer) {
+        session::open(t, s, tenant, slot, (f.index, f.word), facts.now)?;
     }
     Ok(f.index)
 }

@@ -198,21 +198,19 @@ fn forget<T: Tables>(t: &T, scope: Scope, slot: &Slot, detail: &Detail, index: u
     }
 }
 
-/// Opens a tentative session, in the slot that was found with its index and state word: false at
-/// the tenant's quota.
+/// Opens a tentative session, in the slot that was found with its index and state word; or says why its tenant may
+/// have no more.
 #[inline(always)]
 pub(super) fn open<T: Tables>(
     t: &T,
+    s: &Settings,
     tenant: &Tenant,
     slot: &Slot,
     found: (u32, u64),
     now: u64,
-) -> bool {
+) -> Result<(), Reason> {
     let (index, word) = found;
-    if !quota::open(tenant) {
-        tenant.refused.add(1);
-        return false;
-    }
+    quota::open(t, slot.endpoint.get())?;
     if slot::transition(slot, word, slot::OPEN) {
         tenant.tentative.add(u64::MAX);
         if let Some(detail) = t.detail(index) {
@@ -221,9 +219,9 @@ pub(super) fn open<T: Tables>(
         opened(t, tenant, &slot::client(slot), slot);
     } else {
         // Another processor opened it, or the daemon ended it.
-        tenant.sessions.add(u64::MAX);
+        quota::close(s, tenant);
     }
-    true
+    Ok(())
 }
 
 #[inline(always)]
@@ -263,10 +261,7 @@ pub(super) fn make<T: Tables>(
         ahead::load(t, &new.flow, new.endpoint, new.in_id, new.out_id);
     }
     if open {
-        if !quota::open(tenant) {
-            tenant.refused.add(1);
-            return Err(Reason::TenantQuota);
-        }
+        quota::open(t, new.endpoint)?;
     } else if !quota::tentative(tenant) {
         return Err(Reason::TentativeFull);
     }
@@ -397,10 +392,9 @@ pub(super) fn relocate<T: Tables>(
     // The new slot is counted like any other until the old one is given back; a
     // move needs no room in any quota.
     if was_open {
-        tenant.sessions.add(1);
-    } else if !quota::open(tenant) {
-        tenant.refused.add(1);
-        return Err(Reason::TenantQuota);
+        quota::again(s, tenant);
+    } else {
+        quota::open(t, new.endpoint)?;
     }
     s.used.add(1);
     let hash = hash::flow(s, &new.flow);

@@ -108,6 +108,7 @@ const fn to_server(id: u64, renews: bool) -> Inbound {
         begins: false,
         renews,
         unanswered: true,
+        opens: false,
         head: 0,
     }
 }
@@ -126,6 +127,11 @@ pub fn inbound(
         // With a shorter id, too, what is protected makes it longer.
         (Record::WithId, _) if len < (PLAIN + 8) as u32 => Err(Reason::DtlsMalformed),
         (Record::WithId, _) => Ok(to_server(id().ok_or(Reason::DtlsMalformed)?, false)),
+        // ClientHello, the first and the one with a cookie: what follows has higher sequence numbers.
+        (Record::Handshake, Some(head)) => {
+            let opens = is_handshake(head) && u32::from_be(head.u32::<7>()) <= 1;
+            Ok(Inbound { opens, ..Inbound::default() })
+        }
         _ => Ok(Inbound::default()),
     }
 }

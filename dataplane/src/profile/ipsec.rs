@@ -109,7 +109,8 @@ fn ike(head: Option<impl View<IKE>>, len: u32, from_client: bool) -> Result<Mess
 #[inline(always)]
 pub fn ike_inbound(head: Option<impl View<IKE>>, len: u32) -> Result<Inbound, Reason> {
     let m = ike(head, len, true)?;
-    Ok(Inbound { id: m.id, control: true, ..Inbound::default() })
+    let opens = m.exchange == SA_INIT && m.flags & RESPONSE == 0;
+    Ok(Inbound { id: m.id, control: true, opens, ..Inbound::default() })
 }
 
 /// IKE to a client.

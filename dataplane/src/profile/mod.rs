@@ -38,6 +38,8 @@ pub struct Inbound {
     pub renews: bool,
     /// Answers have no id: where `id` comes from another flow, that is remembered for [`Outbound::follows`].
     pub unanswered: bool,
+    /// It is the first of a handshake, of which a session may come.
+    pub opens: bool,
     /// With `renews`, the id's first four bytes, by which a server may be named: [`quic_lb`].
     pub head: u32,
 }

@@ -26,6 +26,10 @@ use crate::reason::Reason;
 
 /// A server's first `P_CONTROL_V1`: opcode 4 and key 0.
 const BEGINNING: u8 = 4 << 3;
+/// A client's hard resets: `P_CONTROL_HARD_RESET_CLIENT_V1`, `_V2` and `_V3`.
+const RESET_V1: u8 = 1;
+const RESET_V2: u8 = 7;
+const RESET_V3: u8 = 10;
 const DATA_V1: u8 = 6;
 const DATA_V2: u8 = 9;
 /// The highest opcode: `P_CONTROL_WKC_V1`.
@@ -77,6 +81,7 @@ pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reaso
         counter: m.counter,
         data: m.data,
         both_ways: true,
+        opens: matches!(m.kind >> 3, RESET_V1 | RESET_V2 | RESET_V3),
         ..Inbound::default()
     })
 }

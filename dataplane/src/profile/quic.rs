@@ -29,6 +29,9 @@ const SHORTEST: u32 = 21;
 /// The longest id (RFC 9000, 17.2).
 const LONGEST_ID: u8 = 20;
 const VERSION_2: u32 = 0x6b33_43cf;
+/// The type of a packet that begins a connection: Initial (RFC 9000, 17.2.2; RFC 9369, 3.2).
+const INITIAL: u8 = 0;
+const INITIAL_2: u8 = 1;
 /// The type of a server's packet that has to leave no trace, because the server keeps none: Retry.
 const RETRY: u8 = 3;
 const RETRY_2: u8 = 0;
@@ -69,6 +72,7 @@ const fn to_server(id: u64) -> Inbound {
         begins: false,
         renews: true,
         unanswered: true,
+        opens: false,
         head: (id >> 32) as u32,
     }
 }
@@ -86,12 +90,19 @@ pub fn long_inbound<P: Packet>(packet: &P, offset: usize, len: u32) -> Result<In
     if len < SHORTEST {
         return Err(Reason::QuicMalformed);
     }
+    let initial = if u32::from_be(v.u32::<1>()) == VERSION_2 { INITIAL_2 } else { INITIAL };
+    let opens = v.u8::<0>() >> 4 & 3 == initial;
     if v.u8::<5>() < ID as u8 {
-        return Ok(Inbound::default());
+        return Ok(Inbound { opens, ..Inbound::default() });
     }
     let id = packet.view::<ID>(offset + LONG).ok_or(Reason::QuicMalformed)?;
     // Its own first choice is nobody's: it is not taken for a session's, and names no server.
-    Ok(Inbound { renews: false, unanswered: false, ..to_server(u64::from_be(id.u64::<0>())) })
+    Ok(Inbound {
+        renews: false,
+        unanswered: false,
+        opens,
+        ..to_server(u64::from_be(id.u64::<0>()))
+    })
 }
 
 /// A server's packet with a short header, of which its flow tells whose it is.

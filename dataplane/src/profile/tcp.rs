@@ -39,7 +39,8 @@ fn read(head: Option<impl View<HEAD>>, len: u32) -> Result<u8, Reason> {
 #[inline(always)]
 pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
     let flags = read(head, len)?;
-    Ok(Inbound { closes: flags & RST != 0, ..Inbound::default() })
+    let opens = flags & (SYN | ACK) == SYN;
+    Ok(Inbound { closes: flags & RST != 0, opens, ..Inbound::default() })
 }
 
 /// See the module.

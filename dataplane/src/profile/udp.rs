@@ -3,10 +3,10 @@
 
 use super::{Inbound, Outbound, Proof};
 
-/// An inbound datagram says nothing.
+/// An inbound datagram says nothing: any may be a client's first.
 #[inline(always)]
 pub fn inbound() -> Inbound {
-    Inbound::default()
+    Inbound { opens: true, ..Inbound::default() }
 }
 
 /// An answer counts, whatever it carries.

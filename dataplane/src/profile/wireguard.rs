@@ -60,11 +60,10 @@ fn read(head: Option<impl View<HEAD>>, len: u32) -> Result<Message, Reason> {
 #[inline(always)]
 pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
     let m = read(head, len)?;
-    if !m.plain {
-        return Ok(Inbound::default());
+    if !m.plain || m.kind == INITIATION {
+        return Ok(Inbound { opens: m.kind == INITIATION, ..Inbound::default() });
     }
     Ok(match m.kind {
-        INITIATION => Inbound::default(),
         RESPONSE => Inbound { id: m.second, ..Inbound::default() },
         COOKIE => Inbound { id: m.first, ..Inbound::default() },
         _ => Inbound { id: m.first, counter: m.second, data: true, ..Inbound::default() },

@@ -3,7 +3,7 @@
 use super::{Tables, directory};
 use crate::abi::{
     Address, BUDGET_SLOTS, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, MAX_SOURCES,
-    NextHop, RING_WORDS, RouteKey, Settings, Slot, Tenant,
+    Meter, NextHop, RING_WORDS, RouteKey, Settings, Slot, Tenant,
 };
 use crate::cell::Word;
 use crate::reason::{COUNT, Reason};
@@ -32,6 +32,8 @@ pub struct Sizes {
     pub fragments: u32,
     /// Budgets: [`BUDGET_SLOTS`], or none, and then no source is limited.
     pub budgets: u32,
+    /// Meters of handshakes, for so many services and pools as they are enough for.
+    pub paces: u32,
 }
 
 impl Default for Sizes {
@@ -47,6 +49,7 @@ impl Default for Sizes {
             rings: 8,
             fragments: FRAGMENT_BUCKETS,
             budgets: BUDGET_SLOTS,
+            paces: 0,
         }
     }
 }
@@ -65,6 +68,7 @@ pub struct HostTables {
     pub tenants: Vec<Tenant>,
     pub endpoints: Vec<Endpoint>,
     pub sources: Vec<Address>,
+    pub paces: Vec<Meter>,
     pub rings: Vec<u64>,
     pub nexthops: Vec<NextHop>,
     pub directory: Vec<DirectoryEntry>,
@@ -87,7 +91,8 @@ impl HostTables {
         settings.overflow_mask.set(sizes.overflow - 1);
         settings.id_buckets.set(sizes.ids);
         settings.hint_buckets.set(sizes.hints);
-        settings.max_sessions.set(u64::from(sizes.slots));
+        settings.max_used.set(u64::from(sizes.slots));
+        settings.max_borrowed.set(u64::MAX >> 1);
         settings.directory.set(directory::region(0, DIRECTORY));
         settings.hash_key[0].set(0x0123_4567_89ab_cdef);
         settings.hash_key[1].set(0xfedc_ba98_7654_3210);
@@ -105,6 +110,7 @@ impl HostTables {
             tenants: filled(sizes.tenants),
             endpoints: vec![Endpoint::default(); sizes.endpoints as usize],
             sources: vec![Address::default(); MAX_SOURCES as usize],
+            paces: filled(sizes.paces),
             rings: vec![0; (sizes.rings * RING_WORDS) as usize],
             nexthops: filled(sizes.nexthops),
             directory: filled(DIRECTORY),
@@ -152,6 +158,9 @@ impl Tables for HostTables {
     }
     fn source(&self, index: u32) -> Option<Address> {
         self.sources.get(index as usize).copied()
+    }
+    fn pace(&self, index: u32) -> Option<&Meter> {
+        self.paces.get(index as usize)
     }
     fn ring(&self, word: u32) -> Option<u64> {
         self.rings.get(word as usize).copied()

@@ -8,6 +8,7 @@
 //! * [`ahead`]: what a new session will touch.
 //! * [`budget`]: packets without a session, per source.
 //! * [`quota`]: sessions per tenant.
+//! * [`meter`]: rates of tenants, and of handshakes to backends.
 //! * `sweep` (host): the daemon's part of the slots' and ids' lives.
 
 pub mod ahead;
@@ -19,13 +20,14 @@ pub mod hints;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 pub mod ids;
+pub mod meter;
 pub mod quota;
 pub mod slot;
 #[cfg(any(test, feature = "host"))]
 pub mod sweep;
 
 use crate::abi::{
-    self, Address, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant,
+    self, Address, Bucket, Detail, DirectoryEntry, Endpoint, Meter, NextHop, Settings, Slot, Tenant,
 };
 use crate::cell::Word;
 use crate::reason::Reason;
@@ -48,6 +50,8 @@ pub trait Tables {
     fn budget(&self, index: u32) -> Option<&Word>;
     /// A tenant.
     fn tenant(&self, index: u32) -> Option<&Tenant>;
+    /// A meter of handshakes, of [`abi::maps::PACES`].
+    fn pace(&self, index: u32) -> Option<&Meter>;
     /// An entry of the directory.
     fn directory_entry(&self, index: u32) -> Option<&DirectoryEntry>;
     /// An endpoint.
@@ -169,6 +173,30 @@ pub trait Tables {
         Self: Sized,
     {
         fragments::note_apart(self, hash, endpoint)
+    }
+    /// [`quota::open_apart`].
+    #[inline(always)]
+    fn open_session(&self, endpoint: u64) -> u64
+    where
+        Self: Sized,
+    {
+        quota::open_apart(self, endpoint)
+    }
+    /// [`meter::packet_apart`].
+    #[inline(always)]
+    fn take_packet(&self, tenant: u64, bytes: u64, class: u64) -> u64
+    where
+        Self: Sized,
+    {
+        meter::packet_apart(self, tenant, bytes, class)
+    }
+    /// [`meter::handshake_apart`].
+    #[inline(always)]
+    fn take_handshake(&self, endpoint: u64) -> u64
+    where
+        Self: Sized,
+    {
+        meter::handshake_apart(self, endpoint)
     }
     /// [`ahead::load_apart`].
     #[inline(always)]

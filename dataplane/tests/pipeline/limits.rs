@@ -146,7 +146,7 @@ fn a_flood_of_spoofed_initiations_takes_no_slot_and_costs_no_established_packet(
 fn a_full_table_refuses_new_sessions_and_keeps_the_old() {
     // Slots fill up before the count does: a run of eight and a run of the overflow.
     let world = World::with(Sizes { slots: 16, overflow: 4, ..Sizes::default() });
-    world.tables.settings.max_sessions.set(100);
+    world.tables.settings.max_used.set(100);
     let lost = fill(&world, 0..60);
     assert!(lost.iter().all(|(_, reason)| *reason == Reason::TableFull), "{lost:?}");
     assert_eq!(world.sessions(), 60 - lost.len() as u64);
@@ -162,7 +162,7 @@ fn a_full_table_refuses_new_sessions_and_keeps_the_old() {
 #[test]
 fn a_full_count_refuses_new_sessions_and_keeps_the_old() {
     let world = World::new();
-    world.tables.settings.max_sessions.set(30);
+    world.tables.settings.max_used.set(30);
     let lost = fill(&world, 0..40);
     assert_eq!(lost, (30..40).map(|n| (n, Reason::TableFull)).collect::<Vec<_>>());
     established_all(&world, 0..40, &lost);
@@ -172,7 +172,7 @@ fn a_full_count_refuses_new_sessions_and_keeps_the_old() {
 #[test]
 fn a_session_that_finds_no_slot_at_its_new_flow_stays_known_by_its_id() {
     let world = World::with(Sizes { slots: 16, overflow: 4, ..Sizes::default() });
-    world.tables.settings.max_sessions.set(100);
+    world.tables.settings.max_used.set(100);
     let at = client(&WG, 1);
     let ordinal = world.shake_hands(&WG, at, (100, 500));
     let id = world.identity(&WG, at);
@@ -209,7 +209,7 @@ fn a_full_id_table_refuses_new_sessions_and_keeps_the_old() {
 #[test]
 fn a_flow_in_the_overflow_is_found_after_its_run_has_room_again() {
     let world = World::with(Sizes { slots: 16, overflow: 4, ..Sizes::default() });
-    world.tables.settings.max_sessions.set(100);
+    world.tables.settings.max_used.set(100);
     let lost = fill(&world, 0..30);
     // Every session of the primary slots ends; those of the overflow stay.
     let slots = &world.tables.slots;

@@ -2,6 +2,7 @@
 
 mod direct;
 mod dtls;
+mod fairness;
 mod fragments;
 mod handshakes;
 mod host_traffic;

@@ -354,7 +354,7 @@ fn farm(servers: u32, sessions: u32) -> World {
     let slots = (2 * sessions).next_power_of_two();
     let sizes = Sizes { slots, overflow: slots / 16, ids: sessions * 6 / 8, ..Sizes::default() };
     let mut world = World::with(sizes);
-    world.tables.settings.max_sessions.set(sessions.into());
+    world.tables.settings.max_used.set(sessions.into());
     for tenant in &world.tables.tenants {
         tenant.max_sessions.set(sessions.into());
         tenant.max_tentative.set(sessions.into());

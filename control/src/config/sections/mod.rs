@@ -2,6 +2,7 @@
 
 mod gateway;
 mod pool;
+mod rate;
 mod service;
 
 use toml::de::DeTable;

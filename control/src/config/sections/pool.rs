@@ -8,6 +8,7 @@ use dataplane::abi::{POOL_STRIDE, REPORT_PORT};
 use dataplane::profile::quic_lb as ids;
 use toml::Spanned;
 
+use super::rate::{EVENTS, rate};
 use crate::config::draft::{DraftBackend, DraftPool, DraftTunnel};
 use crate::config::finding::Findings;
 use crate::config::reader::{Field, Section};
@@ -48,6 +49,7 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
         Some(section) => health(section, out),
         None => Some(Health::Icmp(DEFAULT_TIMING)),
     };
+    let handshakes = rate(&mut section, "handshakes", &EVENTS, out);
     let backends: Vec<_> = section
         .tables("backend", "[[pool.backend]]", out)
         .into_iter()
@@ -81,6 +83,7 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
         idle_timeout: Some(idle_timeout),
         quic_lb,
         health,
+        handshakes,
         backends,
     }
 }
@@ -300,6 +303,7 @@ fn backend(mut section: Section<'_, '_>, named: &Named, out: &mut Findings) -> D
     }
     let max_sessions = section.number("max_sessions", 1..=MOST_SESSIONS, out);
     let server_id = server_id(&mut section, named, out);
+    let handshakes = rate(&mut section, "handshakes", &EVENTS, out);
     let span = section.span();
     section.finish(out);
     DraftBackend {
@@ -312,5 +316,6 @@ fn backend(mut section: Section<'_, '_>, named: &Named, out: &mut Findings) -> D
         weight: Some(weight.map_or(100, |weight| *weight.get_ref() as u32)),
         max_sessions,
         server_id,
+        handshakes,
     }
 }

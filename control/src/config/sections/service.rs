@@ -2,11 +2,12 @@
 
 use toml::Spanned;
 
+use super::rate::{BITS, EVENTS, PACKETS, rate};
 use crate::config::draft::{DraftService, DraftTenant};
 use crate::config::finding::Findings;
 use crate::config::reader::{Field, Section};
 use crate::config::types::MSS;
-use crate::config::{Listener, rules};
+use crate::config::{Listener, TenantRates, rules};
 
 /// Reads one tenant.
 pub(super) fn tenant(mut section: Section<'_, '_>, out: &mut Findings) -> DraftTenant {
@@ -15,9 +16,18 @@ pub(super) fn tenant(mut section: Section<'_, '_>, out: &mut Findings) -> DraftT
         section.missing("max_sessions", "add the tenant's quota: `max_sessions = 1000`");
     }
     let max_sessions = section.number("max_sessions", 1..=u64::from(u32::MAX), out);
+    let guaranteed = section.number("guaranteed_sessions", 0..=u64::from(u32::MAX), out);
+    let rates = TenantRates {
+        handshakes: rate(&mut section, "handshakes", &EVENTS, out),
+        new_sessions: rate(&mut section, "new_sessions", &EVENTS, out),
+        packets_in: rate(&mut section, "packets_in", &PACKETS, out),
+        packets_out: rate(&mut section, "packets_out", &PACKETS, out),
+        bits_in: rate(&mut section, "bits_in", &BITS, out),
+        bits_out: rate(&mut section, "bits_out", &BITS, out),
+    };
     let span = section.span();
     section.finish(out);
-    DraftTenant { span, name, max_sessions }
+    DraftTenant { span, name, max_sessions, guaranteed, rates }
 }
 
 /// Reads one service.

@@ -29,6 +29,8 @@ struct PoolPlan {
     dual: bool,
     /// Whether backends answer by themselves: no, on the link, in tunnels of two kinds, with agents.
     mode: u8,
+    /// Handshakes that backends are given.
+    pace: Option<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,13 +41,22 @@ struct ServicePlan {
     port: bool,
     /// It listens on IPv6, too, if its pool can.
     dual: bool,
+    /// Its tenant's packets are limited, if it is the first.
+    limited: bool,
 }
 
 pub(super) fn any_plan() -> impl Strategy<Value = Plan> {
-    let pool = (any::<[Option<bool>; BACKENDS]>(), any::<bool>(), 0..7_u8)
-        .prop_map(|(backends, dual, mode)| PoolPlan { backends, dual, mode });
-    let service = (any::<bool>(), any::<bool>(), 0..POOLS, any::<bool>(), any::<bool>()).prop_map(
-        |(present, tenant, pool, port, dual)| ServicePlan { present, tenant, pool, port, dual },
+    let pool = (any::<[Option<bool>; BACKENDS]>(), any::<bool>(), 0..7_u8, any::<Option<u8>>())
+        .prop_map(|(backends, dual, mode, pace)| PoolPlan { backends, dual, mode, pace });
+    let service = (any::<[bool; 5]>(), 0..POOLS).prop_map(
+        |([present, tenant, port, dual, limited], pool)| ServicePlan {
+            present,
+            tenant,
+            pool,
+            port,
+            dual,
+            limited,
+        },
     );
     (proptest::array::uniform(pool), proptest::array::uniform(service))
         .prop_map(|(pools, services)| Plan { pools, services })
@@ -65,6 +76,9 @@ impl Plan {
             let used = self.services.iter().any(|s| s.present && s.tenant == tenant);
             if used || !tenant {
                 write!(text, "[[tenant]]\nname = \"t-{tenant}\"\nmax_sessions = 10\n").unwrap();
+                if self.services[usize::from(tenant)].limited {
+                    text += "guaranteed_sessions = 3\npackets_in = { rate = 1000 }\n";
+                }
             }
         }
         for (p, pool) in self.pools.iter().enumerate() {
@@ -81,6 +95,9 @@ impl Plan {
                 4 => tunnel("ipip") + "agent = true\n",
                 _ => String::new(),
             };
+            if let Some(pace) = pool.pace {
+                writeln!(text, "handshakes = {{ rate = {} }}", u32::from(pace) + 1).unwrap();
+            }
             for (b, backend) in pool.backends.iter().enumerate() {
                 let Some(other) = backend.or((b == 0).then_some(false)) else { continue };
                 let net = u8::from(other);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use dataplane::abi::{ENDPOINT_ACCEPTS, ENDPOINT_LIVE, NO_RING};
+use dataplane::abi::{
+    ENDPOINT_ACCEPTS, ENDPOINT_LIVE, ENDPOINT_METERED_IN, ENDPOINT_METERED_OUT, ENDPOINT_PACED,
+    NO_RING,
+};
 
 use super::World;
 use crate::config::{BackendId, Family};
@@ -32,9 +35,10 @@ fn placed_on(world: &World, listener: &str) -> BTreeSet<u8> {
     world.tables.rings[&entry.ring].ordinals().iter().copied().collect()
 }
 
-/// The flags of the endpoint at an address.
+/// The flags of the endpoint at an address, but for those of rates.
 fn flags(world: &World, at: &str) -> u8 {
-    world.tables.endpoints[&world.entry(at).unwrap().index].flags
+    const RATES: u8 = ENDPOINT_METERED_IN | ENDPOINT_METERED_OUT | ENDPOINT_PACED;
+    world.tables.endpoints[&world.entry(at).unwrap().index].flags & !RATES
 }
 
 #[test]

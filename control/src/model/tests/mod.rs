@@ -3,6 +3,7 @@
 mod directory;
 mod events;
 mod health;
+mod shares;
 mod steps;
 mod world;
 
