@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -71,6 +72,34 @@ pub struct Rate {
 pub struct Tenant {
     pub name: String,
     pub max_sessions: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guaranteed_sessions: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshakes: Option<Rate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_sessions: Option<Rate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_in: Option<Rate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_out: Option<Rate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_out: Option<Rate>,
+}
+
+impl Tenant {
+    /// With a quota, and no other limit.
+    pub fn new(name: &str, max_sessions: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            max_sessions,
+            guaranteed_sessions: None,
+            handshakes: None,
+            new_sessions: None,
+            packets_in: None,
+            packets_out: None,
+            bits_out: None,
+        }
+    }
 }
 
 /// `[[pool]]`
@@ -88,6 +117,8 @@ pub struct PoolSection {
     pub quic_lb: Option<QuicLb>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshakes: Option<Rate>,
     pub backend: Vec<Backend>,
 }
 
@@ -134,6 +165,9 @@ impl Health {
             fall: 4,
         }
     }
+
+    /// How long [`Self::quick`] ones are patient: their interval times their failures.
+    pub const QUICK: Duration = Duration::from_millis(4 * 500);
 }
 
 /// `[[pool.backend]]`
@@ -156,6 +190,8 @@ pub struct Service {
     pub name: String,
     pub tenant: String,
     pub profile: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_mss: Option<u16>,
     pub listen: Vec<String>,
@@ -199,11 +235,12 @@ impl Config {
     pub fn with_site(mut self, site: &Site, max_sessions: u32) -> Self {
         let name = site.name();
         let pool_name = format!("pool-{name}");
-        self.tenant.push(Tenant { name: name.to_owned(), max_sessions });
+        self.tenant.push(Tenant::new(name, max_sessions));
         self.service.push(Service {
             name: format!("vpn-{name}"),
             tenant: name.to_owned(),
             profile: site.kind().profile,
+            affinity: None,
             tcp_mss: None,
             listen: site.listeners(),
             pool: pool_name.clone(),
@@ -223,6 +260,7 @@ impl Config {
             idle_timeout: "5m".to_owned(),
             quic_lb: None,
             health: Some(Health::quick()),
+            handshakes: None,
             backend: backend.collect(),
         });
         self

@@ -9,7 +9,7 @@ mod service;
 mod view;
 
 pub use agent::Agent;
-pub use config::{Config, Health, Limits, Rate};
+pub use config::{Config, Health, Limits, Rate, Tenant};
 pub use invoke::{Caller, Said, invoke};
 pub use process::Gateway;
-pub use view::{BackendView, Counters, SessionView};
+pub use view::{BackendView, Counters, SessionView, TenantView};

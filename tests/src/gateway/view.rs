@@ -44,6 +44,8 @@ pub struct BackendView {
     pub health: String,
     /// What becomes of new sessions.
     pub state: String,
+    /// Open sessions on it.
+    pub sessions: u64,
     /// How many sessions fewer it has each minute, while it drains.
     pub drain_rate: Option<f64>,
 }
@@ -53,6 +55,19 @@ impl BackendView {
     pub fn is_up(&self) -> bool {
         self.health == "up"
     }
+}
+
+/// One line of `fernpass tenant list`, as far as the lab needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct TenantView {
+    /// Its name.
+    pub name: String,
+    /// Open sessions.
+    pub sessions: u64,
+    /// Handshakes in progress.
+    pub tentative: u64,
+    /// Sessions opened so far.
+    pub opened: u64,
 }
 
 /// Packets by the stable name of the reason they ended for.
@@ -88,6 +103,13 @@ impl Gateway {
     /// The backends.
     pub fn backends(&self) -> Result<Vec<BackendView>> {
         self.list("backend", "backends")
+    }
+
+    /// A tenant.
+    pub fn tenant(&self, name: &str) -> Result<TenantView> {
+        let all: Vec<TenantView> = self.list("tenant", "tenants")?;
+        let found = all.into_iter().find(|tenant| tenant.name == name);
+        found.ok_or_else(|| LabError::Scenario(format!("there is no tenant {name}")))
     }
 
     /// Waits until no backend is down, so that none of them is missing when clients are placed.

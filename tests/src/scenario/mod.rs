@@ -14,6 +14,7 @@ mod migrate;
 mod obstructed;
 mod open;
 mod outage;
+mod overload;
 mod own_traffic;
 mod paths;
 mod quota;
@@ -22,6 +23,7 @@ mod restart;
 mod reuse;
 mod roam;
 mod shared;
+mod stampede;
 
 pub use chaos::{Chaos, ChaosPlan, chaos};
 pub use death::{Death, death};
@@ -35,6 +37,7 @@ pub use migrate::{Migration, migrate};
 pub use obstructed::{Obstructed, obstructed};
 pub use open::{Opened, sessions_open};
 pub use outage::{Outage, unresolved};
+pub use overload::{Dimension, Overload, overload};
 pub use own_traffic::{OwnTraffic, own_traffic};
 pub use paths::{PathChange, link_down, neighbour_change, route_change};
 pub use quota::{Quota, quota};
@@ -43,6 +46,7 @@ pub use restart::{Restart, restart};
 pub use reuse::{Reuse, address_reused};
 pub use roam::{Roam, roam, roam_client};
 pub use shared::{Shared, two_behind_one_address};
+pub use stampede::{Stampede, StampedePlan, stampede};
 
 use std::time::Duration;
 

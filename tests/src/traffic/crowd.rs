@@ -9,7 +9,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use serde::Serialize;
 
-use super::sequence::{Book, GRACE, lock};
+use super::sequence::{Book, GRACE, Tally, lock};
 use super::target::{Target, answer, request};
 use crate::error::{Result, Tried};
 use crate::wait::{Stop, until};
@@ -55,8 +55,9 @@ impl Crowd {
     /// Starts so many flows to each target, with `rate` requests a second on all together.
     pub fn start(targets: &[Target], flows: usize, rate: u32) -> Result<Self> {
         let mut sockets = Vec::new();
-        for target in targets {
-            for _ in 0..flows {
+        // In turn, so that each target's are spread over the time.
+        for _ in 0..flows {
+            for target in targets {
                 sockets.push(target.open()?);
             }
         }
@@ -92,9 +93,13 @@ impl Crowd {
 
     /// The account so far; what is on its way counts as lost.
     pub fn so_far(&self) -> CrowdTally {
-        let mut all = CrowdTally { flows: self.books.len(), ..CrowdTally::default() };
-        for book in self.books.iter() {
-            let tally = lock(book).tally();
+        self.so_far_where(|_| true)
+    }
+
+    fn so_far_where(&self, counts: impl Fn(&Tally) -> bool) -> CrowdTally {
+        let mut all = CrowdTally::default();
+        for tally in self.books.iter().map(|book| lock(book).tally()).filter(counts) {
+            all.flows += 1;
             all.sent += tally.sent;
             all.lost += tally.lost;
             all.duplicated += tally.duplicated;
@@ -117,6 +122,12 @@ impl Crowd {
     pub fn stop(mut self) -> CrowdTally {
         self.end();
         self.so_far()
+    }
+
+    /// The same, with the account of some of the flows alone.
+    pub fn stop_where(mut self, counts: impl Fn(&Tally) -> bool) -> CrowdTally {
+        self.end();
+        self.so_far_where(counts)
     }
 
     fn end(&mut self) {

@@ -21,6 +21,7 @@ mod quic;
 mod roaming;
 mod service;
 mod sessions;
+mod shares;
 mod tcp;
 mod tools;
 mod wrong_input;
