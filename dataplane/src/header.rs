@@ -222,7 +222,7 @@ pub fn ipv6<P: Packet>(packet: &P, l3: usize) -> Result<Ip, Reason> {
         // Offset in units of 8 bytes in the upper 13 bits.
         ip.obstacle = if u16::from_be(f.u16::<2>()) & 0xfff8 != 0 {
             Obstacle::LaterFragment
-        } else if is_extension(ip.protocol) {
+        } else if is_extension(ip.protocol) || ip.protocol == IPV6_FRAGMENT {
             Obstacle::Extension
         } else {
             Obstacle::FirstFragment

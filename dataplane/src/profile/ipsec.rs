@@ -31,6 +31,8 @@ pub const MARKER: usize = 4;
 const SHORTEST_IKE: u32 = 28;
 /// Of the shortest ESP packet: SPI, sequence number, four bytes of trailer (RFC 4303, 2), and an integrity check value of eight at least.
 const SHORTEST_ESP: u32 = 20;
+/// Of a keepalive (RFC 3948, 2.3).
+pub(super) const KEEPALIVE: u32 = 1;
 /// The lowest SPI that is not reserved (RFC 4303, 2.1).
 const FIRST_SPI: u32 = 256;
 /// Major version 2; the minor one is ignored (RFC 7296, 2.5).
@@ -48,17 +50,14 @@ pub fn is_marked(head: impl View<HEAD>) -> bool {
     head.u32::<0>() == 0
 }
 
-/// Reads the head of what is not marked as IKE: ESP, or a keepalive, which is too short to have a head.
+/// Reads the head of what is not marked as IKE: ESP, or a keepalive, which has a head only where Ethernet has padded its frame.
 #[inline(always)]
 fn esp(head: Option<impl View<HEAD>>, len: u32) -> Result<Option<(u32, u32)>, Reason> {
-    let Some(head) = head else {
-        return if len == 1 { Ok(None) } else { Err(Reason::IpsecMalformed) };
-    };
-    let spi = u32::from_be(head.u32::<0>());
-    if spi < FIRST_SPI || len < SHORTEST_ESP {
-        return Err(Reason::IpsecMalformed);
+    match head.map(|head| (u32::from_be(head.u32::<0>()), u32::from_be(head.u32::<4>()))) {
+        Some((spi, counter)) if spi >= FIRST_SPI && len >= SHORTEST_ESP => Ok(Some((spi, counter))),
+        _ if len == KEEPALIVE => Ok(None),
+        _ => Err(Reason::IpsecMalformed),
     }
-    Ok(Some((spi, u32::from_be(head.u32::<4>()))))
 }
 
 /// ESP from a client. [`Reason::IpsecMalformed`] of IKE, too, which is longer than this.

@@ -142,7 +142,7 @@ pub fn outbound_at<P: Packet>(
 fn ike_at<P: Packet>(profile: u8, packet: &P, offset: usize, len: u32) -> Option<(usize, u32)> {
     match profile {
         IKE => Some((offset, len)),
-        IPSEC if packet.view(offset).is_some_and(ipsec::is_marked) => {
+        IPSEC if len > ipsec::KEEPALIVE && packet.view(offset).is_some_and(ipsec::is_marked) => {
             Some((offset + ipsec::MARKER, len.saturating_sub(ipsec::MARKER as u32)))
         }
         _ => None,

@@ -1,12 +1,12 @@
 //! IPsec: one service of two ports, IKE known by the concentrator's SPI, ESP by an SPI that nobody tells in clear text.
 
 use crate::{client, forwarded, refused};
-use dataplane::fixture::World;
 use dataplane::fixture::ipsec::Exchange::{Auth, CreateChildSa, Informational, SaInit};
 use dataplane::fixture::ipsec::{
     Exchange, OWN_REQUEST, REQUEST, RESPONSE, esp, ike, keepalive, marked,
 };
-use dataplane::fixture::site::{BACKENDS, IKE, IKE6, IPSEC, IPSEC6, Listener};
+use dataplane::fixture::site::{BACKENDS, IKE, IKE6, IPSEC, IPSEC6, Listener, WAN};
+use dataplane::fixture::{Frame, World};
 use dataplane::reason::Reason;
 use dataplane::table::slot;
 use std::net::SocketAddr;
@@ -82,6 +82,22 @@ fn the_first_message_is_tentative_and_authentication_opens() {
         assert_eq!(world.sessions(), 1);
         forwarded(&world.inbound(&l4500, at, keepalive()), Reason::InEstablished);
         forwarded(&world.inbound(&l4500, at, request(Informational, SPIS)), Reason::InEstablished);
+    }
+}
+
+/// Ethernet makes it longer than itself: it was read as ESP, and refused.
+#[test]
+fn a_keepalive_with_padding_behind_it_is_one() {
+    for (l500, l4500) in [(IKE, IPSEC), (IKE6, IPSEC6)] {
+        let world = World::new();
+        let at = client(&l4500, 1);
+        connect(&world, (&l500, &l4500), at, SPIS, SPI);
+        for byte in [0, 0xff] {
+            for padding in [0, 17, 40] {
+                let frame = Frame { padding, ..Frame::new(at, l4500.at, vec![byte]) };
+                forwarded(&world.receive(&frame.bytes(), WAN), Reason::InEstablished);
+            }
+        }
     }
 }
 

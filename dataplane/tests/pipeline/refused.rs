@@ -4,7 +4,7 @@
 use crate::{answer, beginning, client, forwarded, refused, untouched};
 use dataplane::abi::ENDPOINT_ACCEPTS;
 use dataplane::fixture::message::data;
-use dataplane::fixture::site::{LAN, LISTENERS, UDP, WAN, WG, WG6};
+use dataplane::fixture::site::{DTLS6, LAN, LISTENERS, UDP, WAN, WG, WG6};
 use dataplane::fixture::{Frame, World};
 use dataplane::reason::Reason;
 
@@ -58,6 +58,18 @@ fn ipv6_extension_headers_are_refused() {
         // Before and behind a fragment header.
         frame.fragment = Some((0, true));
         check(&frame, WAN, Reason::Ipv6Extension);
+    }
+}
+
+/// It was taken for a packet without ports, and passed to the host.
+#[test]
+fn a_fragment_header_behind_another_is_refused() {
+    let world = World::new();
+    for l in [WG6, DTLS6] {
+        let mut frame = Frame::new(client(&l, 1), l.at, data(7, 1));
+        frame.extensions = vec![44];
+        frame.fragment = Some((0, false));
+        refused(&world.receive(&frame.bytes(), WAN), Reason::Ipv6Extension);
     }
 }
 
