@@ -8,10 +8,13 @@
 //! * [`ahead`]: what a new session will touch.
 //! * [`budget`]: packets without a session, per source.
 //! * [`quota`]: sessions per tenant.
+//! * `carry` (host): sessions from one set of tables to another.
 //! * `sweep` (host): the daemon's part of the slots' and ids' lives.
 
 pub mod ahead;
 pub mod budget;
+#[cfg(any(test, feature = "host"))]
+pub mod carry;
 pub mod directory;
 pub mod fragments;
 pub mod hash;
