@@ -10,6 +10,7 @@ pub mod daemon;
 mod documentation;
 pub mod health;
 pub mod loader;
+pub mod migration;
 pub mod model;
 pub mod routing;
 pub mod sessions;

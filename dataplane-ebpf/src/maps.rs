@@ -10,9 +10,9 @@ use aya_ebpf::{
 };
 use core::arch::asm;
 use dataplane::abi::{
-    self, Address, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, MAX_DIRECTORY,
-    MAX_ENDPOINTS, MAX_NEXTHOPS, MAX_PACES, MAX_RINGS, MAX_ROUTES, MAX_SOURCES, MAX_TENANTS, Meter,
-    Name, NameKey, NextHop, RING_WORDS, Settings, Slot, Tenant,
+    self, Address, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, Layout, LayoutKey,
+    MAX_DIRECTORY, MAX_ENDPOINTS, MAX_LAYOUT, MAX_NEXTHOPS, MAX_PACES, MAX_RINGS, MAX_ROUTES,
+    MAX_SOURCES, MAX_TENANTS, Meter, Name, NameKey, NextHop, RING_WORDS, Settings, Slot, Tenant,
 };
 use dataplane::cell::Word;
 use dataplane::pipeline::Stage;
@@ -58,6 +58,10 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reason::COUNT,
 #[map]
 static NAMES: HashMap<NameKey, Name> =
     HashMap::with_max_entries(MAX_ENDPOINTS + 4096, BPF_F_NO_PREALLOC);
+// Nor is this: a daemon of another version reads these tables by it.
+#[map]
+static LAYOUT: HashMap<LayoutKey, Layout> =
+    HashMap::with_max_entries(MAX_LAYOUT, BPF_F_NO_PREALLOC);
 
 // Of these programs alone: an adopting daemon loads its own.
 #[map]

@@ -49,6 +49,9 @@ pub mod maps {
     /// Names of what an index means: [`super::NameKey`] to [`super::Name`]. Hash;
     /// the kernel program does not read it, an adopting daemon does.
     pub const NAMES: &str = "NAMES";
+    /// What lies where in the other maps, told by name: [`super::LayoutKey`] to [`super::Layout`]. Hash; neither its form nor
+    /// what a name means ever changes, so that a daemon of any version can read it. The kernel program does not.
+    pub const LAYOUT: &str = "LAYOUT";
     /// The programs of the pipeline's stages, by their numbers; those of one load of the object, not adopted. Program array.
     pub const STAGES: &str = "STAGES";
 }
@@ -717,8 +720,9 @@ pub struct Settings {
     /// The kernel program's own: the time as a processor last asked for it, the kernel's jiffies
     /// (their lower half) in the upper half and [`ticks`] in the lower.
     pub clock: Cell<u64>,
-    /// Zero.
-    pub reserved: Cell<u64>,
+    /// Generation that all slots began with: above those of the tables that sessions were carried from, whose identities
+    /// they keep.
+    pub first_generation: Cell<u64>,
 
     /// Raised and lowered like a tenant's counts: slots in use (tentative and open, all tenants).
     /// On a line of its own: the others are only read for packets.
@@ -765,6 +769,26 @@ pub const MAX_NAME: usize = 63;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name(pub [u8; 64]);
+
+/// Key of [`maps::LAYOUT`]: UTF-8, zero-terminated; see [`layout`](crate::layout).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayoutKey(pub [u8; 64]);
+
+/// Value of [`maps::LAYOUT`]: a field's place, or a number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The field's offset in its element, in bytes; or the number.
+    pub value: u64,
+    /// The field's bytes; 0 for a number.
+    pub size: u32,
+    /// The element's bytes; 0 for a number.
+    pub stride: u32,
+}
+
+/// Most entries of [`maps::LAYOUT`].
+pub const MAX_LAYOUT: u32 = 1024;
 
 // The model checker's atomics are larger.
 #[cfg(not(feature = "shuttle"))]

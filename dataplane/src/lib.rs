@@ -14,6 +14,8 @@ pub mod checksum;
 #[cfg(feature = "fixture")]
 pub mod fixture;
 pub mod header;
+#[cfg(any(test, feature = "host"))]
+pub mod layout;
 pub mod packet;
 pub mod pipeline;
 pub mod profile;

@@ -15,7 +15,8 @@ use crate::agent::Agent;
 use crate::config::{Config, ReadError, XdpMode};
 use crate::daemon::view::Done;
 use crate::loader::{
-    Attachment, Bpffs, Info, LoadError, Lock, PacketLog, Pins, Program, Sizes, adopt, create,
+    Attachment, Bpffs, Found, Info, LoadError, Lock, PacketLog, Pins, Program, Sizes, adopt,
+    create, find, remove_all,
 };
 use crate::routing::interfaces;
 
@@ -89,11 +90,12 @@ pub(super) fn load(place: &Place, output: &Output) -> Result<(), Failure> {
     let bpffs = Bpffs::prepare(&site.bpffs)?;
     let _lock = bpffs.lock()?;
     let pins = Pins::under(&bpffs);
-    let adopted = adopt(&pins)?;
-    let is_adopted = adopted.is_some();
-    let tables = match adopted {
-        Some(tables) => tables,
-        None => create(&bpffs, &pins, Sizes::for_sessions(site.max_sessions))?,
+    let (tables, is_adopted) = match find(&bpffs)? {
+        Found::Own(tables) => (*tables, true),
+        Found::Nothing => (create(&bpffs, &pins, Sizes::for_sessions(site.max_sessions))?, false),
+        Found::Moving(_, old) | Found::Foreign(old) => {
+            return Err(LoadError::TakeOver { path: old.pins().dir().to_owned() }.into());
+        }
     };
     let program = Program::load(&pins, PacketLog::Off).inspect_err(|_| {
         if !is_adopted {
@@ -119,12 +121,7 @@ pub(super) fn unload(place: &Place, output: &Output) -> Result<(), Failure> {
     // Pins of another shape or version are taken away too.
     let bpffs = Bpffs::existing(&site.bpffs)?;
     let _lock = bpffs.lock()?;
-    let pins = Pins::under(&bpffs);
-    if !pins.exist() {
-        return Err(LoadError::NotLoaded { path: site.bpffs }.into());
-    }
-    let interfaces = pins.linked().len();
-    pins.remove()?;
+    let interfaces = remove_all(&bpffs)?.ok_or(LoadError::NotLoaded { path: site.bpffs })?;
     done(output, format!("taken off {interfaces} interfaces; tables and sessions are gone"))
 }
 

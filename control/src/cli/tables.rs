@@ -320,6 +320,9 @@ pub(super) fn difference(d: &Difference) -> String {
     for change in &d.changes {
         out += &format!("{change}\n");
     }
+    if let Some(growth) = &d.growth {
+        out += &format!("{growth}\n");
+    }
     match (&d.restart[..], d.changes.is_empty()) {
         ([], true) => out += "the configuration in force is the file's\n",
         ([], false) => out += &format!("a reload would write {} table entries\n", d.writes),

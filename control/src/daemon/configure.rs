@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::actor::{Daemon, epoch};
 use super::changes::changes;
+use super::growth;
 use super::handle::Refusal;
 use super::trial::Trial;
 use super::view::{Difference, Done, Reloaded};
@@ -31,6 +32,7 @@ impl Daemon {
         Ok(Difference {
             changes: changes(old, &new.config),
             restart: restart.into_iter().map(str::to_owned).collect(),
+            growth: growth::forecast(&new.config, &self.core.state.tables),
             writes: writes as u64,
         })
     }
@@ -125,6 +127,7 @@ impl Daemon {
                 fixed.join(", ")
             )));
         }
+        self.grow_for(&config).await?;
         let gateway = &config.gateway;
         self.core
             .interfaces
@@ -151,7 +154,8 @@ impl Daemon {
         self.mirror.set_interfaces(self.core.interfaces.indexes());
         self.mirror.set_backends(super::start::backend_addresses(&config));
         self.core.monitor.set_targets(super::start::targets(&config));
-        self.core.warnings = super::start::surroundings(&config, &self.core.state.tables).await;
+        self.core.warnings =
+            super::start::surroundings(&config, &self.core.state.tables, None).await;
         self.core.warnings.extend(super::start::sinks(&config.gateway).await);
         if let Err(e) = self.store.save(&self.core.state.overrides) {
             tracing::error!("{e}");

@@ -9,10 +9,13 @@ use super::published::{Birth, Published, Rates, Totals};
 use super::state::State;
 use super::trial::Trial;
 use crate::health::Monitor;
+use crate::loader::{Bpffs, PacketLog};
 
 /// What readers are told about.
 pub(super) struct Core {
     pub(super) birth: Arc<Birth>,
+    pub(super) bpffs: Bpffs,
+    pub(super) log: PacketLog,
     pub(super) state: State,
     /// Text of the configuration in force.
     pub(super) source: String,
@@ -36,6 +39,7 @@ impl Core {
         warnings.extend(self.behind.iter().map(|e| format!("the tables are behind: {e}")));
         Published {
             birth: Arc::clone(&self.birth),
+            tables: Arc::clone(&self.state.tables),
             config: Arc::clone(&self.state.config),
             overrides: self.state.overrides.clone(),
             health: self.state.health.clone(),

@@ -78,7 +78,6 @@ pub(super) type Reply = oneshot::Sender<Result<Outcome, Refusal>>;
 pub struct Handle {
     pub(super) commands: mpsc::Sender<(Command, Reply)>,
     pub(super) published: watch::Receiver<Arc<Published>>,
-    pub(super) tables: Arc<Tables>,
 }
 
 type Answer<T> = Result<T, Refusal>;
@@ -103,8 +102,7 @@ impl Handle {
         read: impl FnOnce(&Published, &Tables) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let published = Arc::clone(&self.published.borrow());
-        let tables = Arc::clone(&self.tables);
-        tokio::task::spawn_blocking(move || read(&published, &tables))
+        tokio::task::spawn_blocking(move || read(&published, &published.tables))
             .await
             .map_err(|_| Refusal::Stopping)?
     }

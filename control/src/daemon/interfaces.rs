@@ -22,6 +22,11 @@ impl Interfaces {
         Self { program, pins, attached: BTreeMap::new(), missing: BTreeSet::new() }
     }
 
+    /// Goes on with another program, which has the links of these interfaces.
+    pub(super) fn go_on_with(&mut self, program: Program) {
+        self.program = program;
+    }
+
     /// Indexes of the interfaces that the program is attached to.
     pub(super) fn indexes(&self) -> BTreeSet<u32> {
         self.attached.values().map(|(index, _)| *index).collect()

@@ -7,6 +7,7 @@
 //! * `start`: from a file to a gateway that forwards.
 //! * `actor`: the task; every input is an event.
 //! * `core`: what it is made of.
+//! * `growth`: larger tables, and those of another version.
 //! * `state`: the inputs of the model, and the one way in which the tables change.
 //! * `policy`: when sessions end.
 //! * `published`: what readers see; [`view`]: in which form.
@@ -17,6 +18,7 @@ mod configure;
 mod core;
 mod direct;
 mod forecast;
+mod growth;
 mod handle;
 mod interfaces;
 mod links;

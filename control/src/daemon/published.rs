@@ -63,6 +63,8 @@ pub(super) fn endpoints(tables: &Wanted) -> Endpoints {
 #[derive(Clone, Debug)]
 pub struct Published {
     pub(super) birth: Arc<Birth>,
+    /// Those in use: others since sessions were moved.
+    pub(super) tables: Arc<Tables>,
     /// The configuration in force.
     pub config: Arc<Config>,
     pub(super) overrides: Overrides,

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::actor::{Daemon, epoch};
 use super::core::{Core, Meter};
 use super::forecast::Forecasts;
+use super::growth;
 use super::handle::Handle;
 use super::interfaces::Interfaces;
 use super::published::Birth;
@@ -21,9 +22,7 @@ use super::store::{Store, StoreError};
 use super::trial::{Start, Trial};
 use crate::config::{BackendId, Config, Gateway, ReadError, Sysctl, XdpMode};
 use crate::health::{Monitor, MonitorError, Target};
-use crate::loader::{
-    Bpffs, LoadError, Lock, PacketLog, Pins, Program, Sizes, Tables, Writer, adopt, create,
-};
+use crate::loader::{Bpffs, Found, LoadError, Lock, PacketLog, Pins, Program, Tables, find};
 use crate::routing::{Mirror, MirrorError, features, interfaces, sysctl, vips};
 use crate::sessions::{Clock, Recount};
 
@@ -116,15 +115,10 @@ impl Daemon {
         let (overrides, lost) = store.load()?;
 
         let pins = Pins::under(&bpffs);
-        let adopted = adopt(&pins)?;
-        let is_adopted = adopted.is_some();
-        let tables = match adopted {
-            Some(tables) => tables,
-            None => create(&bpffs, &pins, Sizes::for_sessions(config.gateway.max_sessions))?,
-        };
-        let started =
-            Parts { config, overrides, store, pins: pins.clone(), tables: Arc::new(tables) };
-        match started.start(file, lock, is_adopted, log).await {
+        let found = find(&bpffs)?;
+        let is_adopted = !matches!(found, Found::Nothing);
+        let started = Parts { config, overrides, store, pins: pins.clone(), bpffs };
+        match started.start(file, lock, found, log).await {
             Ok((mut daemon, handle)) => {
                 daemon.core.warnings.extend(lost);
                 daemon.core.source = source;
@@ -147,7 +141,7 @@ struct Parts {
     overrides: crate::model::Overrides,
     store: Store,
     pins: Pins,
-    tables: Arc<Tables>,
+    bpffs: Bpffs,
 }
 
 impl Parts {
@@ -155,11 +149,11 @@ impl Parts {
         self,
         file: &Path,
         lock: Lock,
-        adopted: bool,
+        found: Found,
         log: PacketLog,
     ) -> Result<(Daemon, Handle), StartError> {
-        let Self { config, overrides, store, pins, tables } = self;
-        let mut warnings = surroundings(&config, &tables).await;
+        let Self { config, overrides, store, pins, bpffs } = self;
+        let adopted = !matches!(found, Found::Nothing);
         let gateway = config.gateway.clone();
         let indexes: BTreeSet<u32> = gateway
             .interfaces
@@ -169,12 +163,17 @@ impl Parts {
         let mut mirror = Mirror::start(indexes, backend_addresses(&config)).await?;
         let routes = mirror.first(ROUTES).await?;
 
-        let writer = Writer::open(&pins, Arc::clone(&tables))?;
-        let mut state = State::new(config, overrides, routes, Arc::clone(&tables), writer)?;
+        let inputs = growth::Inputs { config, overrides, routes };
+        let growth::Begun { mut state, program, not_grown } =
+            growth::begin(&bpffs, found, inputs, log)?;
         let writes = state.reconcile()?;
+        let mut warnings = surroundings(&state.config, &state.tables, not_grown).await;
         recount(&state).await;
 
-        let mut program = Program::load(&pins, log)?;
+        let mut program = match program {
+            Some(program) => program,
+            None => Program::load(&pins, log)?,
+        };
         if log != PacketLog::Off {
             program.messages()?.run();
         }
@@ -193,6 +192,8 @@ impl Parts {
         };
         let core = Core {
             birth: Arc::new(birth),
+            bpffs,
+            log,
             state,
             source: String::new(),
             trial: None,
@@ -205,12 +206,12 @@ impl Parts {
         };
         let (publish, published) = watch::channel(Arc::new(core.published()));
         let daemon = Daemon { core, store, mirror, commands: received, publish, _lock: lock };
-        Ok((daemon, Handle { commands, published, tables }))
+        Ok((daemon, Handle { commands, published }))
     }
 }
 
 /// Corrects the counts of sessions, which a daemon that was killed may have left wrong.
-async fn recount(state: &State) {
+pub(super) async fn recount(state: &State) {
     let mut before: Option<Recount> = None;
     for _ in 0..20 {
         let taken = state.recount();
@@ -241,12 +242,17 @@ pub(super) async fn sinks(gateway: &Gateway) -> Vec<String> {
 
 /// Everything around the program that stands in the way, which is mended where the
 /// configuration says so. What is left is returned for people.
-pub(super) async fn surroundings(config: &Config, tables: &Tables) -> Vec<String> {
+/// `not_grown` is why the tables did not become as large as they should be.
+pub(super) async fn surroundings(
+    config: &Config,
+    tables: &Tables,
+    not_grown: Option<LoadError>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     let room = tables.sizes().sessions();
-    if config.gateway.max_sessions > room {
+    if let Some(e) = not_grown {
         warnings.push(format!(
-            "max_sessions is {}, but the tables were made for {room}: `fernpass unload` and a start make larger ones",
+            "max_sessions is {}, but the tables have room for {room} and could not grow: {e}; the next reload or start tries again",
             config.gateway.max_sessions
         ));
     }

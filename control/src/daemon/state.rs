@@ -124,6 +124,13 @@ impl State {
         Ok(steps.len())
     }
 
+    /// Goes on with other tables, which hold the same.
+    pub(super) fn move_to(&mut self, tables: Arc<Tables>, writer: Writer) {
+        (self.tables, self.writer) = (tables, writer);
+        // It knows slots, and these are others.
+        self.keeper = Keeper::default();
+    }
+
     /// Takes a new configuration, or leaves everything as it is.
     ///
     /// # Errors
@@ -242,6 +249,6 @@ impl State {
 }
 
 /// Whether a backend is there, and can be found to answer again.
-fn is_probed(config: &Config, id: &BackendId) -> bool {
+pub(super) fn is_probed(config: &Config, id: &BackendId) -> bool {
     config.backend(id).is_some_and(|(pool, _)| pool.health.timing().is_some())
 }

@@ -375,6 +375,8 @@ pub struct Difference {
     pub changes: Vec<String>,
     /// What of it cannot change while the daemon runs: a reload would be refused.
     pub restart: Vec<String>,
+    /// That the tables would grow, and what that takes; none if they have room.
+    pub growth: Option<String>,
     /// How many table entries would be written.
     pub writes: u64,
 }

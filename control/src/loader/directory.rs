@@ -124,6 +124,6 @@ fn rank_of(value: &Directory) -> u8 {
 
 /// Waits until every packet that is under way now has gone: the kernel makes it a grace period
 /// of RCU (`kernel/sched/membarrier.c`), and XDP programs run within RCU.
-fn wait() -> io::Result<()> {
+pub(crate) fn wait() -> io::Result<()> {
     Ok(membarrier(MembarrierCommand::Global)?)
 }

@@ -57,6 +57,62 @@ pub enum LoadError {
         /// As it should be.
         wanted: String,
     },
+    /// Tables of another version, which do not describe themselves.
+    #[error(
+        "{path} has tables of another version, which do not say what lies where, so that their sessions cannot be taken over; `fernpass unload` takes them away (sessions are then learned again from traffic)"
+    )]
+    Foreign {
+        /// Their directory.
+        path: PathBuf,
+    },
+    /// Their description lacks something.
+    #[error(
+        "{path} has tables of another version without `{missing}`, so that their sessions cannot be taken over; `fernpass unload` takes them away (sessions are then learned again from traffic)"
+    )]
+    Layout {
+        /// Their directory.
+        path: PathBuf,
+        /// What is missing.
+        missing: String,
+    },
+    /// There are sessions that only a daemon takes over.
+    #[error("{path} has sessions that are to be taken over, which `fernpass run` does")]
+    TakeOver {
+        /// Where they are.
+        path: PathBuf,
+    },
+    /// Another version has not finished.
+    #[error(
+        "sessions are on their way from one version's tables to those under {path}: start that version again, which finishes it, before another one"
+    )]
+    Unfinished {
+        /// Where they are going.
+        path: PathBuf,
+    },
+    /// Several versions' programs are attached.
+    #[error(
+        "{one} and {other} both have interfaces; `fernpass unload` takes both away (sessions are then learned again from traffic)"
+    )]
+    Several {
+        /// One directory.
+        one: PathBuf,
+        /// Another.
+        other: PathBuf,
+    },
+    /// There is not enough memory.
+    #[error(
+        "tables for {sessions} sessions take {needed} MB, and {available} MB are available{where_}"
+    )]
+    Memory {
+        /// How many sessions are to have room.
+        sessions: u64,
+        /// What they take.
+        needed: u64,
+        /// What there is.
+        available: u64,
+        /// Who says so, if it is not the machine.
+        where_: &'static str,
+    },
     /// A pin is missing or cannot be opened.
     #[error("cannot open {path}: {reason}")]
     Pin {

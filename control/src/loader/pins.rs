@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use aya::EbpfLoader;
@@ -9,7 +10,9 @@ use aya::maps::MapInfo;
 use dataplane::abi::{ABI_VERSION, Settings, maps};
 
 use super::error::{Chain, os_error};
+use super::layout::Layout;
 use super::mapped::Mapped;
+use super::memory;
 use super::shape::{SHAPES, Shape, Sizes};
 use super::tables::{Tables, open};
 use super::{Bpffs, LoadError, OBJECT};
@@ -25,6 +28,45 @@ impl Pins {
     /// The pins of this ABI version under a bpffs.
     pub fn under(bpffs: &Bpffs) -> Self {
         Self { dir: bpffs.path().join(format!("v{ABI_VERSION}")) }
+    }
+
+    /// Where tables are made, until they are whole.
+    pub(crate) fn staging(bpffs: &Bpffs) -> Self {
+        Self { dir: bpffs.path().join(format!("v{ABI_VERSION}-new")) }
+    }
+
+    /// Where the tables lie whose sessions are being moved to larger ones.
+    pub(crate) fn aside(bpffs: &Bpffs) -> Self {
+        Self { dir: bpffs.path().join(format!("v{ABI_VERSION}-old")) }
+    }
+
+    /// The pins of other ABI versions under a bpffs, with their numbers.
+    pub(super) fn of_others(bpffs: &Bpffs) -> Vec<(u32, Self)> {
+        let others = numbered(bpffs.path(), "v").into_iter().filter(|abi| *abi != ABI_VERSION);
+        others.map(|abi| (abi, Self { dir: bpffs.path().join(format!("v{abi}")) })).collect()
+    }
+
+    /// The pins whose sessions are still to be moved to these.
+    pub(crate) fn predecessor(&self) -> Option<Self> {
+        let name = fs::read_link(self.dir.join(FROM)).ok()?;
+        Some(Self { dir: self.dir.parent()?.join(name.file_name()?) })
+    }
+
+    /// Says whose sessions are to be moved here, or that all have been.
+    pub(crate) fn set_predecessor(&self, from: Option<&Self>) -> Result<(), LoadError> {
+        let path = self.dir.join(FROM);
+        let done = match from.and_then(|from| from.dir.file_name()) {
+            Some(name) => symlink(Path::new("..").join(name), &path),
+            None if path.is_symlink() => fs::remove_file(&path),
+            None => Ok(()),
+        };
+        done.map_err(|source| LoadError::Path { path, source })
+    }
+
+    /// Gives the directory another name.
+    pub(crate) fn rename(&self, to: &Self) -> Result<(), LoadError> {
+        fs::rename(&self.dir, &to.dir)
+            .map_err(|source| LoadError::Path { path: to.dir.clone(), source })
     }
 
     /// The directory.
@@ -89,6 +131,9 @@ impl Pins {
     }
 }
 
+/// Leads from tables to those whose sessions are still to be moved to them.
+const FROM: &str = "from";
+
 /// Names of pinned stages begin with it.
 const STAGES: &str = "stages-";
 
@@ -107,25 +152,41 @@ fn numbered(dir: &Path, prefix: &str) -> Vec<u32> {
 /// # Errors
 /// The kernel refuses (memory, rights), or the pins cannot be made.
 pub fn create(bpffs: &Bpffs, pins: &Pins, sizes: Sizes) -> Result<Tables, LoadError> {
-    let staging = Pins { dir: bpffs.path().join(format!("v{ABI_VERSION}-new")) };
+    let (staging, tables) = stage(bpffs, sizes)?;
+    staging.rename(pins)?;
+    Ok(tables)
+}
+
+/// Makes the maps, empty, and pins them where nobody looks for tables.
+pub(crate) fn stage(bpffs: &Bpffs, sizes: Sizes) -> Result<(Pins, Tables), LoadError> {
+    let staging = Pins::staging(bpffs);
     // A daemon that was killed here left it.
     staging.remove()?;
+    memory::check(sizes)?;
+    make(&staging, sizes).inspect_err(|_| {
+        // What was made so far takes memory.
+        let _ = staging.remove();
+    })?;
+    let tables = Tables::open(&staging)?;
+    Ok((staging, tables))
+}
+
+fn make(staging: &Pins, sizes: Sizes) -> Result<(), LoadError> {
     let path = |path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| LoadError::Path { path, source }
     };
     fs::create_dir(staging.dir()).map_err(path(staging.dir()))?;
     fs::create_dir(staging.links()).map_err(path(&staging.links()))?;
-    let mut loader = loader(&staging);
+    let mut loader = loader(staging);
     for (name, entries) in sizes.entries() {
         loader.map_max_entries(name, entries);
     }
     loader.load(OBJECT).map_err(|e| LoadError::kernel("making the maps", &e))?;
-    let settings: Mapped<Settings> = open(&staging, maps::SETTINGS)?;
+    let settings: Mapped<Settings> = open(staging, maps::SETTINGS)?;
     initialise(&settings[0], sizes).map_err(path(Path::new("/dev/urandom")))?;
-    check(&staging)?;
-    fs::rename(staging.dir(), pins.dir()).map_err(path(pins.dir()))?;
-    Tables::open(pins)
+    Layout::write(staging)?;
+    check(staging)
 }
 
 /// Opens the pinned maps, if there are any, and have the right shapes.

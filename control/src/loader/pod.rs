@@ -26,4 +26,8 @@ pod! {
     PodNameKey(abi::NameKey);
     /// A name.
     PodName(abi::Name);
+    /// The name of a field or a number of the layout.
+    PodLayoutKey(abi::LayoutKey);
+    /// Where it lies, or what it is.
+    PodLayout(abi::Layout);
 }

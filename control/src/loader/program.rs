@@ -177,6 +177,30 @@ impl Program {
         fs::remove_file(&path).map_err(|source| LoadError::Path { path, source })
     }
 
+    /// The maps that it uses are pinned somewhere else now.
+    pub(crate) fn moved_to(&mut self, pins: Pins) {
+        self.pins = pins;
+    }
+
+    /// Puts this program into a link that is pinned with other tables; takes the link away if it leads nowhere. One that
+    /// is gone was kept already.
+    pub(crate) fn swap_or_forget(&mut self, path: &Path) -> Result<(), LoadError> {
+        if !path.exists() || self.swap(path).is_ok() {
+            return Ok(());
+        }
+        fs::remove_file(path).map_err(|source| LoadError::Path { path: path.to_owned(), source })
+    }
+
+    /// Makes a link that has this program one of its own tables'.
+    pub(crate) fn keep(&mut self, path: &Path, ifindex: u32) -> Result<(), LoadError> {
+        if path.exists() {
+            fs::rename(path, self.pins.link(ifindex))
+                .map_err(|source| LoadError::Path { path: path.to_owned(), source })?;
+            self.links.insert(ifindex);
+        }
+        Ok(())
+    }
+
     /// Unpins the stages of earlier programs once no link can have one of these.
     fn forget_stages(&self) -> Result<(), LoadError> {
         if !self.pins.linked().iter().all(|link| self.links.contains(link)) {

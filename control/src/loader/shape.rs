@@ -45,6 +45,17 @@ impl Sizes {
         u64::from(self.slots / 2).min(u64::from(self.ids) * ENTRIES / 6)
     }
 
+    /// Those that hold at least what others hold, whichever is larger of each.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        Self {
+            slots: self.slots.max(other.slots),
+            overflow: self.overflow.max(other.overflow),
+            ids: self.ids.max(other.ids),
+            hints: self.hints.max(other.hints),
+        }
+    }
+
     /// Bytes of all maps that grow with the number of sessions.
     pub fn bytes(&self) -> u64 {
         u64::from(self.slots + self.overflow)
@@ -129,7 +140,7 @@ const fn hash<K, V>(entries: u32) -> Shape {
 }
 
 /// All maps and their shapes.
-pub const SHAPES: [(&str, Shape); 18] = [
+pub const SHAPES: [(&str, Shape); 19] = [
     (maps::SETTINGS, array::<abi::Settings>(Some(1))),
     (maps::DIRECTORY, array::<abi::DirectoryEntry>(Some(2 * abi::MAX_DIRECTORY))),
     (maps::ENDPOINTS, array::<abi::Endpoint>(Some(abi::MAX_ENDPOINTS))),
@@ -169,6 +180,7 @@ pub const SHAPES: [(&str, Shape); 18] = [
         },
     ),
     (maps::NAMES, hash::<abi::NameKey, abi::Name>(abi::MAX_ENDPOINTS + 4096)),
+    (maps::LAYOUT, hash::<abi::LayoutKey, abi::Layout>(abi::MAX_LAYOUT)),
 ];
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ pub struct Tables {
     pub tenants: Mapped<Tenant>,
     /// Meters of handshakes.
     pub(super) paces: Mapped<Meter>,
+    pub(super) hints: Mapped<Bucket>,
     pub(super) nexthops: Mapped<HopElement>,
     pub(super) rings: Mapped<Cell<u64>>,
     counters: PerCpuArray<MapData, u64>,
@@ -71,9 +72,23 @@ fn data(pins: &Pins, name: &str) -> Result<MapData, LoadError> {
     MapData::from_pin(pins.map(name)).map_err(|e| pin_error(pins, name)(&Chain(&e)))
 }
 
-fn typed<T: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<T, LoadError> {
+pub(crate) fn typed<T: TryFrom<Map, Error = MapError>>(
+    pins: &Pins,
+    name: &str,
+) -> Result<T, LoadError> {
     let failed = |e: MapError| pin_error(pins, name)(&Chain(&e));
     T::try_from(Map::from_map_data(data(pins, name)?).map_err(failed)?).map_err(failed)
+}
+
+/// Maps an array of anything, as words; with the words of an element.
+pub(super) fn open_words(pins: &Pins, name: &str) -> Result<(Mapped<Cell<u64>>, usize), LoadError> {
+    let map = data(pins, name)?;
+    let info = map.info().map_err(|e| pin_error(pins, name)(&Chain(&e)))?;
+    let words = info.value_size().div_ceil(8);
+    let all = words.checked_mul(info.max_entries());
+    let all = all.ok_or_else(|| pin_error(pins, name)(&"it is too large"))?;
+    let mapped = Mapped::new(map.fd(), all).map_err(|e| pin_error(pins, name)(&e))?;
+    Ok((mapped, words as usize))
 }
 
 /// Maps an array, all of its elements.
@@ -102,6 +117,7 @@ impl Tables {
             ids: open(pins, maps::IDS)?,
             tenants: open(pins, maps::TENANTS)?,
             paces: open(pins, maps::PACES)?,
+            hints: open(pins, maps::HINTS)?,
             nexthops: open(pins, maps::NEXTHOPS)?,
             rings: open(pins, maps::RINGS)?,
             counters: typed(pins, maps::COUNTERS)?,

@@ -120,10 +120,59 @@ pub fn note_apart<T: Tables>(t: &T, high: u64, low: u64, port_service_ordinal: u
     0
 }
 
+/// Puts a hint where it may belong, that lay in bucket `bucket` of `of` under the same key. The rest of its hash is not known, so in a
+/// larger table it goes into all buckets that it may belong to, as far as there is room: there are as many more of them.
+#[cfg(any(test, feature = "host"))]
+pub fn carry<T: Tables>(t: &T, entry: u64, bucket: u32, of: u32) {
+    let (Some(s), true) = (t.settings(), entry != 0 && of != 0) else { return };
+    let begin = |bucket: u64| (bucket << 32).div_ceil(of.into());
+    let part = |hash: u64| hash::part(hash, s.hint_buckets.get());
+    for to in part(begin(bucket.into()))..=part(begin(u64::from(bucket) + 1) - 1) {
+        let Some(to) = t.hints(to) else { return };
+        let same = |e: u64| e != 0 && e & !VALUE == entry & !VALUE;
+        let Some(cell) = to.0.iter().find(|cell| same(cell.load())) else {
+            if let Some(free) = to.0.iter().find(|cell| cell.load() == 0) {
+                free.replace(0, entry);
+            }
+            continue;
+        };
+        let there = cell.load();
+        let later = (entry >> 8).wrapping_sub(there >> 8) & AGE;
+        if same(there) && (1..=u64::from(Hint::OLDEST)).contains(&later) {
+            cell.replace(there, entry);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::table::host::{HostTables, Sizes};
+
+    #[test]
+    fn a_hint_is_found_in_larger_tables_and_gives_way_to_a_later_one() {
+        let small = HostTables::new(Sizes { hints: 12, ..Sizes::default() });
+        let large = HostTables::new(Sizes { hints: 200, ..Sizes::default() });
+        let client = |n: u32| Address::v4(0x0102_0304 + (n << 16));
+        for n in 0..40 {
+            note(&small, &client(n), 3, 0, n);
+        }
+        large.settings.test_clock.set(5 << 30);
+        note(&large, &client(7), 3, 0, 77);
+        small.settings.test_clock.set(9 << 30);
+        note(&small, &client(8), 3, 0, 88);
+        for _ in 0..2 {
+            for (bucket, entries) in (0..).zip(&small.hints) {
+                entries.0.iter().for_each(|e| carry(&large, e.load(), bucket, 12));
+            }
+        }
+        let known = |t: &HostTables, n| find(t, &t.settings, &client(n), 3, 0).map(Hint::ordinal);
+        for n in 0..40 {
+            let expected = if n == 7 { Some(77) } else { known(&small, n) };
+            assert_eq!(known(&large, n), expected, "{n}");
+        }
+        assert_eq!(known(&large, 8), Some(88));
+    }
 
     #[test]
     fn a_hint_is_of_a_client_and_a_service_and_knows_its_age() {

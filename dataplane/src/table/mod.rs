@@ -9,10 +9,13 @@
 //! * [`budget`]: packets without a session, per source.
 //! * [`quota`]: sessions per tenant.
 //! * [`meter`]: rates of tenants, and of handshakes to backends.
+//! * `carry` (host): sessions from one set of tables to another.
 //! * `sweep` (host): the daemon's part of the slots' and ids' lives.
 
 pub mod ahead;
 pub mod budget;
+#[cfg(any(test, feature = "host"))]
+pub mod carry;
 pub mod directory;
 pub mod fragments;
 pub mod hash;

@@ -80,6 +80,12 @@ impl Counters {
         self.0.get(reason).copied().unwrap_or(0)
     }
 
+    /// Those that are lower than `before`, in a sentence each.
+    pub fn lower_than(&self, before: &Self) -> Vec<String> {
+        let lower = before.0.iter().filter(|(name, count)| self.get(name) < **count);
+        lower.map(|(name, count)| format!("{name}: {count} became {}", self.get(name))).collect()
+    }
+
     /// How much was counted since `before`, without what stayed the same.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {

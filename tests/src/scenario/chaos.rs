@@ -5,24 +5,15 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::crowded::Crowded;
 use super::{Check, Claim, SOON, ms};
 use crate::error::Result;
-use crate::gateway::{Config, Gateway, Limits, Rate, SessionView};
-use crate::layout::plan::Family;
-use crate::layout::{Kind, Lab, Options, Transport};
-use crate::traffic::{Crowd, CrowdTally, ECHO_PORT, EchoServer, Target};
+use crate::gateway::SessionView;
+use crate::traffic::CrowdTally;
 
-const KIND: Kind = Kind { prefix: "udp", profile: "udp", ports: &[(ECHO_PORT, Transport::Udp)] };
-/// Machines that echo, and homes that ask them.
-const MACHINES: usize = 3;
-const HOMES: usize = 5;
 /// A daemon lives up to so long before it is killed, and one that is killed while it starts.
 const LIFE_MS: u64 = 400;
 const BIRTH_MS: u64 = 150;
-/// Many flows come from few addresses here.
-const UNLIMITED: Limits =
-    Limits { unestablished_per_source: Rate { rate: 100_000, burst: 100_000 } };
-
 /// How wild it gets.
 #[derive(Clone, Copy, Debug)]
 pub struct ChaosPlan {
@@ -55,33 +46,9 @@ pub struct Chaos {
 
 /// Kills the daemon again and again under traffic, in a lab of its own. `progress` is told how many are dead.
 pub fn chaos(plan: &ChaosPlan, mut progress: impl FnMut(u32)) -> Result<Chaos> {
-    let lab = Lab::new(Options::default())?;
-    let site = lab.site("crowd", KIND, MACHINES)?;
-    let mut servers = Vec::new();
-    for station in site.stations() {
-        for family in [Family::V4, Family::V6] {
-            let at = station.address(family);
-            servers.push(EchoServer::start(station.ns(), at, station.number())?);
-        }
-    }
-    let mut config = Config::new(&lab).with_site(&site, 2 * plan.sessions as u32);
-    config.gateway.max_sessions = (4 * plan.sessions as u32).next_power_of_two();
-    config.limits = Some(UNLIMITED);
-    let mut gateway = Gateway::start(&lab, &config)?;
-    gateway.await_backends(SOON)?;
-
-    let mut targets = Vec::new();
-    for _ in 0..HOMES {
-        let home = lab.host()?;
-        for family in [Family::V4, Family::V6] {
-            targets.push(Target::outside(home.ns(), site.vip(family).ip()));
-        }
-    }
-    let crowd = Crowd::start(&targets, plan.sessions.div_ceil(targets.len()), plan.rate)?;
-    crowd.wait_for(5, SOON * 3)?;
-    // Some of the first ones are lost while the kernel asks for neighbours.
-    let crowd = crowd.anew()?;
-    crowd.wait_for(5, SOON)?;
+    let mut farm = Crowded::start((4 * plan.sessions as u32).next_power_of_two())?;
+    let crowd = farm.crowd(plan.sessions, plan.rate)?;
+    let gateway = &mut farm.gateway;
     let before = gateway.sessions()?;
 
     let mut drift = Vec::new();
@@ -118,7 +85,8 @@ pub fn chaos(plan: &ChaosPlan, mut progress: impl FnMut(u32)) -> Result<Chaos> {
     })
 }
 
-fn changed(before: &[SessionView], after: &[SessionView]) -> usize {
+/// How many sessions are gone, or another client's, on another backend, or have moved.
+pub(super) fn changed(before: &[SessionView], after: &[SessionView]) -> usize {
     let after: BTreeMap<_, _> = after.iter().map(|session| (&session.id, session)).collect();
     let is_same = |old: &&SessionView| {
         after.get(&old.id).is_some_and(|new| {

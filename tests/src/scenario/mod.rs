@@ -3,10 +3,12 @@
 //! same functions, so what the demo shows is what the tests hold.
 
 mod chaos;
+mod crowded;
 mod death;
 mod drain;
 mod farm;
 mod flood;
+mod growth;
 mod idle;
 mod impaired;
 mod impostor;
@@ -30,6 +32,7 @@ pub use death::{Death, death};
 pub use drain::{Drain, drain};
 pub use farm::{Farm, FarmPlan, Member, PoolPlan};
 pub use flood::{Flooded, flood, fragment_flood};
+pub use growth::{Growth, GrowthPlan, growth};
 pub use idle::{Idle, IdleClient, idle_clients};
 pub use impaired::{Impaired, impaired};
 pub use impostor::{Impostor, impostor};

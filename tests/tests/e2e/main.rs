@@ -9,6 +9,7 @@ mod configuration;
 mod direct;
 mod faults;
 mod fragments;
+mod growth;
 mod ipsec;
 mod openvpn;
 mod operations;

@@ -1,0 +1,73 @@
+//! A gateway with many sessions at once: of homes that ask machines which echo.
+
+use crate::error::Result;
+use crate::gateway::{Config, Gateway, Limits, Rate};
+use crate::layout::plan::Family;
+use crate::layout::{Kind, Lab, Options, Site, Transport};
+use crate::traffic::{Crowd, ECHO_PORT, EchoServer, Target};
+
+use super::SOON;
+
+const KIND: Kind = Kind { prefix: "udp", profile: "udp", ports: &[(ECHO_PORT, Transport::Udp)] };
+/// Machines that echo, and homes that ask them.
+const MACHINES: usize = 3;
+const HOMES: usize = 5;
+/// Many flows come from few addresses here.
+const UNLIMITED: Limits =
+    Limits { unestablished_per_source: Rate { rate: 100_000, burst: 100_000 } };
+
+/// The lab, with its gateway.
+#[derive(Debug)]
+pub(super) struct Crowded {
+    pub(super) gateway: Gateway,
+    pub(super) config: Config,
+    targets: Vec<Target>,
+    _servers: Vec<EchoServer>,
+    _site: Site,
+    _lab: Lab,
+}
+
+impl Crowded {
+    /// Starts it, with tables for so many sessions.
+    pub(super) fn start(max_sessions: u32) -> Result<Self> {
+        let lab = Lab::new(Options::default())?;
+        let site = lab.site("crowd", KIND, MACHINES)?;
+        let mut servers = Vec::new();
+        for station in site.stations() {
+            for family in [Family::V4, Family::V6] {
+                let at = station.address(family);
+                servers.push(EchoServer::start(station.ns(), at, station.number())?);
+            }
+        }
+        let mut config = Config::new(&lab).with_site(&site, max_sessions);
+        config.gateway.max_sessions = max_sessions;
+        config.limits = Some(UNLIMITED);
+        let gateway = Gateway::start(&lab, &config)?;
+        gateway.await_backends(SOON)?;
+        let mut targets = Vec::new();
+        for _ in 0..HOMES {
+            let home = lab.host()?;
+            for family in [Family::V4, Family::V6] {
+                targets.push(Target::outside(home.ns(), site.vip(family).ip()));
+            }
+        }
+        Ok(Self { gateway, config, targets, _servers: servers, _site: site, _lab: lab })
+    }
+
+    /// Opens so many sessions (rounded up to the same number for each home and family), on which requests go on.
+    pub(super) fn crowd(&self, sessions: usize, rate: u32) -> Result<Crowd> {
+        let crowd = Crowd::start(&self.targets, sessions.div_ceil(self.targets.len()), rate)?;
+        crowd.wait_for(5, SOON * 3)?;
+        // Some of the first ones are lost while the kernel asks for neighbours.
+        let crowd = crowd.anew()?;
+        crowd.wait_for(5, SOON)?;
+        Ok(crowd)
+    }
+
+    /// Opens so many sessions, on which nothing is sent any more.
+    pub(super) fn idle(&self, sessions: usize) -> Result<()> {
+        let rate = (sessions as u32 / 2).clamp(2_000, 12_000);
+        let crowd = Crowd::start(&self.targets, sessions.div_ceil(self.targets.len()), rate)?;
+        crowd.wait_for(3, SOON * 12)
+    }
+}

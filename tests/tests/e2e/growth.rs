@@ -1,0 +1,28 @@
+//! Tables that become larger, and those of another version, while sessions are in them.
+
+use lab::gate;
+use lab::scenario::{GrowthPlan, growth};
+
+use crate::common::holds;
+
+const PLAN: GrowthPlan =
+    GrowthPlan { from: 16_384, to: 262_144, busy: 1_000, idle: 0, rate: 5_000, by_restart: false };
+
+#[test]
+fn tables_grow_by_a_reload_and_nobody_notices() {
+    let _place = gate::enter().unwrap();
+    holds(&growth(&PLAN).unwrap());
+}
+
+#[test]
+fn tables_grow_at_a_start_and_nobody_notices() {
+    let _place = gate::enter().unwrap();
+    holds(&growth(&GrowthPlan { busy: 300, by_restart: true, ..PLAN }).unwrap());
+}
+
+#[test]
+#[ignore = "takes minutes: as many sessions as an administration has"]
+fn tables_grow_under_sixty_thousand_sessions() {
+    let _place = gate::enter().unwrap();
+    holds(&growth(&GrowthPlan { from: 65_536, idle: 59_000, ..PLAN }).unwrap());
+}
