@@ -219,8 +219,8 @@ fn messages_about_packets_cost_nothing_until_they_are_asked_for() {
     for ((off, dropped), all) in off.iter().zip(&dropped).zip(&all) {
         assert!(off.instructions < dropped.instructions, "the messages are taken out");
         assert!(dropped.instructions < all.instructions);
-        // What is said of packets is a fifth more to look at.
-        assert!(all.verified_instructions <= 300_000, "{all:?}");
+        // A fifth more than without messages, and more in later kernels: Linux takes a million.
+        assert!(all.verified_instructions <= 350_000, "{all:?}");
     }
 }
 

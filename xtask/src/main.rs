@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use setup::Need;
+use vm::Kernel;
 
 /// Fernpass's developer commands.
 #[derive(Debug, Parser)]
@@ -48,15 +49,15 @@ enum Command {
         /// Leave the lab standing, with the commands to explore it.
         #[arg(long, conflicts_with = "vm")]
         keep: bool,
-        /// Inside QEMU: where this kernel cannot be used.
-        #[arg(long)]
-        vm: bool,
+        /// Inside QEMU, with one of Debian's kernels (6.1 if none is named): where this one cannot be used.
+        #[arg(long, value_name = "KERNEL", num_args = 0..=1, default_missing_value = "6.1")]
+        vm: Option<Kernel>,
     },
     /// Run all tests.
     Test {
-        /// Inside QEMU: where this kernel cannot be used. Only the tests that need a kernel.
-        #[arg(long)]
-        vm: bool,
+        /// Inside QEMU, with one of Debian's kernels (6.1 if none is named). Only the tests that need a kernel.
+        #[arg(long, value_name = "KERNEL", num_args = 0..=1, default_missing_value = "6.1")]
+        vm: Option<Kernel>,
         /// For `cargo test`, e.g. a part of the tests' names.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
@@ -129,8 +130,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo { profile, json, keep, vm } => {
             let mut arguments = vec!["demo"];
             arguments.extend(json.then_some("--json"));
-            if vm {
-                return vm::demo(json);
+            if let Some(kernel) = vm {
+                return vm::demo(kernel, json);
             }
             if keep {
                 arguments.push("--keep");
@@ -141,8 +142,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             setup::setup(Need::LAB)?;
             process::lab(&arguments)
         }
-        Command::Test { vm: true, rest } => vm::test(&rest),
-        Command::Test { vm: false, rest } => {
+        Command::Test { vm: Some(kernel), rest } => vm::test(kernel, &rest),
+        Command::Test { vm: None, rest } => {
             suitable::check("test")?;
             setup::setup(Need::LAB)?;
             let mut arguments = vec!["test", "--locked"];

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::cable::Wiring;
 use super::host::Host;
 use super::plan::{self, LAN};
 use super::site::{Kind, Site, Station};
@@ -52,6 +53,7 @@ impl Lab {
     }
 
     fn lay_out(record: Record, options: Options) -> Result<Self> {
+        let wiring = Wiring::from_environment()?;
         let router = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
         let mut lab = Self {
             inet: namespace(&record.namespace("inet"), &router)?,
@@ -64,9 +66,9 @@ impl Lab {
             record,
         };
         for n in [0, 1] {
-            lab.connect_wan(n)?;
+            lab.connect_wan(n, &wiring)?;
         }
-        lab.connect_lan()?;
+        lab.connect_lan(&wiring)?;
         lab.route()?;
         if options.keep {
             lab.record.keep()?;
@@ -74,8 +76,9 @@ impl Lab {
         Ok(lab)
     }
 
-    fn connect_wan(&self, n: u8) -> Result<()> {
-        connect(
+    fn connect_wan(&self, n: u8, wiring: &Wiring) -> Result<()> {
+        wiring.connect(
+            usize::from(n),
             &End {
                 ns: &self.gateway,
                 interface: &format!("wan{n}"),
@@ -91,9 +94,10 @@ impl Lab {
         )
     }
 
-    fn connect_lan(&self) -> Result<()> {
+    fn connect_lan(&self, wiring: &Wiring) -> Result<()> {
         self.inside.ip(&["link add br0 type bridge mcast_snooping 0", "link set br0 up"])?;
-        connect(
+        wiring.connect(
+            2,
             &End {
                 ns: &self.gateway,
                 interface: "lan0",
@@ -147,6 +151,22 @@ impl Lab {
         self.gateway.ip(&[
             format!("route replace default via {}", plan::LAN_PEER.v4),
             format!("route replace default via {}", plan::LAN_PEER.v6),
+        ])
+    }
+
+    /// Tags all between the gateway and the inside, as on a trunk: `lan0` carries a VLAN interface, `tagged`.
+    pub fn tag_inside(&self, id: u16) -> Result<()> {
+        self.gateway.ip(&[
+            format!("link add link lan0 name tagged type vlan id {id}"),
+            "addr flush dev lan0 scope global".to_owned(),
+            format!("addr add {}/16 dev tagged", LAN.v4),
+            format!("addr add {}/64 dev tagged nodad", LAN.v6),
+            "link set tagged up".to_owned(),
+        ])?;
+        self.inside.ip(&[
+            "link set gw nomaster".to_owned(),
+            format!("link add link gw name tagged type vlan id {id}"),
+            "link set tagged master br0 up".to_owned(),
         ])
     }
 

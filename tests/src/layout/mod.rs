@@ -10,6 +10,7 @@
 //! address for every link of every host, a server of its own, and a black hole
 //! for the rest of the world.
 
+mod cable;
 mod host;
 mod lab;
 pub mod plan;

@@ -68,11 +68,17 @@ fn configure(end: &End<'_>) -> Result<()> {
     let mut arguments = vec!["-K", interface];
     arguments.extend(off.as_flattened());
     end.ns.run("ethtool", &arguments)?;
+    end.ns.ip(&address(end))
+}
+
+/// The commands that give an end its addresses and take it up.
+pub(super) fn address(end: &End<'_>) -> Vec<String> {
+    let interface = end.interface;
     let mut commands = Vec::new();
     if let Some((pair, v4_length, v6_length)) = end.addresses {
         commands.push(format!("addr add {}/{v4_length} dev {interface}", pair.v4));
         commands.push(format!("addr add {}/{v6_length} dev {interface} nodad", pair.v6));
     }
     commands.push(format!("link set {interface} up"));
-    end.ns.ip(&commands)
+    commands
 }

@@ -1,9 +1,10 @@
-//! A userspace WireGuard process and its interface.
+//! A WireGuard interface and, but for the kernel's own, the process behind it.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
+use super::in_kernel::InKernel;
 use super::uapi::{self, Change, PeerState};
 use crate::error::{LabError, Result};
 use crate::layout::Lab;
@@ -22,6 +23,8 @@ pub enum Implementation {
     WireguardGo,
     /// boringtun-cli 0.7.1, from crates.io.
     Boringtun,
+    /// The kernel's own, where it has the module `wireguard`.
+    Kernel,
 }
 
 impl Implementation {
@@ -30,11 +33,14 @@ impl Implementation {
         match self {
             Self::WireguardGo => "wireguard-go",
             Self::Boringtun => "boringtun",
+            Self::Kernel => "the kernel's WireGuard",
         }
     }
 
-    fn command(self, interface: &str) -> Result<Command> {
+    /// The program, but for the kernel's.
+    fn command(self, interface: &str) -> Result<Option<Command>> {
         let mut command = match self {
+            Self::Kernel => return Ok(None),
             Self::WireguardGo => {
                 let mut command = Command::new(require("wireguard-go")?);
                 command.env("LOG_LEVEL", "error");
@@ -49,7 +55,7 @@ impl Implementation {
             }
         };
         command.args(["-f", interface]);
-        Ok(command)
+        Ok(Some(command))
     }
 }
 
@@ -59,7 +65,14 @@ pub struct Device {
     interface: String,
     ns: Ns,
     implementation: Implementation,
-    process: Child,
+    body: Body,
+}
+
+/// What keeps it alive.
+#[derive(Debug)]
+enum Body {
+    Process(Child),
+    Kernel(InKernel),
 }
 
 impl Device {
@@ -74,16 +87,17 @@ impl Device {
         inner: Ipv4Addr,
     ) -> Result<Self> {
         let interface = lab.interface(role);
-        uapi::remove_sockets(&format!("{interface}.sock"));
-        let launch =
-            Launch { name: role, dir: lab.dir(), ns: Some(ns.fd()), lifetime: lab.lifetime() };
-        let process = Child::launch(implementation.command(&interface)?, launch)?;
-        let mut device = Self { interface, ns: ns.clone(), implementation, process };
-        let what = format!("the start of {} {}", implementation.as_str(), device.interface);
-        until(&what, START, || {
-            device.process.must_run()?;
-            Ok(uapi::is_ready(&device.interface).then_some(()))
-        })?;
+        let body = match implementation.command(&interface)? {
+            Some(command) => {
+                let what = format!("the start of {} {interface}", implementation.as_str());
+                Body::Process(launch(lab, ns, role, &interface, command, &what)?)
+            }
+            None => {
+                let file = lab.dir().join(format!("{role}.wg"));
+                Body::Kernel(InKernel::create(ns, &interface, file)?)
+            }
+        };
+        let device = Self { interface, ns: ns.clone(), implementation, body };
         device.change(configuration)?;
         device.ns.ip(&[
             format!("addr add {inner}/24 dev {}", device.interface),
@@ -107,18 +121,24 @@ impl Device {
         self.implementation
     }
 
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
+    /// Its process id, if it has a process.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.body {
+            Body::Process(process) => Some(process.pid()),
+            Body::Kernel(_) => None,
+        }
     }
 
     pub(super) fn change(&self, change: &Change) -> Result<()> {
-        uapi::set(&self.interface, change)
+        match &self.body {
+            Body::Process(_) => uapi::set(&self.interface, change),
+            Body::Kernel(device) => device.change(change),
+        }
     }
 
     /// The state of its only peer.
     pub(super) fn only_peer(&self) -> Result<PeerState> {
-        let peers = uapi::get(&self.interface)?;
+        let peers = self.peers()?;
         match <[PeerState; 1]>::try_from(peers) {
             Ok([peer]) => Ok(peer),
             Err(peers) => Err(LabError::Scenario(format!(
@@ -131,10 +151,35 @@ impl Device {
 
     /// The state of all its peers.
     pub fn peers(&self) -> Result<Vec<PeerState>> {
-        uapi::get(&self.interface)
+        match &self.body {
+            Body::Process(_) => uapi::get(&self.interface),
+            Body::Kernel(device) => device.peers(),
+        }
     }
 
     pub(super) fn kill(&mut self) {
-        self.process.kill();
+        match &mut self.body {
+            Body::Process(process) => process.kill(),
+            Body::Kernel(device) => device.remove(),
+        }
     }
+}
+
+/// Starts a program, and waits until its interface can be configured.
+fn launch(
+    lab: &Lab,
+    ns: &Ns,
+    role: &str,
+    interface: &str,
+    command: Command,
+    what: &str,
+) -> Result<Child> {
+    uapi::remove_sockets(&format!("{interface}.sock"));
+    let launch = Launch { name: role, dir: lab.dir(), ns: Some(ns.fd()), lifetime: lab.lifetime() };
+    let mut process = Child::launch(command, launch)?;
+    until(what, START, || {
+        process.must_run()?;
+        Ok(uapi::is_ready(interface).then_some(()))
+    })?;
+    Ok(process)
 }

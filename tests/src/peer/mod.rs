@@ -8,6 +8,7 @@ mod anyconnect;
 mod client;
 mod concentrator;
 mod device;
+mod in_kernel;
 mod ipsec;
 mod keys;
 mod openvpn;

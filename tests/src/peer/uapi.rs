@@ -42,6 +42,17 @@ impl Change {
         self
     }
 
+    /// The settings, in their order.
+    pub(super) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.lines().filter_map(|line| line.split_once('='))
+    }
+
+    /// The key of the peer that it removes, if it is such a change.
+    pub(super) fn removed(&self) -> Option<&str> {
+        self.settings().find(|(key, _)| *key == "remove")?;
+        self.settings().find_map(|(key, value)| (key == "public_key").then_some(value))
+    }
+
     pub(super) fn private_key(self, secret: &Secret) -> Self {
         self.set("private_key", secret.hex())
     }

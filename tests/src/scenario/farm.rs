@@ -33,12 +33,14 @@ pub struct FarmPlan<'a> {
     pub one_armed: bool,
     /// Backends are probed.
     pub probes: bool,
+    /// The VLAN that all is in between the gateway and the concentrators.
+    pub tag: Option<u16>,
 }
 
 impl<'a> FarmPlan<'a> {
     /// Two-armed, probed, gone with this process.
     pub fn new(pools: &'a [PoolPlan<'a>]) -> Self {
-        Self { pools, keep: false, one_armed: false, probes: true }
+        Self { pools, keep: false, one_armed: false, probes: true, tag: None }
     }
 }
 
@@ -119,6 +121,9 @@ impl Farm {
         let lab = Lab::new(Options { keep: plan.keep })?;
         if plan.one_armed {
             lab.make_one_armed()?;
+        }
+        if let Some(id) = plan.tag {
+            lab.tag_inside(id)?;
         }
         let pools = plan
             .pools

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::echo::{BUFFER, PORT, SHORTEST, TAG};
 use crate::error::{LabError, Result, Tried};
 use crate::net::Ns;
-use crate::wait::Stop;
+use crate::wait::{Stop, patient};
 
 /// An echo server as seen from one place.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ impl Probe {
 
     /// Asks until somebody answers: who it was.
     pub fn reach(&mut self, deadline: Duration) -> Result<u8> {
-        let end = Instant::now() + deadline;
+        let end = Instant::now() + patient(deadline);
         loop {
             if let Some(tag) = self.ask(Duration::from_millis(200)) {
                 return Ok(tag);

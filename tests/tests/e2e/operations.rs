@@ -140,7 +140,7 @@ fn a_concentrator_that_hangs_is_found_by_its_sessions_and_gets_no_more() {
 
     let concentrators = farm.pools()[0].concentrators();
     let pid = concentrators.iter().find(|c| c.number() == hanging).unwrap().device().pid();
-    let stopped = Stopped::new(pid);
+    let stopped = Stopped::new(pid.unwrap());
     until("silence", SOON, || Ok((state(&farm) == "silent").then_some(()))).unwrap();
     assert_eq!(farm.gateway().sessions().unwrap().len(), before, "its sessions stay");
     for member in newcomers {

@@ -22,7 +22,7 @@ const PREPARE: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin/applets
 # The applets come last: busybox's ip is not iproute2's.
 export PATH=/opt:/usr/sbin:/usr/bin:/sbin:/bin:/bin/applets HOME=/root
-export FERNPASS_BIN=/opt/fernpass FERNPASS_LAB_PLACES=1
+export FERNPASS_BIN=/opt/fernpass FERNPASS_LAB_PLACES=1 FERNPASS_LAB_PATIENCE=4
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -32,14 +32,19 @@ mkdir -p /dev/shm /dev/pts /run/lock
 mount -t tmpfs shm /dev/shm
 mount -t devpts pts /dev/pts
 ln -sfn /run /var/run
+# Where later kernels' packages have them.
+[ -e /lib/modules ] || ln -s /usr/lib/modules /lib/modules
 hostname fernpass
 # Room in the queues: a busy emulator is not to look like loss on the way.
 sysctl -q -w net.core.rmem_default=8388608 net.core.netdev_max_backlog=100000
 depmod
-modprobe -a veth tun bridge
+# Modules come when they are asked for; tunnels are only where they are made.
+sysctl -q -w kernel.modprobe=/sbin/modprobe net.core.fb_tunnels_only_for_init_net=1
+modprobe -a veth tun bridge virtio_pci virtio_net fou fou6
 ip link set lo up
 stty -F /dev/ttyS1 raw
 stty -F /dev/ttyS2 raw
+echo Linux $(uname -r), $(nproc) processors
 code=0";
 
 /// Whether what the commands print goes to a terminal.

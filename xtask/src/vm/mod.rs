@@ -1,13 +1,16 @@
 //! The demo and the tests inside QEMU, for machines whose kernel cannot be used.
 //!
-//! The machine has no disk: its kernel and its programs are Debian 12's packages, unpacked into
+//! The machine has no disk: its kernel and its programs are Debian's packages, unpacked into
 //! an initial RAM filesystem, with what is tested laid over them. Nothing of it takes
 //! root, and nothing of it outlives the command but the image under `target/vm`.
 
+mod cables;
 mod image;
 mod init;
+mod kernel;
 mod qemu;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,53 +19,90 @@ use serde_json::Value;
 
 use crate::process::{cargo, cargo_command, target};
 use crate::setup::{self, Need};
+use cables::Cables;
 use image::Overlay;
+pub(crate) use kernel::Kernel;
 
 /// Twenty times what they take where this was written.
 const DEMO: Duration = Duration::from_secs(3600);
 const TEST: Duration = Duration::from_secs(4 * 3600);
 
-/// The tests that a kernel makes a difference to: the package, the target, a filter.
-const TESTS: &[(&str, &str, &str)] = &[
-    ("fernpass", "kernel", ""),
-    ("fernpass", "loader", ""),
-    ("fernpass", "control", "live"),
-    ("fernpass-lab", "lab", ""),
-    ("fernpass-lab", "peers", ""),
-    ("fernpass-lab", "e2e", ""),
+/// Tests of one target: its name, a filter.
+type Target = (&'static str, &'static str);
+
+/// The tests that a kernel makes a difference to.
+const TESTS: &[Target] = &[
+    ("kernel", ""),
+    ("loader", ""),
+    (LIBRARY, "live"),
+    (MACHINE, ""),
+    ("lab", ""),
+    ("peers", ""),
+    ("e2e", ""),
 ];
+/// Those within the control plane's library.
+const LIBRARY: &str = "control";
+/// Those that only a machine of their own can run, with its network cards: a target, and the feature that it takes to build it.
+const MACHINE: &str = "machine";
 
 /// Plays the demo; its own exit code becomes ours.
-pub(crate) fn demo(json: bool) -> anyhow::Result<()> {
+pub(crate) fn demo(kernel: Kernel, json: bool) -> anyhow::Result<()> {
     prepare()?;
     cargo(&["build", "--locked", "--release", "--bin", "fernpass", "--bin", "fernpass-lab"])?;
     let mut overlay = overlay()?;
     let release = target().join("release");
     overlay.program("fernpass-lab", &release.join("fernpass-lab"))?;
     let command = if json { "fernpass-lab demo --json" } else { "fernpass-lab demo" };
-    play(overlay, &[command.to_owned()], json, DEMO)
+    play(kernel, overlay, &[command.to_owned()], None, json, DEMO)
 }
 
-/// Runs the tests that need a kernel, all of them or those whose names `arguments` filter.
-pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
+/// Runs the tests that need a kernel: all of them, or what `arguments` leave of them, which are `cargo test`'s.
+pub(crate) fn test(kernel: Kernel, arguments: &[String]) -> anyhow::Result<()> {
+    let (chosen, arguments) = chosen(arguments)?;
     prepare()?;
+    let built = test_programs(&chosen)?;
+    // Built beside their tests.
     let mut overlay = overlay()?;
     let lab = target().join("release/fernpass-lab");
+    let cables = Cables::find(qemu::processors());
     let mut commands = Vec::new();
-    for (package, name, filter) in TESTS {
-        let program = test_program(package, name)?;
+    for (name, filter) in &chosen {
+        let program = built.get(*name).with_context(|| format!("cargo built no test {name}"))?;
         let installed = format!("test-{name}");
-        overlay.program(&installed, &program)?;
-        let words = std::iter::once(installed.as_str())
-            .chain((!filter.is_empty()).then_some(*filter))
-            .map(str::to_owned)
+        overlay.program(&installed, program)?;
+        let words = (*name == MACHINE)
+            .then(|| cables.environment())
+            .into_iter()
+            .chain(std::iter::once(installed))
+            .chain((!filter.is_empty()).then(|| (*filter).to_owned()))
             .chain(arguments.iter().map(|word| init::quoted(word)));
         commands.push(words.collect::<Vec<_>>().join(" "));
     }
-    // Built beside its tests.
     overlay.program("fernpass-lab", &lab)?;
     overlay.also_at("fernpass-lab", &lab)?;
-    play(overlay, &commands, false, TEST)
+    play(kernel, overlay, &commands, Some(cables), false, TEST)
+}
+
+/// The targets that `--test NAME` names, or all, and what is left for them.
+fn chosen(arguments: &[String]) -> anyhow::Result<(Vec<Target>, Vec<&String>)> {
+    let (mut chosen, mut rest) = (Vec::new(), Vec::new());
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--test" => {
+                let name = words.next().context("--test takes the name of a target")?;
+                let target = TESTS.iter().find(|(target, _)| target == name);
+                let names = TESTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+                chosen.push(*target.with_context(|| format!("there are {names}, and no {name}"))?);
+            }
+            "--" => rest.extend(words.by_ref()),
+            _ => rest.push(word),
+        }
+    }
+    if chosen.is_empty() {
+        chosen.extend(TESTS);
+    }
+    Ok((chosen, rest))
 }
 
 fn prepare() -> anyhow::Result<()> {
@@ -76,9 +116,8 @@ fn prepare() -> anyhow::Result<()> {
     setup::setup(Need::MACHINE)
 }
 
-/// What demo and tests both need.
+/// What demo and tests both need; the program is built.
 fn overlay() -> anyhow::Result<Overlay> {
-    cargo(&["build", "--quiet", "--locked", "--release", "--bin", "fernpass"])?;
     let mut overlay = Overlay::new(&directory()?.join("overlay"))?;
     overlay.program("fernpass", &target().join("release/fernpass"))?;
     let boringtun = setup::program("boringtun-cli").context("boringtun-cli is not installed")?;
@@ -87,16 +126,18 @@ fn overlay() -> anyhow::Result<Overlay> {
 }
 
 fn play(
+    kernel: Kernel,
     overlay: Overlay,
     commands: &[String],
+    cables: Option<Cables>,
     result_apart: bool,
     most: Duration,
 ) -> anyhow::Result<()> {
     let directory = directory()?;
-    let base = image::base(&directory)?;
+    let base = image::base(&directory, kernel)?;
     let image = overlay.pack(&init::script(commands, result_apart), &base)?;
     eprintln!("starting a virtual machine; its processors are emulated: give it minutes");
-    let code = qemu::run(&base.kernel, &image, &directory, result_apart, most)?;
+    let code = qemu::run(&base.kernel, &image, &directory, cables, result_apart, most)?;
     if code != 0 {
         std::process::exit(code);
     }
@@ -110,25 +151,51 @@ fn directory() -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Builds a test program, and says where it is.
-fn test_program(package: &str, name: &str) -> anyhow::Result<PathBuf> {
+/// Builds the test programs, and what they test; where they are by the names of their targets.
+fn test_programs(chosen: &[Target]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut command = cargo_command();
-    command.args(["test", "--quiet", "--locked", "--release", "--no-run", "-p", package]);
-    if name == "control" {
-        command.arg("--lib");
-    } else {
-        command.args(["--test", name]);
+    command.args(["test", "--quiet", "--locked", "--release", "--no-run"]);
+    command.args(["-p", "fernpass", "-p", "fernpass-lab"]);
+    command.args(["--features", &format!("fernpass-lab/{MACHINE}")]);
+    for (name, _) in chosen {
+        match *name {
+            LIBRARY => command.arg("--lib"),
+            name => command.args(["--test", name]),
+        };
     }
     command.args(["--message-format", "json-render-diagnostics"]);
     command.stderr(std::process::Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("the tests `{name}` of {package} cannot be built");
+        bail!("the tests cannot be built");
     }
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name && message["profile"]["test"] == true)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo named no program for the tests `{name}` of {package}"))
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let tests = messages.filter(|message| message["profile"]["test"] == true);
+    Ok(tests
+        .filter_map(|message| {
+            let target = &message["target"];
+            let name = target["name"].as_str()?;
+            // The lab's library has the name of one of its tests.
+            let is_meant = target["kind"][0] == "test" || name == LIBRARY;
+            is_meant.then(|| Some((name.to_owned(), message["executable"].as_str()?.into())))?
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_chosen_as_cargo_does() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let (all, rest) = (words("roam"), words("--test e2e --test lab -- --exact a::b"));
+        let (targets, filters) = chosen(&all).unwrap();
+        assert_eq!((targets.len(), filters[0].as_str()), (TESTS.len(), "roam"));
+        let (targets, filters) = chosen(&rest).unwrap();
+        assert_eq!(targets, [("e2e", ""), ("lab", "")]);
+        assert_eq!(filters, ["--exact", "a::b"]);
+        assert!(chosen(&words("--test none")).is_err());
+    }
 }

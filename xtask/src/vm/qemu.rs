@@ -9,6 +9,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use super::cables::Cables;
+
+const EMULATOR: &str = "qemu-system-x86_64";
+
+/// How many processors the machine has.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4))
+}
+
 /// Runs the machine until it turns itself off; the exit code of what ran in it. Its
 /// console is our standard output, or standard error if the result comes apart: then that is
 /// printed on standard output at the end.
@@ -16,29 +25,21 @@ pub(super) fn run(
     kernel: &Path,
     image: &Path,
     directory: &Path,
+    cables: Option<Cables>,
     result_apart: bool,
     most: Duration,
 ) -> anyhow::Result<i32> {
     let (result, code) = (directory.join("result"), directory.join("code"));
-    let processors = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
-    let mut command = Command::new("qemu-system-x86_64");
+    let mut command = machine(kernel, image, cables);
     command
-        // Not KVM: it takes rights, and where there are none to it or it is nested it fails late.
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-no-reboot"])
-        .args(["-nodefaults", "-display", "none", "-serial", "stdio"])
-        .args(["-smp", &processors.to_string()])
+        .args(["-serial", "stdio"])
         .args(["-serial", &format!("file:{}", result.display())])
         .args(["-serial", &format!("file:{}", code.display())])
-        .args(["-append", "console=ttyS0 quiet loglevel=1 panic=-1"])
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(image)
         .stdin(Stdio::null());
     if result_apart {
         command.stdout(io::stderr());
     }
-    let machine = command.spawn().context("cannot run `qemu-system-x86_64`")?;
+    let machine = command.spawn().with_context(|| format!("cannot run `{EMULATOR}`"))?;
     wait(machine, most)?;
     if result_apart {
         io::stdout().write_all(&fs::read(&result)?)?;
@@ -49,6 +50,38 @@ pub(super) fn run(
     )
 }
 
+/// Starts the machine with its console in a file, and its second serial port at a socket.
+pub(super) fn start(
+    kernel: &Path,
+    image: &Path,
+    console: &Path,
+    socket: &Path,
+) -> anyhow::Result<Child> {
+    machine(kernel, image, None)
+        .args(["-serial", &format!("file:{}", console.display())])
+        .args(["-serial", &format!("unix:{},server=on,wait=off", socket.display())])
+        .stdin(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot run `{EMULATOR}`"))
+}
+
+fn machine(kernel: &Path, image: &Path, cables: Option<Cables>) -> Command {
+    let mut command =
+        cables.map_or_else(|| Command::new(EMULATOR), |cables| cables.command(EMULATOR));
+    command
+        // Not KVM: it takes rights, and where there are none to it or it is nested it fails late.
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-no-reboot"])
+        .args(["-nodefaults", "-display", "none"])
+        .args(["-smp", &processors().to_string()])
+        .args(["-append", "console=ttyS0 quiet loglevel=1 panic=-1"])
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(image)
+        .args(cables.map(Cables::arguments).unwrap_or_default());
+    command
+}
+
 /// Waits until it ends; ends it if that takes too long.
 fn wait(mut machine: Child, most: Duration) -> anyhow::Result<()> {
     let started = Instant::now();
@@ -57,7 +90,7 @@ fn wait(mut machine: Child, most: Duration) -> anyhow::Result<()> {
             if status.success() {
                 return Ok(());
             }
-            bail!("`qemu-system-x86_64` failed ({status})");
+            bail!("`{EMULATOR}` failed ({status})");
         }
         if started.elapsed() > most {
             machine.kill()?;

@@ -1,0 +1,133 @@
+//! The gateway on network cards (virtio), whose driver runs the program: what it sends back and what it redirects from card to card.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lab::Lab;
+use lab::peer::Implementation::{self, Boringtun, WireguardGo};
+use lab::scenario::{
+    FarmPlan, PoolPlan, death, drain, link_down, quota, restart, roam, route_change,
+};
+
+use crate::common::{PLENTY, holds, join, start};
+
+const CONCENTRATORS: [Implementation; 3] = [WireguardGo, Boringtun, WireguardGo];
+
+fn pool(max_sessions: u32) -> [PoolPlan<'static>; 1] {
+    [PoolPlan { name: "justiz", concentrators: &CONCENTRATORS, max_sessions }]
+}
+
+/// What the driver has counted on a card of the gateway's, but for zeros.
+fn counted(lab: &Lab, card: &str) -> BTreeMap<String, u64> {
+    let text = lab.gateway().run("ethtool", &["-S", card]).unwrap();
+    let lines = text.lines().filter_map(|line| line.trim().split_once(": "));
+    let counters = lines.filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?)));
+    counters.filter(|(_, count)| *count > 0).collect()
+}
+
+/// What was counted since: a card outlives the labs that it is used in.
+fn since(lab: &Lab, card: &str, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let grown = counted(lab, card).into_iter().map(|(name, count)| {
+        let more = count - before.get(&name).unwrap_or(&0);
+        (name, more)
+    });
+    grown.filter(|(_, more)| *more > 0).collect()
+}
+
+/// The queues' counters whose names end like this: how many have counted, and how much.
+fn sum(counters: &BTreeMap<String, u64>, ending: &str) -> (usize, u64) {
+    let of_queue = |name: &str| name.contains(|c: char| c.is_ascii_digit());
+    let those = counters.iter().filter(|(name, _)| of_queue(name) && name.ends_with(ending));
+    those.fold((0, 0), |(queues, sum), (_, count)| (queues + 1, sum + count))
+}
+
+/// How many pairs of queues the cards must have (`cargo xtask test --vm` says it).
+fn queues() -> usize {
+    let told = std::env::var("FERNPASS_LAB_QUEUES").expect("FERNPASS_LAB_QUEUES is set");
+    told.parse().expect("FERNPASS_LAB_QUEUES is a number")
+}
+
+#[test]
+fn the_driver_forwards_from_card_to_card_on_all_queues() {
+    let pools = pool(PLENTY);
+    let (_place, mut farm) = start(&FarmPlan::new(&pools));
+    join(&mut farm, &[WireguardGo, Boringtun, WireguardGo, Boringtun]);
+    for card in ["wan0", "lan0"] {
+        let driver = farm.lab().gateway().run("ethtool", &["-i", card]).unwrap();
+        assert!(driver.starts_with("driver: virtio_net"), "{driver}");
+        let channels = farm.lab().gateway().run("ethtool", &["-l", card]).unwrap();
+        let most = channels.lines().find_map(|line| line.strip_prefix("Combined:"));
+        assert_eq!(most.map(|n| n.trim().parse()), Some(Ok(queues())), "{channels}");
+    }
+    let cards = ["wan0", "lan0"].map(|card| (card, counted(farm.lab(), card)));
+    let traffic = (0..farm.members().len()).map(|member| farm.traffic(member, 50).unwrap());
+    let traffic: Vec<_> = traffic.collect();
+    for sequence in &traffic {
+        sequence.wait_for(200, Duration::from_secs(30)).unwrap();
+    }
+    let tallies: Vec<_> = traffic.into_iter().map(|sequence| sequence.stop()).collect();
+    let status = farm.gateway().show(&["status"]).unwrap();
+    assert!(status.contains("native"), "{status}");
+    for (card, before) in cards {
+        let counters = since(farm.lab(), card, &before);
+        println!("{card}: {counters:?}");
+        let (on, redirected) = sum(&counters, "_xdp_redirects");
+        assert!(redirected > 1600, "{card}: {counters:?}");
+        // With one queue there is nothing to spread.
+        assert!(on > 1 || queues() == 1, "{card}: {counters:?}");
+        assert_eq!(sum(&counters, "_xdp_tx_drops").1, 0, "{card}: {counters:?}");
+    }
+    for tally in tallies {
+        assert_eq!((tally.lost, tally.answered_by.len()), (0, 1), "{tally:?}");
+    }
+}
+
+#[test]
+fn the_driver_sends_back_what_a_one_armed_gateway_forwards() {
+    let pools = pool(PLENTY);
+    let (_place, mut farm) = start(&FarmPlan { one_armed: true, ..FarmPlan::new(&pools) });
+    let before = counted(farm.lab(), "lan0");
+    join(&mut farm, &[WireguardGo]);
+    for member in 0..2 {
+        holds(&roam(&mut farm, member).unwrap());
+    }
+    let counters = since(farm.lab(), "lan0", &before);
+    println!("{counters:?}");
+    assert!(sum(&counters, "_xdp_tx").1 > 300, "{counters:?}");
+    assert_eq!(sum(&counters, "_xdp_redirects").1, 0, "{counters:?}");
+    assert_eq!(sum(&counters, "_xdp_tx_drops").1, 0, "{counters:?}");
+}
+
+#[test]
+fn the_demos_story_holds_on_cards() {
+    let pools = pool(8);
+    let (_place, mut farm) = start(&FarmPlan::new(&pools));
+    join(&mut farm, &[WireguardGo, Boringtun]);
+    for member in 0..4 {
+        holds(&roam(&mut farm, member).unwrap());
+    }
+    holds(&drain(&mut farm, 0, WireguardGo, 2).unwrap());
+    for backend in 1..=3 {
+        farm.gateway().act(&["backend", "undrain", &format!("wg-{backend}")]).unwrap();
+    }
+    holds(&restart(&mut farm, 0, Some(1), Duration::from_secs(10)).unwrap());
+    for _ in 0..2 {
+        let member = farm.join(0, WireguardGo, lab::layout::plan::Family::V4).unwrap();
+        farm.reach(member).unwrap();
+    }
+    holds(&quota(&mut farm, 0, WireguardGo).unwrap());
+    holds(&death(&mut farm, 0).unwrap());
+}
+
+/// Onto the third cable, and its card.
+#[test]
+fn routes_and_links_change_between_cards() {
+    let pools = pool(PLENTY);
+    let (_place, mut farm) = start(&FarmPlan::new(&pools));
+    join(&mut farm, &[WireguardGo]);
+    holds(&route_change(&farm, 0).unwrap());
+    drop((farm, _place));
+    let (_place, mut farm) = start(&FarmPlan::new(&pools));
+    join(&mut farm, &[WireguardGo]);
+    holds(&link_down(&farm, 0).unwrap());
+}
