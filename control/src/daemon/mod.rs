@@ -18,6 +18,7 @@ mod core;
 mod direct;
 mod forecast;
 mod handle;
+mod held;
 mod interfaces;
 mod links;
 mod policy;

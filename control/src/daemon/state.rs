@@ -12,8 +12,8 @@ use super::silence::{Heard, Silences};
 use crate::config::{BackendId, Config};
 use crate::loader::{Tables, Writer};
 use crate::model::{
-    ApplyError, Drift, HealthView, Inputs, Load, ModelError, Overrides, Registry, RouteView,
-    Wanted, apply, compute, diff, drift,
+    ApplyError, Drift, Guard, HealthView, Held, Inputs, Judgement, Load, ModelError, Overrides,
+    Probed, ProbedView, Registry, RouteView, Wanted, apply, compute, diff, drift,
 };
 use crate::sessions::{Clock, Keeper, Record, Recount, Scan};
 
@@ -43,7 +43,11 @@ pub(super) enum VerifyError {
 pub(super) struct State {
     pub(super) config: Arc<Config>,
     pub(super) overrides: Overrides,
+    /// What probes found, and what is believed of it.
+    pub(super) probed: ProbedView,
     pub(super) health: HealthView,
+    pub(super) held: Held,
+    guard: Guard,
     pub(super) load: Load,
     pub(super) routes: Arc<RouteView>,
     pub(super) current: Wanted,
@@ -75,7 +79,13 @@ impl State {
         Ok(Self {
             config: Arc::new(config),
             overrides,
+            probed: health
+                .iter()
+                .map(|(id, health)| (id.clone(), Probed::known(*health)))
+                .collect(),
             health,
+            held: Held::new(),
+            guard: Guard::default(),
             load: Load::default(),
             routes,
             current,
@@ -137,9 +147,34 @@ impl State {
         let wanted = compute(&self.inputs(&config, &overrides))?;
         let writes = self.bring_to(&wanted)?;
         self.health.retain(|id, _| exists(id));
+        self.probed.retain(|id, _| exists(id));
         self.config = Arc::new(config);
         self.overrides = overrides;
         Ok(writes)
+    }
+
+    /// Takes in what probes found. True if that changes anything.
+    pub(super) fn learn(&mut self, found: ProbedView) -> bool {
+        self.probed.extend(found);
+        self.judge()
+    }
+
+    /// Judges anew what probes found: also when only time has passed. True if that changes anything.
+    pub(super) fn judge(&mut self) -> bool {
+        let judged =
+            self.guard.judge(Instant::now(), &self.config, &self.probed, &self.health, &self.load);
+        let Judgement { health, held } = judged;
+        for (id, family) in held.difference(&self.held) {
+            let pool = &id.pool;
+            tracing::warn!(backend = %id, %family, "held: its probes fail, but too many of pool `{pool}` do at once to believe them; it stays in service");
+        }
+        for (id, family) in self.held.difference(&held) {
+            let now = health.get(id).copied().unwrap_or_default().of(*family);
+            tracing::info!(backend = %id, %family, ?now, "no longer held");
+        }
+        let changed = health != self.health || held != self.held;
+        (self.health, self.held) = (health, held);
+        changed
     }
 
     /// Looks whether the tables hold what was written to them, and mends them. Returns what was wrong, and how many
@@ -191,7 +226,8 @@ impl State {
         }
         let full_changed = self.load.observe(&self.config, &sessions);
         let silent_changed = self.listen(&scan);
-        let changed = full_changed || silent_changed || released != self.released;
+        let judged = self.judge();
+        let changed = full_changed || silent_changed || judged || released != self.released;
         self.released = released;
         (scan, sessions, changed)
     }
@@ -243,5 +279,5 @@ impl State {
 
 /// Whether a backend is there, and can be found to answer again.
 fn is_probed(config: &Config, id: &BackendId) -> bool {
-    config.backend(id).is_some_and(|(pool, _)| pool.health.timing().is_some())
+    config.backend(id).is_some_and(|(pool, _)| pool.health.probing().is_some())
 }
