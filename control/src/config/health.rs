@@ -191,6 +191,16 @@ impl Probe {
         }
     }
 
+    /// Whether an answer shows that the service itself is there, and not only its machine or something beside it.
+    pub const fn is_of_service(&self) -> bool {
+        match self {
+            Self::Icmp | Self::Tcp(_) | Self::Http(_) | Self::Https(_) => false,
+            Self::Udp(_) | Self::WireGuard(_) | Self::OpenVpn(_) | Self::Ike(_) | Self::Tls(_) => {
+                true
+            }
+        }
+    }
+
     /// The port that is configured for it.
     pub const fn port(&self) -> Option<u16> {
         match self {

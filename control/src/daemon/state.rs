@@ -9,11 +9,11 @@ use dataplane::abi::NAME_TENANT;
 use super::policy::Fates;
 use super::published::{Endpoints, endpoints};
 use super::silence::{Heard, Silences};
-use crate::config::{BackendId, Config};
+use crate::config::{BackendId, Config, Family};
 use crate::loader::{Tables, Writer};
 use crate::model::{
     ApplyError, Drift, Guard, HealthView, Held, Inputs, Judgement, Load, ModelError, Overrides,
-    Probed, ProbedView, Registry, RouteView, Wanted, apply, compute, diff, drift,
+    Probed, ProbedView, Registry, RouteView, Status, Wanted, apply, compute, diff, drift,
 };
 use crate::sessions::{Clock, Keeper, Record, Recount, Scan};
 
@@ -155,6 +155,15 @@ impl State {
 
     /// Takes in what probes found. True if that changes anything.
     pub(super) fn learn(&mut self, found: ProbedView) -> bool {
+        for (id, now) in &found {
+            let before = self.probed.get(id).copied().unwrap_or_default().status;
+            let is_back =
+                |family| (before.of(family), now.status.of(family)) == (Status::Down, Status::Up);
+            if Family::ALL.into_iter().any(is_back) {
+                // Whatever it was, it is over.
+                self.silences.forget(id);
+            }
+        }
         self.probed.extend(found);
         self.judge()
     }
@@ -225,7 +234,7 @@ impl State {
             }
         }
         let full_changed = self.load.observe(&self.config, &sessions);
-        let silent_changed = self.listen(&scan);
+        let silent_changed = self.listen(&scan, &sessions);
         let judged = self.judge();
         let changed = full_changed || silent_changed || judged || released != self.released;
         self.released = released;
@@ -233,7 +242,7 @@ impl State {
     }
 
     /// Finds out who no longer answers; true if that changes who gets new sessions.
-    fn listen(&mut self, scan: &Scan) -> bool {
+    fn listen(&mut self, scan: &Scan, sessions: &BTreeMap<BackendId, u64>) -> bool {
         let mut heard: BTreeMap<BackendId, Heard> = BTreeMap::new();
         for (index, (asked, answered)) in &scan.heard {
             if let Some(info) = self.endpoints.get(index) {
@@ -243,6 +252,13 @@ impl State {
             }
         }
         let (silent, again) = self.silences.observe(Instant::now(), &self.config, &heard);
+        // Without sessions it could never answer any. Probes that speak their protocol say instead whether it serves.
+        for id in self.silences.silent() {
+            if !sessions.contains_key(&id) && self.is_served(&id) {
+                self.silences.forget(&id);
+                tracing::info!(backend = %id, "it has no sessions any more, and its probes say that it serves");
+            }
+        }
         for backend in silent {
             tracing::warn!(%backend, "silent: it does not answer its sessions any more");
         }
@@ -250,6 +266,15 @@ impl State {
             tracing::info!(%backend, "it answers its sessions again");
         }
         self.load.set_silent(&self.config, &self.silences.silent())
+    }
+
+    /// Whether probes in its own protocol find a backend up.
+    fn is_served(&self, id: &BackendId) -> bool {
+        let pool = self.config.pool(&id.pool);
+        let asks =
+            pool.and_then(|pool| pool.health.probing()).is_some_and(|p| p.probe.is_of_service());
+        let status = self.probed.get(id).map(|probed| probed.status).unwrap_or_default();
+        asks && status.overall() == Status::Up && !status.is_impaired()
     }
 
     /// Ends one session.

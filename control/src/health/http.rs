@@ -1,5 +1,6 @@
 //! Probes by a request of HTTP, which is answered with a status.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ async fn status(
     http: &Http,
     stream: impl AsyncRead + AsyncWrite + Unpin,
 ) -> Result<u16, Failure> {
-    let failed = |e: hyper::Error| Failure::Backend(format!("{to}: HTTP: {e}"));
+    let failed = |e: hyper::Error| Failure::Backend(format!("{to}: HTTP: {}", whole(&e)));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let host = http.host.clone().unwrap_or_else(|| to.to_string());
     let request = Request::get(&http.path)
@@ -66,8 +67,17 @@ async fn status(
     tokio::pin!(connection, answer);
     let answer = tokio::select! {
         answer = &mut answer => answer,
-        // It has ended, or failed, which the answer tells.
-        _ = &mut connection => answer.await,
+        ended = &mut connection => match (answer.await, ended) {
+            // Why there is no answer is known here alone; of one that is there, how the connection ended does not matter.
+            (Err(_), Err(e)) => Err(e),
+            (answer, _) => answer,
+        },
     };
     Ok(answer.map_err(failed)?.status().as_u16())
+}
+
+/// An error with those that led to it.
+fn whole(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

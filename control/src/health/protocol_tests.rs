@@ -27,7 +27,8 @@ use crate::config::{
 };
 use crate::routing::netns::{Namespace, ip};
 
-const PATIENCE: Duration = Duration::from_millis(700);
+/// Patient enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(2);
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a single probe of a port here finds.
@@ -64,9 +65,9 @@ fn a_datagram_is_answered_as_expected_or_not() {
         assert_eq!(ask(udp("0x0102ff", None), at).await, Ok(()));
         assert_eq!(ask(udp("0x0102ff", Some("0x01")), at).await, Ok(()));
         let other = ask(udp("ping", Some("pong")), at).await;
-        assert_eq!(other, Err(format!("{at}: no answer that begins as expected within 700ms")));
+        assert_eq!(other, Err(format!("{at}: no answer that begins as expected within 2s")));
         let none = ask(udp("silence", None), at).await;
-        assert_eq!(none, Err(format!("{at}: no answer within 700ms")));
+        assert_eq!(none, Err(format!("{at}: no answer within 2s")));
         echo.abort();
         assert!(echo.await.unwrap_err().is_cancelled());
         // Nothing is waited for.
@@ -113,7 +114,7 @@ fn servers_of_vpns_that_say_nothing_are_told_of_with_what_to_look_at() {
         );
         assert_eq!(
             said,
-            format!("{at}: no handshake response within 700ms: does it know the probe's public key {public}?")
+            format!("{at}: no handshake response within 2s: does it know the probe's public key {public}?")
         );
         let unread = FileOf { path: "/k".into(), contents: None };
         assert!(matches!(asked(wireguard(unread), at).await, Err(Failure::Gateway(_))));
@@ -121,9 +122,9 @@ fn servers_of_vpns_that_say_nothing_are_told_of_with_what_to_look_at() {
         let config = OpenVpn { to: Port::default(), tls_crypt_file: None };
         assert!(openvpn::Servers::new(&config).is_some());
         let said = ask(Probe::OpenVpn(config), at).await.unwrap_err();
-        assert!(said.starts_with(&format!("{at}: no answer to a reset within 700ms: ")), "{said}");
+        assert!(said.starts_with(&format!("{at}: no answer to a reset within 2s: ")), "{said}");
         let said = ask(Probe::Ike(Port::default()), at).await.unwrap_err();
-        assert_eq!(said, format!("{at}: no response of IKE within 700ms"));
+        assert_eq!(said, format!("{at}: no response of IKE within 2s"));
     });
 }
 
@@ -239,7 +240,7 @@ fn what_does_not_speak_tls_is_told_as_that() {
         let listener = TcpListener::bind((HERE, 0)).await.unwrap();
         let at = listener.local_addr().unwrap();
         let said = ask(tls(Trust::default()), at).await;
-        assert_eq!(said, Err(format!("{at}: no TLS handshake within 700ms")), "it says nothing");
+        assert_eq!(said, Err(format!("{at}: no TLS handshake within 2s")), "it says nothing");
         let server = axum::serve(listener, Router::new());
         tokio::spawn(async move { server.await.unwrap() });
         let said = ask(tls(Trust::default()), at).await;
@@ -273,7 +274,7 @@ fn a_request_is_answered_with_a_status() {
         let said = ask(http("/busy", None, &good), at).await;
         assert_eq!(said, Err(format!("{at}: `GET /busy` is answered with 503, not 200-299")));
         let said = ask(http("/slow", None, &good), at).await;
-        assert_eq!(said, Err(format!("{at}: no answer within 700ms")));
+        assert_eq!(said, Err(format!("{at}: no answer within 2s")));
         server.abort();
         assert!(server.await.unwrap_err().is_cancelled());
         let said = ask(http("/health", None, &good), at).await.unwrap_err();
