@@ -255,12 +255,15 @@ impl Probe {
             let good = match &result {
                 Ok(()) => Some(true),
                 Err(Failure::Backend(_)) => Some(false),
-                Err(Failure::Gateway(text)) => {
-                    tracing::warn!(backend = %self.id, "cannot be probed: {text}");
-                    None
-                }
+                Err(Failure::Gateway(_)) => None,
             };
-            self.remember(family, result);
+            let text = result.err().map(Failure::into_text);
+            if let (None, Some(text)) = (good, &text)
+                && self.is_news(family, text)
+            {
+                tracing::warn!(backend = %self.id, "cannot be probed: {text}");
+            }
+            self.remember(family, text);
             if let Some(good) = good {
                 streak.observe(good, rise, fall);
             }
@@ -277,12 +280,17 @@ impl Probe {
         }
     }
 
-    fn remember(&self, family: Family, result: Result<(), Failure>) {
+    /// Whether the last probe did not fail for the same reason: what goes on is said once.
+    fn is_news(&self, family: Family, text: &str) -> bool {
+        lock(&self.errors).get(&(self.id.clone(), family)).is_none_or(|last| last != text)
+    }
+
+    fn remember(&self, family: Family, error: Option<String>) {
         let mut errors = lock(&self.errors);
         let key = (self.id.clone(), family);
-        match result {
-            Ok(()) => drop(errors.remove(&key)),
-            Err(failure) => drop(errors.insert(key, failure.into_text())),
+        match error {
+            None => drop(errors.remove(&key)),
+            Some(text) => drop(errors.insert(key, text)),
         }
     }
 }
