@@ -64,7 +64,19 @@ fn keys(table: &toml::Table, heading: &str, all: &mut BTreeSet<(String, String)>
 fn every_key_of_the_example_is_explained_and_every_explained_key_is_in_it() {
     // A key that is commented out is a key.
     let mut text = EXAMPLE.to_owned();
-    for key in ["web", "tcp_mss", "quic_lb", "server_id"] {
+    for key in [
+        "web",
+        "tcp_mss",
+        "quic_lb",
+        "server_id",
+        "ca_file",
+        "send",
+        "expect",
+        "public_key",
+        "private_key_file",
+        "preshared_key_file",
+        "tls_crypt_file",
+    ] {
         text = text.replace(&format!("# {key} "), &format!("{key} "));
     }
     let example: toml::Table = text.parse().expect("the example is TOML");

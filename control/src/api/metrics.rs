@@ -161,6 +161,9 @@ fn by_backend(registry: &mut Registry, backends: &[Backend]) {
     gauges("backend_silent", "Whether it does not answer its sessions any more", |b| {
         i64::from(b.state == BackendState::Silent)
     });
+    gauges("backend_held", "Whether it stays in service although its probes fail", |b| {
+        i64::from(b.held)
+    });
     gauges("backend_weight", "Its share of new sessions", |b| b.weight.into());
     let family = Family::<AddressLabels, Gauge>::default();
     for backend in backends {
@@ -243,6 +246,7 @@ mod tests {
             health: Health::Up,
             health4: Some(Health::Up),
             health6: Some(Health::Down),
+            held: true,
             last_error: None,
             weight: 100,
             configured_weight: 100,
@@ -262,6 +266,7 @@ mod tests {
             "fernpass_backend_up{pool=\"p\",backend=\"wg-1\"} 1",
             "fernpass_backend_address_up{pool=\"p\",backend=\"wg-1\",family=\"ipv4\"} 1",
             "fernpass_backend_address_up{pool=\"p\",backend=\"wg-1\",family=\"ipv6\"} 0",
+            "fernpass_backend_held{pool=\"p\",backend=\"wg-1\"} 1",
             "fernpass_build_info{version=\"1.2.3\",abi=\"1\"} 1",
             "fernpass_uptime_seconds 1.5",
             "# EOF",

@@ -24,7 +24,7 @@ use crate::routing::interfaces;
 pub(super) fn check(file: &Path, output: &Output) -> Result<(), Failure> {
     let text = fs::read_to_string(file)
         .map_err(|e| Failure::Config(format!("cannot read {}: {e}", file.display())))?;
-    let (config, report) = Config::examine(&text, &file.display().to_string());
+    let (config, report) = Config::examine_with_files(&text, &file.display().to_string());
     if output.is_json() {
         output.show(&report, |_| String::new())?;
     }

@@ -150,6 +150,9 @@ pub(super) fn backends(rows: &[Backend]) -> String {
         if b.weight != b.configured_weight {
             notes.push(format!("configured weight {}", b.configured_weight));
         }
+        if b.held && b.state != BackendState::Held {
+            notes.push("held in service".to_owned());
+        }
         notes.extend(b.last_error.clone());
         let addresses: Vec<_> = std::iter::once(b.address).chain(b.address6).collect();
         vec![
@@ -171,6 +174,7 @@ const fn state(state: BackendState) -> &'static str {
         BackendState::Active => "active",
         BackendState::Draining => "draining",
         BackendState::Silent => "silent",
+        BackendState::Held => "held",
         BackendState::Full => "full",
         BackendState::Impaired => "impaired",
         BackendState::Down => "down",

@@ -44,7 +44,7 @@ pub(super) struct DraftPool {
     pub(super) agent: bool,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) quic_lb: Field<QuicLb>,
-    pub(super) health: Option<Health>,
+    pub(super) health: Field<Health>,
     pub(super) handshakes: Option<Rate>,
     pub(super) backends: Vec<DraftBackend>,
 }
@@ -134,7 +134,7 @@ impl DraftPool {
             agent: self.agent,
             idle_timeout: self.idle_timeout?,
             quic_lb: take(self.quic_lb),
-            health: self.health?,
+            health: take(self.health)?,
             handshakes: self.handshakes,
             backends: self.backends.into_iter().map(DraftBackend::finish).collect::<Option<_>>()?,
         })

@@ -61,9 +61,22 @@ impl Finding {
 
 /// Collects findings.
 #[derive(Debug, Default)]
-pub(super) struct Findings(Vec<Finding>);
+pub(super) struct Findings {
+    all: Vec<Finding>,
+    reads_files: bool,
+}
 
 impl Findings {
+    /// Those of a configuration that is to be used here, with the files that it names.
+    pub(super) fn with_files() -> Self {
+        Self { reads_files: true, ..Self::default() }
+    }
+
+    /// Whether the files that are named are read.
+    pub(super) fn reads_files(&self) -> bool {
+        self.reads_files
+    }
+
     pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Finding {
         self.add(Severity::Error, span, message.into())
     }
@@ -83,14 +96,14 @@ impl Findings {
             also: None,
             absence: false,
         };
-        self.0.push_mut(finding)
+        self.all.push_mut(finding)
     }
 
     /// The report on a file. Where the syntax is broken, what is missing is left out:
     /// it may stand in the part that could not be read.
     pub(super) fn report(mut self, file: &str, text: &str, syntax_broken: bool) -> Report {
-        self.0.retain(|finding| !(syntax_broken && finding.absence));
-        for finding in &mut self.0 {
+        self.all.retain(|finding| !(syntax_broken && finding.absence));
+        for finding in &mut self.all {
             finding.span = first_line(text, finding.span.clone());
             let before = &text[..finding.span.start];
             finding.line = before.matches('\n').count() + 1;
@@ -98,8 +111,8 @@ impl Findings {
             finding.column = before[line_start..].chars().count() + 1;
             finding.also = finding.also.take().map(|(span, label)| (first_line(text, span), label));
         }
-        self.0.sort_by_key(|finding| (finding.span.start, finding.severity));
-        Report { file: file.to_owned(), text: text.to_owned(), findings: self.0 }
+        self.all.sort_by_key(|finding| (finding.span.start, finding.severity));
+        Report { file: file.to_owned(), text: text.to_owned(), findings: self.all }
     }
 }
 

@@ -14,8 +14,10 @@ mod backend_id;
 mod check;
 mod draft;
 mod finding;
+mod health;
 mod listener;
 mod parse;
+mod probe_files;
 mod reader;
 mod rules;
 mod sections;
@@ -26,14 +28,18 @@ mod value;
 
 pub use backend_id::{BackendId, BackendIdError};
 pub use finding::{ConfigErrors, Finding, Report, Severity};
+pub use health::{
+    Health, Http, Https, OpenVpn, Payload, PayloadError, Port, Probe, Probing, PublicKey, Share,
+    StatusRange, Timing, Tls, Trust, Udp, WireGuard,
+};
 pub use listener::{Family, Listener, ListenerError, Protocol};
 pub use parse::ReadError;
+pub use probe_files::{Authorities, ControlKey, FileOf, WireGuardKey};
 pub use server_id::{ServerId, ServerIdError};
 pub(crate) use suggest::did_you_mean;
 pub use types::{
-    Affinity, Api, Backend, Budget, Config, Encapsulation, Gateway, HIGHEST_WEIGHT, Health, Limits,
-    Mode, Pool, Profile, QuicLb, Rate, Service, Sysctl, Tenant, TenantRates, Timing, Tunnel,
-    XdpMode,
+    Affinity, Api, Backend, Budget, Config, Encapsulation, Gateway, HIGHEST_WEIGHT, Limits, Mode,
+    Pool, Profile, QuicLb, Rate, Service, Sysctl, Tenant, TenantRates, Tunnel, XdpMode,
 };
 
 #[cfg(test)]

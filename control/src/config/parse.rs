@@ -48,8 +48,28 @@ impl Config {
     /// Like [`Config::parse`], but returns the warnings also where there are no
     /// mistakes. There is a configuration if and only if the report has no errors.
     pub fn examine(text: &str, file: &str) -> (Option<Self>, Report) {
+        Self::find(text, file, Findings::default())
+    }
+
+    /// The same for a configuration that is to be used on this machine: the files that it names are read,
+    /// and what is wrong with them is among the findings.
+    pub fn examine_with_files(text: &str, file: &str) -> (Option<Self>, Report) {
+        Self::find(text, file, Findings::with_files())
+    }
+
+    /// Like [`Config::parse`], with the files that it names.
+    ///
+    /// # Errors
+    /// Every mistake at once, and the warnings.
+    pub fn parse_with_files(text: &str, file: &str) -> Result<Self, ConfigErrors> {
+        match Self::examine_with_files(text, file) {
+            (Some(config), _) => Ok(config),
+            (None, report) => Err(ConfigErrors(report)),
+        }
+    }
+
+    fn find(text: &str, file: &str, mut findings: Findings) -> (Option<Self>, Report) {
         let (root, syntax) = DeTable::parse_recoverable(text);
-        let mut findings = Findings::default();
         for error in &syntax {
             findings.error(error.span().unwrap_or(0..0), error.message());
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{BackendId, Family, Listener, Protocol, ServerId};
+use super::{BackendId, Family, Health, Listener, Protocol, ServerId};
 
 /// Bounds of TCP's largest segment: what every host takes (RFC 9293, 3.7.1), and what a packet of 64 KiB has room for at most.
 pub(super) const MSS: std::ops::RangeInclusive<u64> = 536..=65_495;
@@ -261,49 +261,6 @@ impl Pool {
     }
 }
 
-/// How the backends of a pool are found to be up or down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "probe", rename_all = "lowercase")]
-pub enum Health {
-    /// Not at all: they count as up.
-    None,
-    /// By echo request and reply.
-    Icmp(Timing),
-    /// By connecting.
-    Tcp {
-        /// The port that must accept.
-        port: u16,
-        /// How often, how patiently.
-        #[serde(flatten)]
-        timing: Timing,
-    },
-}
-
-impl Health {
-    /// How often and how patiently to probe; `None` if there is no probe.
-    pub fn timing(&self) -> Option<Timing> {
-        match *self {
-            Self::None => None,
-            Self::Icmp(timing) | Self::Tcp { timing, .. } => Some(timing),
-        }
-    }
-}
-
-/// How often and how patiently a backend is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Timing {
-    /// From one probe to the next.
-    #[serde(serialize_with = "duration")]
-    pub interval: Duration,
-    /// How long to wait for an answer; not longer than the interval.
-    #[serde(serialize_with = "duration")]
-    pub timeout: Duration,
-    /// Good probes in a row that bring a backend up.
-    pub rise: u32,
-    /// Failed probes in a row that bring it down.
-    pub fall: u32,
-}
-
 /// `[[pool.backend]]`: one concentrator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Backend {
@@ -488,7 +445,7 @@ pub(super) fn tentative_room(max_sessions: u64) -> u64 {
     (max_sessions / 4).max(256)
 }
 
-fn duration<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn duration<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&humantime::format_duration(*value))
 }
 

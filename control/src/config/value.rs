@@ -8,8 +8,8 @@ use toml::de::DeValue;
 
 use super::suggest::{did_you_mean, one_of};
 use super::{
-    Affinity, Encapsulation, Listener, ListenerError, Mode, Profile, ServerId, ServerIdError,
-    Sysctl, XdpMode,
+    Affinity, Encapsulation, Listener, ListenerError, Mode, Payload, PayloadError, Profile,
+    PublicKey, ServerId, ServerIdError, Share, StatusRange, Sysctl, XdpMode,
 };
 
 /// Why a value cannot be read.
@@ -250,13 +250,88 @@ from_text!(
 
 /// The kinds of health probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probe {
+pub(super) enum ProbeKind {
     Icmp,
     Tcp,
+    Udp,
+    WireGuard,
+    OpenVpn,
+    Ike,
+    Tls,
+    Http,
+    Https,
     None,
 }
 
-from_text!(Probe, "\"icmp\", \"tcp\" or \"none\"", |text| {
-    let known = [("icmp", Probe::Icmp), ("tcp", Probe::Tcp), ("none", Probe::None)];
-    word("probe", text, &known)
+impl ProbeKind {
+    const ALL: [(&'static str, Self); 10] = [
+        ("icmp", Self::Icmp),
+        ("tcp", Self::Tcp),
+        ("udp", Self::Udp),
+        ("wireguard", Self::WireGuard),
+        ("openvpn", Self::OpenVpn),
+        ("ike", Self::Ike),
+        ("tls", Self::Tls),
+        ("http", Self::Http),
+        ("https", Self::Https),
+        ("none", Self::None),
+    ];
+
+    /// Its name in the configuration.
+    pub(super) fn as_str(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, kind)| *kind == self).map_or("?", |(name, _)| name)
+    }
+}
+
+from_text!(ProbeKind, "a probe in quotes, such as \"icmp\"", |text| {
+    word("probe", text, &ProbeKind::ALL)
 });
+
+from_text!(Share, "a share in per cent in quotes, such as \"75%\"", |text| {
+    text.parse().map_err(|()| {
+        let help = match text.parse::<u8>() {
+            Ok(number) if number <= 100 => format!("add the sign: \"{number}%\""),
+            _ => "write a whole number from 0 to 100 and the sign: \"75%\"".to_owned(),
+        };
+        Complaint::new(format!("`{text}` is not a share"), help)
+    })
+});
+
+from_text!(Payload, "the bytes in quotes, as text or as \"0x0a0b\"", |text| {
+    text.parse().map_err(|error: PayloadError| {
+        let help = match error {
+            PayloadError::NotHexadecimal => {
+                "write two hexadecimal digits for each byte: \"0x0a0b\""
+            }
+            PayloadError::Length(_) => "write what is sent in one packet",
+        };
+        Complaint::new(format!("`{text}` cannot be the bytes of a datagram: {error}"), help)
+    })
+});
+
+from_text!(PublicKey, "a key of WireGuard in quotes, as `wg show` prints it", |text| {
+    text.parse().map_err(|()| {
+        Complaint::new(
+            format!("`{text}` is not a key of WireGuard"),
+            "write the 44 characters that `wg show` prints, with the `=` at their end",
+        )
+    })
+});
+
+impl FromValue for StatusRange {
+    const EXPECTED: &'static str = "a status or a range of them in quotes, such as \"200-299\"";
+
+    fn from_value(value: &DeValue<'_>) -> Result<Self, Complaint> {
+        let text = match value {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Integer(number) => number.to_string(),
+            _ => return Err(Complaint::default()),
+        };
+        text.parse().map_err(|()| {
+            Complaint::new(
+                format!("`{text}` is not a range of statuses"),
+                "write the first and the last of them, from 100 to 599: \"200-299\"",
+            )
+        })
+    }
+}

@@ -47,14 +47,15 @@ impl Daemon {
                     self.attach_again().await;
                     self.reconcile("routes changed");
                 }
-                health = self.core.monitor.changed() => {
-                    for (id, now) in &health {
-                        let before = self.core.state.health.get(id).copied().unwrap_or_default();
-                        log_changes(id, before, *now);
+                found = self.core.monitor.changed() => {
+                    for (id, now) in &found {
+                        let before = self.core.state.probed.get(id).copied().unwrap_or_default();
+                        log_changes(id, before.status, now.status);
                     }
-                    self.core.state.health.extend(health);
-                    self.reconcile("health changed");
-                    self.scan();
+                    if self.core.state.learn(found) {
+                        self.reconcile("health changed");
+                        self.scan();
+                    }
                 }
                 command = self.commands.recv() => {
                     if let Some((command, reply)) = command {

@@ -76,7 +76,7 @@ impl Daemon {
     /// Goes back to the configuration before the one on trial.
     pub(super) async fn revert(&mut self) -> Result<Reloaded, Refusal> {
         let trial = self.on_trial()?;
-        let config = Config::parse(&trial.before, "the configuration before")
+        let config = Config::parse_with_files(&trial.before, "the configuration before")
             .map_err(|e| Refusal::Config(e.0.render(false)))?;
         let reverted = self.take(Text { config, text: trial.before.clone() }).await?;
         self.keep(Some(Trial { until: None, ..trial }))?;
@@ -111,7 +111,7 @@ impl Daemon {
         let text = fs::read_to_string(path).map_err(|source| {
             Refusal::Config(ReadError::File { path: path.clone(), source }.to_string())
         })?;
-        let config = Config::parse(&text, &path.display().to_string())
+        let config = Config::parse_with_files(&text, &path.display().to_string())
             .map_err(|e| Refusal::Config(e.0.render(false)))?;
         Ok(Text { config, text })
     }

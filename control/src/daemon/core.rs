@@ -43,6 +43,8 @@ impl Core {
             config: Arc::clone(&self.state.config),
             overrides: self.state.overrides.clone(),
             health: self.state.health.clone(),
+            probed: self.state.probed.clone(),
+            held: self.state.held.clone(),
             probe_errors: Arc::new(self.monitor.errors()),
             load: self.state.load.clone(),
             endpoints: Arc::clone(&self.state.endpoints),

@@ -20,6 +20,7 @@ mod direct;
 mod forecast;
 mod growth;
 mod handle;
+mod held;
 mod interfaces;
 mod links;
 mod policy;

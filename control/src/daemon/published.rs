@@ -12,12 +12,14 @@ use dataplane::reason::Kind;
 use super::direct;
 use super::forecast::Forecast;
 use super::handle::Refusal;
+use super::held;
 use super::links::LinkNames;
 use super::view;
 use crate::config::{BackendId, Config, Family, Pool, did_you_mean};
 use crate::loader::{Count, Tables};
 use crate::model::{
-    AddressHealth, EndpointNames, HealthView, Load, Overrides, Registry, RouteView, Status, Wanted,
+    AddressHealth, EndpointNames, HealthView, Held, Load, Overrides, ProbedView, Registry,
+    RouteView, Status, Wanted,
 };
 use crate::sessions::{Clock, Reader, Record};
 
@@ -69,6 +71,8 @@ pub struct Published {
     pub config: Arc<Config>,
     pub(super) overrides: Overrides,
     pub(super) health: HealthView,
+    pub(super) probed: ProbedView,
+    pub(super) held: Held,
     pub(super) probe_errors: Arc<BTreeMap<BackendId, String>>,
     pub(super) load: Load,
     pub(super) endpoints: Arc<Endpoints>,
@@ -176,6 +180,7 @@ impl Published {
                 "{count} of {all} backends do not answer{where_}; see `fernpass backend list`"
             ));
         }
+        warnings.extend(held::warnings(&self.config, &self.held));
         warnings.extend(self.routes.excess());
         warnings.extend(direct::warnings(&self.config, &self.routes));
         Ok(view::Status {
@@ -258,7 +263,7 @@ impl Published {
             let accepting = |backend: &&crate::config::Backend| {
                 use view::BackendState as S;
                 let id = BackendId::new(&pool.name, &backend.name);
-                matches!(self.backend_state(&id), S::Active | S::Impaired)
+                matches!(self.backend_state(&id), S::Active | S::Impaired | S::Held)
             };
             view::Pool {
                 name: pool.name.clone(),
@@ -278,7 +283,7 @@ impl Published {
         let row = |(id, _, backend): (BackendId, &Pool, &crate::config::Backend)| {
             let deadline = self.overrides.drained.get(&id).and_then(|drain| drain.deadline);
             let forecast = self.forecasts.get(&id);
-            let health = self.health.get(&id).copied().unwrap_or_default();
+            let health = self.probed.get(&id).map(|probed| probed.status).unwrap_or_default();
             let health_of = |family| backend.address_of(family).map(|_| health.of(family));
             view::Backend {
                 name: backend.name.clone(),
@@ -288,6 +293,7 @@ impl Published {
                     .address_of(Family::V6)
                     .filter(|address| *address != backend.address),
                 state: self.backend_state(&id),
+                held: held::is_held(&self.held, &id),
                 health: health.overall(),
                 health4: health_of(Family::V4),
                 health6: health_of(Family::V6),
@@ -317,6 +323,8 @@ impl Published {
             S::Silent
         } else if self.load.is_full(id) {
             S::Full
+        } else if held::is_held(&self.held, id) {
+            S::Held
         } else if health.is_impaired() {
             S::Impaired
         } else {

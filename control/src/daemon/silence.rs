@@ -78,6 +78,13 @@ impl Silences {
         ((&after - &before).into_iter().collect(), (&before - &after).into_iter().collect())
     }
 
+    /// Forgets that a backend is silent, which has proved otherwise that it serves. What was learned of its sessions is kept.
+    pub(super) fn forget(&mut self, id: &BackendId) {
+        if let Some(hearing) = self.0.get_mut(id) {
+            (hearing.is_silent, hearing.silence) = (false, None);
+        }
+    }
+
     /// Those that are silent.
     pub(super) fn silent(&self) -> BTreeSet<BackendId> {
         self.0.iter().filter(|(_, hearing)| hearing.is_silent).map(|(id, _)| id.clone()).collect()
@@ -119,6 +126,20 @@ mod tests {
         // Keepalives, of which one in twenty happens to be answered.
         let (mut idle, then) = heard((20, 1));
         assert!(matches!(play(&mut idle, then, &[(20, 0); 60]), Some(14 | 15)));
+    }
+
+    #[test]
+    fn who_is_forgotten_is_missed_anew() {
+        let (mut hearing, then) = heard((1000, 1000));
+        assert_eq!(play(&mut hearing, then, &[(1000, 0); 60]), Some(4));
+        let id = BackendId::new("p", "a");
+        let mut silences = Silences([(id.clone(), hearing)].into());
+        assert_eq!(silences.silent(), [id.clone()].into());
+        silences.forget(&id);
+        assert_eq!(silences.silent(), BTreeSet::new());
+        let hearing = silences.0.get_mut(&id).unwrap();
+        let later = then + Duration::from_secs(60);
+        assert_eq!(play(hearing, later, &[(1000, 0); 60]), Some(4), "what it answered is known");
     }
 
     #[test]

@@ -72,8 +72,8 @@ impl Prepared {
     pub fn new(file: &Path) -> Result<Self, StartError> {
         let source = fs::read_to_string(file)
             .map_err(|source| ReadError::File { path: file.to_owned(), source })?;
-        let config =
-            Config::parse(&source, &file.display().to_string()).map_err(ReadError::from)?;
+        let config = Config::parse_with_files(&source, &file.display().to_string())
+            .map_err(ReadError::from)?;
         let gateway = &config.gateway;
         for name in &gateway.interfaces {
             interfaces::index(name)?;
@@ -180,7 +180,7 @@ impl Parts {
         let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
         warnings.extend(sinks(&gateway).await);
-        let monitor = Monitor::start(targets(&state.config), state.health.clone())?;
+        let monitor = Monitor::start(targets(&state.config), &state.health)?;
         tracing::info!(adopted, writes, "forwarding");
 
         let (commands, received) = mpsc::channel(64);
@@ -298,7 +298,8 @@ pub(super) fn targets(config: &Config) -> BTreeMap<BackendId, Target> {
             let addresses = [Some(backend.address), backend.address6.map(IpAddr::V6)];
             let target = Target {
                 addresses: addresses.into_iter().flatten().collect(),
-                health: pool.health,
+                port: config.probe_port(pool, backend),
+                health: pool.health.clone(),
             };
             (id, target)
         })

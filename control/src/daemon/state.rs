@@ -9,11 +9,11 @@ use dataplane::abi::NAME_TENANT;
 use super::policy::Fates;
 use super::published::{Endpoints, endpoints};
 use super::silence::{Heard, Silences};
-use crate::config::{BackendId, Config};
+use crate::config::{BackendId, Config, Family};
 use crate::loader::{Tables, Writer};
 use crate::model::{
-    ApplyError, Drift, HealthView, Inputs, Load, ModelError, Overrides, Registry, RouteView,
-    Wanted, apply, compute, diff, drift,
+    ApplyError, Drift, Guard, HealthView, Held, Inputs, Judgement, Load, ModelError, Overrides,
+    Probed, ProbedView, Registry, RouteView, Status, Wanted, apply, compute, diff, drift,
 };
 use crate::sessions::{Clock, Keeper, Record, Recount, Scan};
 
@@ -43,7 +43,11 @@ pub(super) enum VerifyError {
 pub(super) struct State {
     pub(super) config: Arc<Config>,
     pub(super) overrides: Overrides,
+    /// What probes found, and what is believed of it.
+    pub(super) probed: ProbedView,
     pub(super) health: HealthView,
+    pub(super) held: Held,
+    guard: Guard,
     pub(super) load: Load,
     pub(super) routes: Arc<RouteView>,
     pub(super) current: Wanted,
@@ -75,7 +79,13 @@ impl State {
         Ok(Self {
             config: Arc::new(config),
             overrides,
+            probed: health
+                .iter()
+                .map(|(id, health)| (id.clone(), Probed::known(*health)))
+                .collect(),
             health,
+            held: Held::new(),
+            guard: Guard::default(),
             load: Load::default(),
             routes,
             current,
@@ -144,9 +154,43 @@ impl State {
         let wanted = compute(&self.inputs(&config, &overrides))?;
         let writes = self.bring_to(&wanted)?;
         self.health.retain(|id, _| exists(id));
+        self.probed.retain(|id, _| exists(id));
         self.config = Arc::new(config);
         self.overrides = overrides;
         Ok(writes)
+    }
+
+    /// Takes in what probes found. True if that changes anything.
+    pub(super) fn learn(&mut self, found: ProbedView) -> bool {
+        for (id, now) in &found {
+            let before = self.probed.get(id).copied().unwrap_or_default().status;
+            let is_back =
+                |family| (before.of(family), now.status.of(family)) == (Status::Down, Status::Up);
+            if Family::ALL.into_iter().any(is_back) {
+                // Whatever it was, it is over.
+                self.silences.forget(id);
+            }
+        }
+        self.probed.extend(found);
+        self.judge()
+    }
+
+    /// Judges anew what probes found: also when only time has passed. True if that changes anything.
+    pub(super) fn judge(&mut self) -> bool {
+        let judged =
+            self.guard.judge(Instant::now(), &self.config, &self.probed, &self.health, &self.load);
+        let Judgement { health, held } = judged;
+        for (id, family) in held.difference(&self.held) {
+            let pool = &id.pool;
+            tracing::warn!(backend = %id, %family, "held: its probes fail, but too many of pool `{pool}` do at once to believe them; it stays in service");
+        }
+        for (id, family) in self.held.difference(&held) {
+            let now = health.get(id).copied().unwrap_or_default().of(*family);
+            tracing::info!(backend = %id, %family, ?now, "no longer held");
+        }
+        let changed = health != self.health || held != self.held;
+        (self.health, self.held) = (health, held);
+        changed
     }
 
     /// Looks whether the tables hold what was written to them, and mends them. Returns what was wrong, and how many
@@ -197,14 +241,15 @@ impl State {
             }
         }
         let full_changed = self.load.observe(&self.config, &sessions);
-        let silent_changed = self.listen(&scan);
-        let changed = full_changed || silent_changed || released != self.released;
+        let silent_changed = self.listen(&scan, &sessions);
+        let judged = self.judge();
+        let changed = full_changed || silent_changed || judged || released != self.released;
         self.released = released;
         (scan, sessions, changed)
     }
 
     /// Finds out who no longer answers; true if that changes who gets new sessions.
-    fn listen(&mut self, scan: &Scan) -> bool {
+    fn listen(&mut self, scan: &Scan, sessions: &BTreeMap<BackendId, u64>) -> bool {
         let mut heard: BTreeMap<BackendId, Heard> = BTreeMap::new();
         for (index, (asked, answered)) in &scan.heard {
             if let Some(info) = self.endpoints.get(index) {
@@ -214,6 +259,13 @@ impl State {
             }
         }
         let (silent, again) = self.silences.observe(Instant::now(), &self.config, &heard);
+        // Without sessions it could never answer any. Probes that speak their protocol say instead whether it serves.
+        for id in self.silences.silent() {
+            if !sessions.contains_key(&id) && self.is_served(&id) {
+                self.silences.forget(&id);
+                tracing::info!(backend = %id, "it has no sessions any more, and its probes say that it serves");
+            }
+        }
         for backend in silent {
             tracing::warn!(%backend, "silent: it does not answer its sessions any more");
         }
@@ -221,6 +273,15 @@ impl State {
             tracing::info!(%backend, "it answers its sessions again");
         }
         self.load.set_silent(&self.config, &self.silences.silent())
+    }
+
+    /// Whether probes in its own protocol find a backend up.
+    fn is_served(&self, id: &BackendId) -> bool {
+        let pool = self.config.pool(&id.pool);
+        let asks =
+            pool.and_then(|pool| pool.health.probing()).is_some_and(|p| p.probe.is_of_service());
+        let status = self.probed.get(id).map(|probed| probed.status).unwrap_or_default();
+        asks && status.overall() == Status::Up && !status.is_impaired()
     }
 
     /// Ends one session.
@@ -250,5 +311,5 @@ impl State {
 
 /// Whether a backend is there, and can be found to answer again.
 pub(super) fn is_probed(config: &Config, id: &BackendId) -> bool {
-    config.backend(id).is_some_and(|(pool, _)| pool.health.timing().is_some())
+    config.backend(id).is_some_and(|(pool, _)| pool.health.probing().is_some())
 }

@@ -39,7 +39,7 @@ impl Trial {
             return Start::File(Some(self));
         }
         // Another version may not understand it; then the file is all there is.
-        match Config::parse(&self.before, "the configuration before") {
+        match Config::parse_with_files(&self.before, "the configuration before") {
             Ok(config) => Start::Before(Box::new(config), Self { until: None, ..self }),
             Err(_) => Start::File(None),
         }

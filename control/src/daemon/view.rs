@@ -272,6 +272,8 @@ pub struct Backend {
     /// Likewise, at its IPv6 address, if it has one.
     #[schema(value_type = Option<String>)]
     pub health6: Option<HealthStatus>,
+    /// Whether it stays in service although its probes fail, because too many of its pool do at once.
+    pub held: bool,
     /// Why the last probe failed, while it fails.
     pub last_error: Option<String>,
     /// Its share of new sessions, relative to the pool's others.
@@ -302,6 +304,8 @@ pub enum BackendState {
     Full,
     /// It does not answer the sessions that it has, as it used to: it gets no new ones.
     Silent,
+    /// Its probes fail, and those of too many others of its pool: it stays in service.
+    Held,
     /// It does not answer at one of its two addresses: it gets its share of the other
     /// family's sessions.
     Impaired,

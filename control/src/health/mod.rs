@@ -6,20 +6,34 @@
 //! other are sent elsewhere. An outage of IPv6 between gateway and farm is no reason to end
 //! sessions over IPv4.
 //!
-//! * [`Streak`]: the pure state machine of `rise` and `fall`.
+//! * [`Streak`]: the pure state machine of `rise` and `fall`. How far its findings are believed is the model's to say, which sees
+//!   whole pools (`model::guard`).
+//! * `asker`: which probe it is.
 //! * `icmp`: echo requests, all backends over one socket a family.
-//! * `tcp`: connecting.
+//! * `tcp`, `tls`, `http`: connections, and what is said on them.
+//! * `datagram`, with `udp`, `wireguard`, `openvpn`, `ike`: the first message of a protocol, and its answer. None of them begins
+//!   anything that a server would have to remember for long.
 //!
-//! What fails on the gateway's own side (no file descriptors, no memory) says nothing about a
+//! What fails on the gateway's own side (no file descriptors, no memory, no right to send) says nothing about a
 //! backend and does not count; everything else does, also that there is no route to it.
 
+mod asker;
+mod datagram;
+mod http;
 mod icmp;
+mod ike;
 #[cfg(test)]
 mod live_tests;
 mod monitor;
+mod openvpn;
 mod probe;
+#[cfg(test)]
+mod protocol_tests;
 mod streak;
 mod tcp;
+mod tls;
+mod udp;
+mod wireguard;
 
 pub use monitor::{Monitor, MonitorError, Target};
 pub use streak::Streak;

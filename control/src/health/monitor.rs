@@ -11,17 +11,20 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::Streak;
+use super::asker::Asker;
 use super::icmp::Pinger;
 use super::probe::Failure;
-use super::{Streak, tcp};
 use crate::config::{BackendId, Family, Health, Timing};
-use crate::model::{AddressHealth, HealthView, Status};
+use crate::model::{HealthView, Probed, ProbedView, Status};
 
 /// What to probe, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The backend's addresses: at most one of each family.
     pub addresses: Vec<IpAddr>,
+    /// The port, for probes that have one: without it they are not sent.
+    pub port: Option<u16>,
     /// How.
     pub health: Health,
 }
@@ -39,6 +42,8 @@ struct Report {
     id: BackendId,
     family: Family,
     status: Status,
+    /// The last probe failed.
+    fails: bool,
     /// Tells reports of a target from those of what it was before.
     generation: u64,
 }
@@ -61,9 +66,9 @@ impl Drop for Running {
 pub struct Monitor {
     pinger: Arc<Pinger>,
     running: BTreeMap<BackendId, Running>,
-    known: HealthView,
+    known: ProbedView,
     /// Changes that nobody was told of yet.
-    pending: HealthView,
+    pending: ProbedView,
     report: mpsc::UnboundedSender<Report>,
     reports: mpsc::UnboundedReceiver<Report>,
     errors: Errors,
@@ -80,14 +85,14 @@ impl Monitor {
     /// The sockets cannot be opened.
     pub fn start(
         targets: BTreeMap<BackendId, Target>,
-        known: HealthView,
+        known: &HealthView,
     ) -> Result<Self, MonitorError> {
         let (report, reports) = mpsc::unbounded_channel();
         let mut monitor = Self {
             pinger: Arc::new(Pinger::start()?),
             running: BTreeMap::new(),
-            known,
-            pending: HealthView::new(),
+            known: known.iter().map(|(id, health)| (id.clone(), Probed::known(*health))).collect(),
+            pending: ProbedView::new(),
             report,
             reports,
             errors: Errors::default(),
@@ -115,15 +120,15 @@ impl Monitor {
     fn set_target(&mut self, id: BackendId, target: Target) {
         let before = self.running.remove(&id);
         let known = self.known.get(&id).copied().unwrap_or_default();
-        let mut kept = AddressHealth::default();
-        if let Some(timing) = target.health.timing() {
+        let mut kept = Probed::default();
+        if let Some((asker, timing)) = Asker::new(&target, &self.pinger) {
             for address in &target.addresses {
                 if before.as_ref().is_none_or(|b| b.target.addresses.contains(address)) {
                     let family = Family::of(*address);
-                    kept.set(family, known.of(family));
+                    kept.set(family, known.status.of(family), known.fails(family));
                 }
             }
-            let running = self.run(&id, target, timing, kept);
+            let running = self.run(&id, target, (asker, timing), kept);
             self.running.insert(id.clone(), running);
         }
         lock(&self.errors).retain(|(of, _), _| *of != id);
@@ -137,21 +142,21 @@ impl Monitor {
         &mut self,
         id: &BackendId,
         target: Target,
-        timing: Timing,
-        known: AddressHealth,
+        (asker, timing): (Asker, Timing),
+        known: Probed,
     ) -> Running {
         self.generation += 1;
         let generation = self.generation;
+        let asker = Arc::new(asker);
         let start = |address: &IpAddr| {
             let probe = Probe {
                 id: id.clone(),
                 address: *address,
-                health: target.health,
+                asker: Arc::clone(&asker),
                 timing,
-                known: known.of(Family::of(*address)),
+                known: known.status.of(Family::of(*address)),
                 generation,
                 begin: self.begin,
-                pinger: Arc::clone(&self.pinger),
                 report: self.report.clone(),
                 errors: Arc::clone(&self.errors),
             };
@@ -162,7 +167,7 @@ impl Monitor {
     }
 
     /// Waits for changes; returns all there are. Dropping the future loses nothing.
-    pub async fn changed(&mut self) -> HealthView {
+    pub async fn changed(&mut self) -> ProbedView {
         while self.pending.is_empty() {
             // The sender is `self`'s: the channel does not end.
             if let Some(report) = self.reports.recv().await {
@@ -176,11 +181,11 @@ impl Monitor {
     }
 
     fn learn(&mut self, report: Report) {
-        let Report { id, family, status, generation } = report;
+        let Report { id, family, status, fails, generation } = report;
         // It may have been under way while the target changed.
         if self.running.get(&id).is_some_and(|running| running.generation == generation) {
             let known = self.known.entry(id.clone()).or_default();
-            known.set(family, status);
+            known.set(family, status, fails);
             self.pending.insert(id, *known);
         }
     }
@@ -201,6 +206,9 @@ impl Monitor {
 
 /// Turns in an interval.
 const TURNS: u32 = 16;
+/// The turn of a backend's other address, as far from the first's as can be: a server of WireGuard takes no two handshakes of a
+/// peer at once.
+const OPPOSITE: u64 = TURNS as u64 / 2;
 
 /// When a backend is probed first, from `now` on. Backends take turns within the interval, always
 /// in the same order; those of one turn are probed together, because most of what a probe costs is
@@ -219,64 +227,70 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Probe {
     id: BackendId,
     address: IpAddr,
-    health: Health,
+    asker: Arc<Asker>,
     timing: Timing,
     known: Status,
     generation: u64,
     begin: Instant,
-    pinger: Arc<Pinger>,
     report: mpsc::UnboundedSender<Report>,
     errors: Errors,
 }
 
 impl Probe {
     async fn run(self) {
-        let Timing { interval, rise, fall, .. } = self.timing;
+        let Timing { interval, timeout, rise, fall } = self.timing;
         let family = Family::of(self.address);
         let mut hasher = DefaultHasher::new();
-        (&self.id, family).hash(&mut hasher);
+        self.id.hash(&mut hasher);
+        let turn = hasher.finish().wrapping_add(if family == Family::V6 { OPPOSITE } else { 0 });
         let interval = interval.max(Duration::from_millis(1));
-        let first = first_turn(self.begin, Instant::now(), interval, hasher.finish());
+        let first = first_turn(self.begin, Instant::now(), interval, turn);
         let mut ticks = interval_at(first, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut streak = Streak::known(self.known);
+        let mut told = (streak.status(), streak.fails());
         loop {
             ticks.tick().await;
-            let result = self.once().await;
+            let result = self.asker.ask(self.address, timeout).await;
             let good = match &result {
                 Ok(()) => Some(true),
                 Err(Failure::Backend(_)) => Some(false),
-                Err(Failure::Gateway(text)) => {
-                    tracing::warn!(backend = %self.id, "cannot be probed: {text}");
-                    None
-                }
+                Err(Failure::Gateway(_)) => None,
             };
-            self.remember(family, result);
-            let Some(status) = good.and_then(|good| streak.observe(good, rise, fall)) else {
+            let text = result.err().map(Failure::into_text);
+            if let (None, Some(text)) = (good, &text)
+                && self.is_news(family, text)
+            {
+                tracing::warn!(backend = %self.id, "cannot be probed: {text}");
+            }
+            self.remember(family, text);
+            if let Some(good) = good {
+                streak.observe(good, rise, fall);
+            }
+            let (status, fails) = (streak.status(), streak.fails());
+            if told == (status, fails) {
                 continue;
-            };
+            }
+            told = (status, fails);
             let id = self.id.clone();
-            let report = Report { id, family, status, generation: self.generation };
+            let report = Report { id, family, status, fails, generation: self.generation };
             if self.report.send(report).is_err() {
                 return;
             }
         }
     }
 
-    fn remember(&self, family: Family, result: Result<(), Failure>) {
-        let mut errors = lock(&self.errors);
-        let key = (self.id.clone(), family);
-        match result {
-            Ok(()) => drop(errors.remove(&key)),
-            Err(failure) => drop(errors.insert(key, failure.into_text())),
-        }
+    /// Whether the last probe did not fail for the same reason: what goes on is said once.
+    fn is_news(&self, family: Family, text: &str) -> bool {
+        lock(&self.errors).get(&(self.id.clone(), family)).is_none_or(|last| last != text)
     }
 
-    async fn once(&self) -> Result<(), Failure> {
-        match self.health {
-            Health::None => Ok(()),
-            Health::Icmp(timing) => self.pinger.probe(self.address, timing.timeout).await,
-            Health::Tcp { port, timing } => tcp::probe(self.address, port, timing.timeout).await,
+    fn remember(&self, family: Family, error: Option<String>) {
+        let mut errors = lock(&self.errors);
+        let key = (self.id.clone(), family);
+        match error {
+            None => drop(errors.remove(&key)),
+            Some(text) => drop(errors.insert(key, text)),
         }
     }
 }

@@ -20,9 +20,11 @@ impl Failure {
     pub(super) fn of(to: impl fmt::Display, error: &io::Error) -> Self {
         let text = format!("{to}: {error}");
         match Errno::from_io_error(error) {
-            // EAGAIN and EADDRNOTAVAIL: all local ports are taken.
+            // EAGAIN and EADDRNOTAVAIL: all local ports are taken. EPERM and EACCES: a rule of the gateway's own firewall.
             Some(
-                Errno::MFILE
+                Errno::PERM
+                | Errno::ACCESS
+                | Errno::MFILE
                 | Errno::NFILE
                 | Errno::NOBUFS
                 | Errno::NOMEM
@@ -53,10 +55,10 @@ mod tests {
     #[test]
     fn tells_whose_fault_it_is() {
         let of = |errno: Errno| Failure::of("10.0.0.1", &io::Error::from(errno));
-        for own in [Errno::MFILE, Errno::NOBUFS, Errno::AGAIN] {
+        for own in [Errno::MFILE, Errno::NOBUFS, Errno::AGAIN, Errno::PERM, Errno::ACCESS] {
             assert!(matches!(of(own), Failure::Gateway(_)), "{own}");
         }
-        for theirs in [Errno::CONNREFUSED, Errno::NETUNREACH, Errno::PERM, Errno::HOSTUNREACH] {
+        for theirs in [Errno::CONNREFUSED, Errno::NETUNREACH, Errno::HOSTUNREACH] {
             assert!(matches!(of(theirs), Failure::Backend(_)), "{theirs}");
         }
         let late = Failure::late("10.0.0.1", "reply", Duration::from_millis(500));

@@ -29,6 +29,14 @@ impl Streak {
         self.status
     }
 
+    /// Whether the last probe failed, as far as anything is known.
+    pub const fn fails(&self) -> bool {
+        match self.status {
+            Status::Down => self.against == 0,
+            Status::Unknown | Status::Up => self.against > 0,
+        }
+    }
+
     /// Takes in a probe's result. Returns the new status if it changed.
     pub fn observe(&mut self, good: bool, rise: u32, fall: u32) -> Option<Status> {
         let (next, needed) = match (self.status, good) {

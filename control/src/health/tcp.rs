@@ -1,6 +1,7 @@
 //! Probes by connecting.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -12,15 +13,17 @@ use super::probe::Failure;
 ///
 /// # Errors
 /// Why it does not accept.
-pub(super) async fn probe(address: IpAddr, port: u16, patience: Duration) -> Result<(), Failure> {
-    let to = SocketAddr::new(address, port);
-    match timeout(patience, TcpStream::connect(to)).await {
-        Ok(Ok(stream)) => {
-            // A reset instead of a farewell: a probe a second leaves no TIME_WAIT behind.
-            let _ = stream.set_zero_linger();
-            Ok(())
-        }
+pub(super) async fn probe(to: SocketAddr, patience: Duration) -> Result<(), Failure> {
+    match timeout(patience, connect(to)).await {
+        Ok(Ok(_)) => Ok(()),
         Ok(Err(e)) => Err(Failure::of(to, &e)),
         Err(_) => Err(Failure::late(to, "answer", patience)),
     }
+}
+
+/// A connection that is closed by a reset instead of a farewell: a probe a second leaves no TIME_WAIT behind.
+pub(super) async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_zero_linger()?;
+    Ok(stream)
 }

@@ -1,5 +1,6 @@
 //! A gateway's configuration, written as the TOML it reads.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -150,6 +151,9 @@ pub struct Health {
     pub timeout: String,
     pub rise: u32,
     pub fall: u32,
+    /// What belongs to one probe alone.
+    #[serde(flatten)]
+    pub of_probe: BTreeMap<&'static str, String>,
 }
 
 impl Health {
@@ -163,11 +167,17 @@ impl Health {
             timeout: "400ms".to_owned(),
             rise: 2,
             fall: 4,
+            of_probe: BTreeMap::new(),
         }
     }
 
     /// How long [`Self::quick`] ones are patient: their interval times their failures.
     pub const QUICK: Duration = Duration::from_millis(4 * 500);
+
+    /// The same with another probe, of the service's port, and what belongs to it.
+    pub fn by<const N: usize>(probe: &'static str, of_probe: [(&'static str, String); N]) -> Self {
+        Self { probe, of_probe: of_probe.into(), ..Self::quick() }
+    }
 }
 
 /// `[[pool.backend]]`

@@ -46,6 +46,10 @@ pub struct BackendView {
     pub state: String,
     /// Open sessions on it.
     pub sessions: u64,
+    /// It stays in service although its probes fail.
+    pub held: bool,
+    /// Why the last probe failed, while it fails.
+    pub last_error: Option<String>,
     /// How many sessions fewer it has each minute, while it drains.
     pub drain_rate: Option<f64>,
 }

@@ -67,6 +67,12 @@ impl Concentrator {
         Ok(self.device.peers()?.into_iter().find(|peer| peer.public == public.hex()))
     }
 
+    /// Makes it know a peer that has no address in the tunnel, such as a probe; or know it no longer.
+    pub fn know(&self, public: &Public, yes: bool) -> Result<()> {
+        let peer = Change::default().peer(public);
+        self.device.change(&if yes { peer } else { peer.remove() })
+    }
+
     fn admit(&self, public: &Public, inner: Ipv4Addr) -> Result<()> {
         self.device.change(&Change::default().peer(public).allowed_ip(&format!("{inner}/32")))
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 /// A private key.
@@ -26,6 +28,11 @@ impl Secret {
     pub(super) fn hex(&self) -> String {
         hex(self.0.as_bytes())
     }
+
+    /// As `wg genkey` prints it.
+    pub fn base64(&self) -> String {
+        STANDARD.encode(self.0.as_bytes())
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -38,6 +45,11 @@ impl Public {
     /// 64 lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
         hex(&self.0)
+    }
+
+    /// As `wg` prints it.
+    pub fn base64(&self) -> String {
+        STANDARD.encode(self.0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 use std::net::IpAddr;
+use std::process::Command;
 
 use lab::Lab;
 use lab::gate::{self, Place};
@@ -45,4 +46,21 @@ pub(crate) fn limit(lab: &Lab, address: IpAddr, mtu: u16) {
     let via = word("gateway").map(|gateway| format!("via {gateway} ")).unwrap_or_default();
     let device = word("dev").unwrap();
     lab.gateway().ip(&[format!("route replace {address} {via}dev {device} mtu {mtu}")]).unwrap();
+}
+
+/// A process that is stopped, and goes on with the guard's end.
+pub(crate) struct Stopped(String);
+
+impl Stopped {
+    pub(crate) fn new(pid: u32) -> Self {
+        let pid = pid.to_string();
+        assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-CONT", &self.0]).status();
+    }
 }

@@ -16,6 +16,7 @@ mod operations;
 mod own_traffic;
 mod paths;
 mod plain_udp;
+mod probes;
 mod program;
 mod protection;
 mod quic;

@@ -1,6 +1,5 @@
 //! Drains, deaths and restarts.
 
-use std::process::Command;
 use std::time::Duration;
 
 use lab::gate;
@@ -11,7 +10,7 @@ use lab::scenario::{
 };
 use lab::wait::until;
 
-use crate::common::{MIXED, farm, holds};
+use crate::common::{MIXED, Stopped, farm, holds};
 
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(40);
@@ -93,23 +92,6 @@ fn clients_of_a_dead_concentrator_come_back_on_another() {
     }
     holds(&sessions_open(&farm).unwrap());
     holds(&death(&mut farm, 0).unwrap());
-}
-
-/// A process that is stopped, and goes on with the guard's end.
-struct Stopped(String);
-
-impl Stopped {
-    fn new(pid: u32) -> Self {
-        let pid = pid.to_string();
-        assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-CONT", &self.0]).status();
-    }
 }
 
 /// Its machine answers pings all the while.

@@ -4,6 +4,7 @@ mod direct;
 mod endpoints;
 mod listeners;
 mod names;
+mod probes;
 mod quotas;
 mod references;
 mod servers;
@@ -19,13 +20,14 @@ pub(super) fn check(draft: &Draft, out: &mut Findings) {
     listeners::check(draft, out);
     endpoints::check(draft, out);
     direct::check(draft, out);
+    probes::check(draft, out);
     servers::check(draft, out);
     quotas::check(draft, out);
     usage::check(draft, out);
 }
 
 /// The services with the pools they name, as far as both are known.
-fn placed(draft: &Draft) -> impl Iterator<Item = (&DraftService, &DraftPool)> {
+fn placed(draft: &Draft) -> impl Iterator<Item = (&DraftService, &DraftPool)> + Clone {
     draft.services.iter().filter_map(|service| {
         let name = service.pool.as_ref()?.get_ref();
         let pool = draft

@@ -1,6 +1,7 @@
 //! The keys of each table of the file, with their ranges and defaults.
 
 mod gateway;
+mod health;
 mod pool;
 mod rate;
 mod service;

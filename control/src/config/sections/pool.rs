@@ -1,4 +1,4 @@
-//! `[[pool]]` with its backends and its health check.
+//! `[[pool]]` with its backends.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::{Range, RangeInclusive};
@@ -8,12 +8,12 @@ use dataplane::abi::{POOL_STRIDE, REPORT_PORT};
 use dataplane::profile::quic_lb as ids;
 use toml::Spanned;
 
+use super::health;
 use super::rate::{EVENTS, rate};
 use crate::config::draft::{DraftBackend, DraftPool, DraftTunnel};
 use crate::config::finding::Findings;
 use crate::config::reader::{Field, Section};
-use crate::config::value::Probe;
-use crate::config::{Encapsulation, HIGHEST_WEIGHT, Health, Mode, QuicLb, ServerId, Timing, rules};
+use crate::config::{Encapsulation, HIGHEST_WEIGHT, Mode, QuicLb, ServerId, rules};
 
 /// Most sessions a backend can be limited to; the gateway's own limit is compared elsewhere.
 const MOST_SESSIONS: u64 = u32::MAX as u64;
@@ -46,8 +46,11 @@ pub(super) fn pool(mut section: Section<'_, '_>, out: &mut Findings) -> DraftPoo
     let quic_lb =
         section.table("quic_lb", "`quic_lb`", out).and_then(|section| quic_lb(section, out));
     let health = match section.table("health", "`health`", out) {
-        Some(section) => health(section, out),
-        None => Some(Health::Icmp(DEFAULT_TIMING)),
+        Some(section) => {
+            let span = section.span();
+            health::health(section, out).map(|health| Spanned::new(span, health))
+        }
+        None => Some(Spanned::new(0..0, health::default())),
     };
     let handshakes = rate(&mut section, "handshakes", &EVENTS, out);
     let backends: Vec<_> = section
@@ -134,15 +137,8 @@ fn tunnel(section: &mut Section<'_, '_>, mode: Mode, out: &mut Findings) -> Opti
     Some(DraftTunnel { span, encapsulation, source, source6, unread, port })
 }
 
-const DEFAULT_TIMING: Timing = Timing {
-    interval: Duration::from_secs(1),
-    timeout: Duration::from_millis(500),
-    rise: 2,
-    fall: 3,
-};
-
 /// A duration within limits, if it is there and right.
-fn duration(
+pub(super) fn duration(
     section: &mut Section<'_, '_>,
     key: &'static str,
     range: RangeInclusive<Duration>,
@@ -157,55 +153,6 @@ fn duration(
     let help = format!("it goes from {} to {}", show(*range.start()), show(*range.end()));
     out.error(field.span(), message).help(help);
     None
-}
-
-fn health(mut section: Section<'_, '_>, out: &mut Findings) -> Option<Health> {
-    let probe: Field<Probe> = section.required("probe", out);
-    let probe = probe.map(Spanned::into_inner);
-    if probe == Some(Probe::None) {
-        for key in ["port", "interval", "timeout", "rise", "fall"] {
-            section.pointless(key, "probe = \"none\"", out);
-        }
-        section.finish(out);
-        return Some(Health::None);
-    }
-    let (least, most) = (Duration::from_millis(10), Duration::from_secs(3600));
-    let interval = duration(&mut section, "interval", least..=most, out);
-    let timeout = duration(&mut section, "timeout", least..=most, out);
-    let rise = section.number("rise", 1..=100, out);
-    let fall = section.number("fall", 1..=100, out);
-    let count = |field: Field<u64>, default| field.map_or(default, |n| *n.get_ref() as u32);
-    let interval = interval.unwrap_or(DEFAULT_TIMING.interval);
-    let timing = Timing {
-        interval,
-        timeout: timeout.unwrap_or(DEFAULT_TIMING.timeout.min(interval)),
-        rise: count(rise, DEFAULT_TIMING.rise),
-        fall: count(fall, DEFAULT_TIMING.fall),
-    };
-    if timing.timeout > timing.interval {
-        out.error(section.span(), "the probe's timeout is longer than its interval")
-            .help("probes do not overlap: lower `timeout` or raise `interval`");
-    }
-    let health = match probe {
-        Some(Probe::Tcp) => {
-            if !section.has("port") {
-                section.missing("port", "a tcp probe needs the port to connect to");
-            }
-            let port = section.number("port", 1..=65_535, out);
-            port.map(|port| Health::Tcp { port: *port.get_ref() as u16, timing })
-        }
-        // Without a readable probe it is not known whether a port belongs here.
-        None => {
-            section.known("port");
-            None
-        }
-        Some(Probe::Icmp | Probe::None) => {
-            section.pointless("port", "probe = \"icmp\"", out);
-            Some(Health::Icmp(timing))
-        }
-    };
-    section.finish(out);
-    health
 }
 
 /// How connection ids name the servers.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Budget, Config, Health, Sysctl, XdpMode};
+use crate::config::{Budget, Config, Probe, Sysctl, XdpMode};
 
 const EXAMPLE: &str = include_str!("../../../../docs/fernpass.toml");
 
@@ -55,7 +55,9 @@ fn defaults_are_as_documented() {
     let pool = &config.pools[0];
     assert_eq!(pool.idle_timeout, Duration::from_secs(300));
     assert_eq!((pool.backends[0].weight, pool.backends[0].port), (100, None));
-    let Health::Icmp(timing) = pool.health else { panic!("probed by echo") };
+    let probing = pool.health.probing().expect("probed");
+    let timing = probing.timing;
+    assert_eq!((&probing.probe, probing.max_down.to_string()), (&Probe::Icmp, "75%".to_owned()));
     assert_eq!(timing.interval, Duration::from_secs(1));
     assert_eq!(timing.timeout, Duration::from_millis(500));
     assert_eq!((timing.rise, timing.fall), (2, 3));

@@ -3,3 +3,4 @@
 mod broken;
 mod examples;
 mod mistakes;
+mod probes;

@@ -2,6 +2,7 @@
 
 mod directory;
 mod events;
+mod guard;
 mod health;
 mod shares;
 mod steps;

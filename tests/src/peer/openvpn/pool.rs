@@ -27,6 +27,11 @@ pub struct OvpnPool {
 impl OvpnPool {
     /// Starts so many concentrators.
     pub fn start(lab: &Lab, name: &str, machines: usize) -> Result<Self> {
+        Self::start_with(lab, name, machines, "")
+    }
+
+    /// The same, with further lines in their configuration, which clients do not have.
+    pub fn start_with(lab: &Lab, name: &str, machines: usize, more: &str) -> Result<Self> {
         let site = lab.site(name, KIND, machines)?;
         let dir = lab.dir().join(format!("ovpn-{}", site.number()));
         let clients = dir.join("clients");
@@ -38,7 +43,7 @@ impl OvpnPool {
         authority.issue(Subject::Server(&addresses))?.write(&dir, "server")?;
         let mut pool = Self { site, authority, dir, servers: Vec::new(), clients: 0 };
         for station in pool.site.stations() {
-            pool.servers.push(OvpnServer::launch(lab, &pool.site, &pool.dir, station)?);
+            pool.servers.push(OvpnServer::launch(lab, &pool.site, &pool.dir, station, more)?);
         }
         // They start side by side.
         for server in &mut pool.servers {

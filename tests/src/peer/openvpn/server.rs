@@ -43,7 +43,13 @@ pub struct OvpnSession {
 }
 
 impl OvpnServer {
-    pub(super) fn launch(lab: &Lab, site: &Site, pki: &Path, station: &Station) -> Result<Self> {
+    pub(super) fn launch(
+        lab: &Lab,
+        site: &Site,
+        pki: &Path,
+        station: &Station,
+        more: &str,
+    ) -> Result<Self> {
         let role = format!("b{}", station.number());
         let name = format!("ovpn-{role}");
         let management = lab.dir().join(format!("{name}.sock"));
@@ -65,7 +71,8 @@ impl OvpnServer {
              ccd-exclusive\n\
              keepalive 2 12\n\
              management {management} unix\n\
-             verb 4\n",
+             verb 4\n\
+             {more}\n",
             port = site.kind().ports[0].0,
             interface = lab.interface(&role),
             management = management.display(),

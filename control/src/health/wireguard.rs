@@ -1,0 +1,136 @@
+//! Probes by a handshake of WireGuard, of a peer that the servers know. It ends with their response: a tunnel is not made.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use boringtun::noise::{Packet, Tunn, TunnResult};
+use boringtun::x25519::{PublicKey, StaticSecret};
+
+use super::datagram::exchange;
+use super::probe::Failure;
+use crate::config::{self, WireGuard};
+
+/// A handshake initiation (148 bytes) is the largest that is sent.
+const ROOM: usize = 256;
+
+/// The probe as the servers know it.
+pub(super) struct Peer {
+    own: StaticSecret,
+    servers: PublicKey,
+    preshared: Option<[u8; 32]>,
+}
+
+impl Peer {
+    /// From the configuration, if its files were read.
+    pub(super) fn new(config: &WireGuard) -> Option<Self> {
+        let preshared = match &config.preshared_key_file {
+            Some(file) => Some(file.contents.as_ref()?.0),
+            None => None,
+        };
+        Some(Self {
+            own: StaticSecret::from(config.private_key_file.contents.as_ref()?.0),
+            servers: PublicKey::from(config.public_key.0),
+            preshared,
+        })
+    }
+
+    /// Shakes hands.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub(super) async fn probe(&self, to: SocketAddr, patience: Duration) -> Result<(), Failure> {
+        let index = fastrand::u32(..) >> 8;
+        let mut tunnel =
+            Tunn::new(self.own.clone(), self.servers, self.preshared, None, index, None);
+        let mut room = [0; ROOM];
+        let initiation = match tunnel.format_handshake_initiation(&mut room, false) {
+            TunnResult::WriteToNetwork(initiation) => initiation.to_vec(),
+            _ => return Err(Failure::Gateway(format!("{to}: no handshake can be begun"))),
+        };
+        let is_answer = |datagram: &[u8]| is_answer(&mut tunnel, datagram);
+        exchange(to, &initiation, "handshake response", patience, is_answer).await.map_err(
+            |failure| match failure {
+                Failure::Backend(text) if text.contains("no handshake response") => {
+                    Failure::Backend(format!(
+                        "{text}: does it know the probe's public key {}{}?",
+                        self.public(),
+                        if self.preshared.is_some() { ", with this preshared key" } else { "" },
+                    ))
+                }
+                other => other,
+            },
+        )
+    }
+
+    fn public(&self) -> config::PublicKey {
+        config::PublicKey(PublicKey::from(&self.own).to_bytes())
+    }
+}
+
+/// Whether it proves that the servers' key is there: a response, or, of a server that is busy, a cookie.
+fn is_answer(tunnel: &mut Tunn, datagram: &[u8]) -> bool {
+    let mut room = [0; ROOM];
+    match Tunn::parse_incoming_packet(datagram) {
+        // The tunnel's first packet, which is not sent.
+        Ok(Packet::HandshakeResponse(_)) => {
+            matches!(tunnel.decapsulate(None, datagram, &mut room), TunnResult::WriteToNetwork(_))
+        }
+        Ok(Packet::PacketCookieReply(_)) => {
+            matches!(tunnel.decapsulate(None, datagram, &mut room), TunnResult::Done)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use boringtun::noise::rate_limiter::RateLimiter;
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn secret(byte: u8) -> StaticSecret {
+        StaticSecret::from([byte; 32])
+    }
+
+    /// What a server answers to a client's initiation.
+    fn answer(client: &mut Tunn, server: &mut Tunn) -> Option<Vec<u8>> {
+        let (mut room, mut answer) = ([0; ROOM], [0; ROOM]);
+        let TunnResult::WriteToNetwork(initiation) =
+            client.format_handshake_initiation(&mut room, true)
+        else {
+            panic!("an initiation")
+        };
+        match server.decapsulate(Some([10, 0, 0, 1].into()), initiation, &mut answer) {
+            TunnResult::WriteToNetwork(answer) => Some(answer.to_vec()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_response_and_a_cookie_count_and_nothing_else() {
+        let (own, servers) = (PublicKey::from(&secret(1)), PublicKey::from(&secret(2)));
+        let mut client = Tunn::new(secret(1), servers, None, None, 7, None);
+        let mut server = Tunn::new(secret(2), own, None, None, 8, None);
+        let response = answer(&mut client, &mut server).unwrap();
+        for wrong in [&response[..91], b"", &[4, 0, 0, 0], &[0xff; 92]] {
+            assert!(!is_answer(&mut client, wrong));
+        }
+        let mut forged = response.clone();
+        forged[50] ^= 1;
+        assert!(!is_answer(&mut client, &forged));
+        assert!(is_answer(&mut client, &response));
+        // Busy from the first packet on.
+        let limiter = Arc::new(RateLimiter::new(&servers, 0));
+        let mut busy = Tunn::new(secret(2), own, None, None, 9, Some(limiter));
+        let cookie = answer(&mut client, &mut busy).unwrap();
+        assert_eq!(cookie.len(), 64);
+        let mut forged = cookie.clone();
+        forged[40] ^= 1;
+        assert!(!is_answer(&mut client, &forged));
+        assert!(is_answer(&mut client, &cookie));
+        // Of another server with the same address.
+        let mut other = Tunn::new(secret(3), own, None, None, 8, None);
+        assert_eq!(answer(&mut client, &mut other), None);
+    }
+}
