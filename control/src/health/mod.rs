@@ -21,5 +21,7 @@ mod probe;
 mod streak;
 mod tcp;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use icmp::token;
 pub use monitor::{Monitor, MonitorError, Target};
 pub use streak::Streak;

@@ -10,6 +10,7 @@ mod direct;
 mod faults;
 mod fragments;
 mod ipsec;
+mod mutated;
 mod openvpn;
 mod operations;
 mod own_traffic;
