@@ -8,6 +8,8 @@ mod confine;
 pub mod daemon;
 #[cfg(test)]
 mod documentation;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod health;
 pub mod loader;
 pub mod migration;

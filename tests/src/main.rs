@@ -3,6 +3,7 @@
 
 mod chaos;
 mod demo;
+mod fuzz;
 mod playground;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Command {
     Demo(demo::Options),
     /// Kill the daemon again and again under traffic; nobody notices
     Chaos(chaos::Options),
+    /// Send mutated frames into the live gateway from both sides; nobody notices
+    Fuzz(fuzz::Options),
     /// Set up a lab to play with, look at it, take it down
     Lab {
         #[command(subcommand)]
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let (what, done) = match Arguments::parse().command {
         Command::Demo(options) => ("demo", demo::run(&options)),
         Command::Chaos(options) => ("chaos", chaos::run(&options)),
+        Command::Fuzz(options) => ("fuzzing", fuzz::run(&options)),
         Command::Lab { verb } => ("lab", playground::run(&verb)),
     };
     match done {

@@ -6,6 +6,7 @@
 
 mod check;
 mod deb;
+mod fuzz;
 mod process;
 mod services;
 mod setup;
@@ -75,6 +76,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Fuzz everything that reads what comes from outside, and the pipeline with its tables.
+    Fuzz(fuzz::Options),
     /// Lay out the demo's lab, look at it, take it down.
     Lab {
         /// up, down, shell, status; see `cargo xtask lab --help`.
@@ -166,6 +169,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let rest = rest.iter().map(String::as_str);
             process::lab(&std::iter::once("chaos").chain(rest).collect::<Vec<_>>())
         }
+        Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Lab { rest } => {
             suitable::check("demo")?;
             setup::setup(Need::LAB)?;

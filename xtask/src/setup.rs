@@ -28,6 +28,8 @@ pub(crate) enum Need {
     Package,
     /// Testing it.
     PackageTest,
+    /// Building a fuzzer.
+    Fuzz,
 }
 
 impl Need {
@@ -39,6 +41,8 @@ impl Need {
     pub(crate) const USUAL: &[Self] = &[Self::Building, Self::Lab, Self::Peers, Self::Checks];
     /// For the benches.
     pub(crate) const BENCH: &[Self] = &[Self::Building, Self::Bench];
+    /// For `cargo xtask fuzz`.
+    pub(crate) const FUZZ: &[Self] = &[Self::Building, Self::Fuzz];
     /// For `cargo xtask deb`.
     pub(crate) const PACKAGE: &[Self] = &[Self::Building, Self::Package];
     /// For `cargo xtask deb --test`.
@@ -82,6 +86,8 @@ const PACKAGES: &[(Need, &[(&str, &str)])] = &[
     ),
     (Need::Bench, &[("iproute2", "ip"), ("ethtool", "ethtool"), ("nftables", "nft")]),
     (Need::Checks, &[("rust-web-clippy", "")]),
+    // libFuzzer is built from the source in its crate.
+    (Need::Fuzz, &[("g++", "g++")]),
     (Need::Package, &[("dpkg-dev", "dpkg-shlibdeps")]),
     (Need::PackageTest, &[("mmdebstrap", "mmdebstrap"), ("lintian", "lintian")]),
     (

@@ -10,6 +10,9 @@ mod own;
 mod program;
 mod report;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use report::datagram;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ const PACKET: usize = std::mem::offset_of!(Report, packet);
 const UDP: u8 = 17;
 
 /// The datagram of a report; `None` if the entry is none.
-pub(super) fn datagram(entry: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn datagram(entry: &[u8]) -> Option<Vec<u8>> {
     let word = |at: usize| Some(u32::from_ne_bytes(entry.get(at..at + 4)?.try_into().ok()?));
     let (packets, bytes, length) = (word(0)?, word(4)?, word(LENGTH)? as usize);
     let mut packet = entry.get(PACKET..PACKET + length.min(COPY))?.to_vec();

@@ -37,6 +37,13 @@ pub use handle::{Handle, Refusal};
 pub use published::Published;
 pub use start::{Prepared, StartError};
 
+/// See [`crate::fuzz::goes_by_file`].
+#[cfg(feature = "fuzz")]
+pub(crate) fn goes_by_file(kept: &[u8], file: &str, now: u64) -> bool {
+    let start = store::trial(kept).map_or(trial::Start::File(None), |kept| kept.start(file, now));
+    matches!(start, trial::Start::File(_))
+}
+
 /// Seconds since the epoch, for people.
 fn time(at: u64) -> String {
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at);

@@ -60,7 +60,7 @@ impl Store {
 
     /// The configuration that was on trial. One that cannot be understood is none: then the file counts.
     pub(super) fn trial(&self) -> Option<Trial> {
-        serde_json::from_slice(&fs::read(&self.trial).ok()?).ok()
+        trial(&fs::read(&self.trial).ok()?)
     }
 
     /// Keeps the configuration on trial, or that there is none.
@@ -83,6 +83,11 @@ impl Store {
     fn failed(&self, source: io::Error) -> StoreError {
         StoreError { path: self.file.clone(), source }
     }
+}
+
+/// The trial that a file's bytes tell of.
+pub(super) fn trial(bytes: &[u8]) -> Option<Trial> {
+    serde_json::from_slice(bytes).ok()
 }
 
 /// Replaces what a file holds: all of it, or nothing.

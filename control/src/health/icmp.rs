@@ -191,7 +191,7 @@ fn request(is_v6: bool, id: u16, token: u64) -> Vec<u8> {
 }
 
 /// The token of an echo reply.
-fn token(is_v6: bool, packet: &[u8]) -> Option<u64> {
+pub(crate) fn token(is_v6: bool, packet: &[u8]) -> Option<u64> {
     // A raw IPv4 socket is given the IP header too, an IPv6 one is not.
     let header = if is_v6 { 0 } else { usize::from(packet.first()? & 0xf) * 4 };
     let message = packet.get(header..)?;

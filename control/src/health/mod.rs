@@ -35,5 +35,7 @@ mod tls;
 mod udp;
 mod wireguard;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use icmp::token;
 pub use monitor::{Monitor, MonitorError, Target};
 pub use streak::Streak;

@@ -38,3 +38,13 @@ pub use state::{
     Condition, Effect, Identity, Link, Neighbour, OUR_PROTOCOL, Path, Route, State, Tagged,
 };
 pub use view::{STACK, ViewSpec};
+
+/// See [`crate::fuzz::hear`].
+#[cfg(feature = "fuzz")]
+pub(crate) fn hear(state: &mut State, datagram: &[u8]) -> Effect {
+    let effects = socket::events(datagram).into_iter().map(|event| match event {
+        socket::Event::Message(flags, message) => state.apply(flags, &message),
+        socket::Event::Lost => Effect::Stale,
+    });
+    effects.max().unwrap_or(Effect::Nothing)
+}

@@ -90,7 +90,8 @@ impl Listener {
     }
 }
 
-fn events(datagram: &[u8]) -> Vec<Event> {
+/// What a datagram tells.
+pub(super) fn events(datagram: &[u8]) -> Vec<Event> {
     let mut events = Vec::new();
     for bytes in messages(datagram) {
         let Ok(header) = NetlinkBuffer::new_checked(bytes) else { continue };

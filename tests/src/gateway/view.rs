@@ -90,6 +90,11 @@ impl Counters {
         lower.map(|(name, count)| format!("{name}: {count} became {}", self.get(name))).collect()
     }
 
+    /// All reasons that are counted, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, &count)| (name.as_str(), count))
+    }
+
     /// How much was counted since `before`, without what stayed the same.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
@@ -147,6 +152,15 @@ impl Gateway {
             command: "counters".to_owned(),
             what: format!("no names with counts in {answer}"),
         })
+    }
+
+    /// What kind of end, or an event, each reason is.
+    pub fn kinds(&self) -> Result<BTreeMap<String, String>> {
+        let answer = self.call(&["counters"])?;
+        let rows =
+            answer.get("counters").unwrap_or(&answer).as_array().cloned().unwrap_or_default();
+        let word = |row: &Value, key: &str| row.get(key)?.as_str().map(str::to_owned);
+        Ok(rows.iter().filter_map(|row| Some((word(row, "name")?, word(row, "kind")?))).collect())
     }
 
     /// What `fernpass OBJECT list` shows.

@@ -94,6 +94,16 @@ impl Ns {
         Ok(links.iter().flat_map(dropped).sum())
     }
 
+    /// The MAC of an interface.
+    pub(crate) fn mac(&self, interface: &str) -> Result<[u8; 6]> {
+        let text = self.run("ip", &["-j", "link", "show", "dev", interface])?;
+        let links = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let mac = links.as_ref().and_then(|links| links[0]["address"].as_str());
+        let byte = |text| u8::from_str_radix(text, 16).ok();
+        mac.and_then(|mac| mac.split(':').map(byte).collect::<Option<Vec<_>>>()?.try_into().ok())
+            .ok_or_else(|| LabError::Scenario(format!("`ip` shows no MAC of {interface}")))
+    }
+
     /// A counter of an interface, like `rx_packets`.
     pub fn interface_counter(&self, interface: &str, counter: &str) -> Result<u64> {
         let text = self.run("ip", &["-j", "-s", "-s", "link", "show", "dev", interface])?;

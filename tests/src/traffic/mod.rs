@@ -4,6 +4,7 @@ mod crowd;
 mod echo;
 mod flood;
 mod icmp;
+pub(crate) mod mutant;
 mod sequence;
 mod target;
 

@@ -11,6 +11,7 @@ mod faults;
 mod fragments;
 mod growth;
 mod ipsec;
+mod mutated;
 mod openvpn;
 mod operations;
 mod own_traffic;

@@ -1,0 +1,44 @@
+//! One file for each target.
+
+mod agent;
+mod api;
+mod config;
+mod dtls;
+mod echo;
+mod frames;
+mod headers;
+mod ike;
+mod ipsec;
+mod names;
+mod netlink;
+mod openvpn;
+mod quic;
+mod quic_lb;
+mod state;
+mod stream;
+mod tcp;
+mod wireguard;
+
+use crate::Target;
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    headers::TARGET,
+    wireguard::TARGET,
+    openvpn::TARGET,
+    ike::TARGET,
+    ipsec::TARGET,
+    quic::TARGET,
+    quic_lb::TARGET,
+    dtls::TARGET,
+    tcp::TARGET,
+    frames::TARGET,
+    stream::TARGET,
+    agent::TARGET,
+    echo::TARGET,
+    config::TARGET,
+    names::TARGET,
+    state::TARGET,
+    api::TARGET,
+    netlink::TARGET,
+];

@@ -1,0 +1,277 @@
+//! `cargo xtask fuzz`: libFuzzer on the targets of `fuzz/`, or mutated frames into the live program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::process::{self, cargo_command, output, run, target, workspace};
+use crate::setup::{self, Need};
+use crate::suitable;
+
+/// What the compiler is to add so that libFuzzer sees which code an input reaches, and what values are compared there. All of it
+/// is LLVM's, so that stable Rust will do; cargo-fuzz's flags are the same, but it wants a program for each target.
+const COVERAGE: [&str; 8] = [
+    "--cfg=fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+    "-Ccodegen-units=1",
+];
+/// Longest time for an input, in seconds: all take less than a hundredth of one.
+const TIMEOUT: u32 = 10;
+
+/// What to fuzz, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Targets; all of them, one after the other, if none is named
+    targets: Vec<String>,
+    /// For how long, each target
+    #[arg(long, value_name = "NUMBER", default_value_t = 60)]
+    seconds: u32,
+    /// Print the targets
+    #[arg(long, conflicts_with_all = ["targets", "live"])]
+    list: bool,
+    /// Instead of fuzzing, leave in fuzz/corpus what is needed of what was found until now
+    #[arg(long, conflicts_with = "live")]
+    minimise: bool,
+    /// Send mutated frames into the live program instead, from both sides, under traffic (root)
+    #[arg(long, conflicts_with = "targets")]
+    live: bool,
+    /// With --live: how many frames
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000_000, requires = "live")]
+    frames: u64,
+    /// With --live: where the mutations begin; the same number makes the same frames
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "live")]
+    seed: u64,
+    /// With --live: print the results as JSON, alone on standard output
+    #[arg(long, requires = "live")]
+    json: bool,
+}
+
+/// A target, as `fernpass-fuzz list` tells of it.
+struct Target {
+    name: String,
+    longest: String,
+    about: String,
+}
+
+/// Does it.
+pub(crate) fn fuzz(options: &Options) -> anyhow::Result<()> {
+    if options.live {
+        return live(options);
+    }
+    setup::setup(Need::FUZZ)?;
+    let all = targets()?;
+    if options.list {
+        all.iter().for_each(|target| println!("{:<10} {}", target.name, target.about));
+        return Ok(());
+    }
+    let named = |name: &String| {
+        let found = all.iter().find(|target| target.name == *name);
+        found.with_context(|| format!("there is no target `{name}`: `cargo xtask fuzz --list`"))
+    };
+    let chosen: Vec<&Target> = match options.targets.as_slice() {
+        [] => all.iter().collect(),
+        names => names.iter().map(named).collect::<anyhow::Result<_>>()?,
+    };
+    let fuzzer = build()?;
+    let mut findings = Vec::new();
+    for target in chosen {
+        if options.minimise {
+            minimise(&fuzzer, target)?;
+        } else if !one(&fuzzer, target, options.seconds)? {
+            findings.push(target.name.as_str());
+        }
+    }
+    if findings.is_empty() {
+        Ok(())
+    } else {
+        bail!("something was found in {}", findings.join(", "))
+    }
+}
+
+fn live(options: &Options) -> anyhow::Result<()> {
+    suitable::check("test")?;
+    setup::setup(Need::LAB)?;
+    let (frames, seed) = (options.frames.to_string(), options.seed.to_string());
+    let mut arguments = vec!["fuzz", "--frames", &frames, "--seed", &seed];
+    arguments.extend(options.json.then_some("--json"));
+    process::lab(&arguments)
+}
+
+/// `fernpass-fuzz`, which knows the targets; it is built as everything else is.
+fn helper() -> Command {
+    let mut command = cargo_command();
+    command.args(["run", "--quiet", "--locked", "--bin", "fernpass-fuzz", "--"]);
+    command
+}
+
+fn targets() -> anyhow::Result<Vec<Target>> {
+    let listed =
+        helper().arg("list").stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !listed.status.success() {
+        bail!("the targets cannot be listed");
+    }
+    let text = String::from_utf8_lossy(&listed.stdout);
+    let of_line = |line: &str| {
+        let mut fields = line.split('\t').map(str::to_owned);
+        Some(Target { name: fields.next()?, longest: fields.next()?, about: fields.next()? })
+    };
+    Ok(text.lines().filter_map(of_line).collect())
+}
+
+/// Builds the fuzzer. For a named target: so the flags are not for build scripts, which have no fuzzer in them.
+fn build() -> anyhow::Result<PathBuf> {
+    let said = output("rustc", &["-vV"]).unwrap_or_default();
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.context("`rustc -vV` does not tell for which machine it builds")?;
+    let mut command = cargo_command();
+    command
+        .args(["build", "--locked", "-p", "fernpass-fuzz", "--bin", "fernpass-fuzzer"])
+        .args(["--features", "libfuzzer", "--profile", "fuzz", "--target", host])
+        .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
+    // A fuzzer loads no kernel programs: without them it is not built anew whenever they are.
+    for variable in ["FERNPASS_XDP_OBJECT", "FERNPASS_AGENT_OBJECT"] {
+        command.env(variable, "/dev/null");
+    }
+    run(&mut command)?;
+    Ok(target().join(host).join("fuzz/fernpass-fuzzer"))
+}
+
+/// A target's directories and files.
+struct Place {
+    /// All that was found until now to reach something new.
+    grown: PathBuf,
+    committed: PathBuf,
+    words: PathBuf,
+    log: PathBuf,
+    /// Begins the names of findings.
+    findings: PathBuf,
+}
+
+impl Place {
+    fn of(target: &Target) -> anyhow::Result<Self> {
+        let root = process::target().join("fuzzing");
+        let place = Self {
+            grown: root.join("corpus").join(&target.name),
+            committed: workspace().join("fuzz/corpus").join(&target.name),
+            words: root.join("corpus").join(format!("{}.words", target.name)),
+            log: root.join(format!("{}.log", target.name)),
+            findings: root.join("findings").join(&target.name),
+        };
+        for directory in [&place.grown, &place.committed, &place.findings] {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        Ok(place)
+    }
+}
+
+fn fuzzer(program: &Path, target: &Target) -> Command {
+    let mut command = Command::new(program);
+    command.env("FERNPASS_FUZZ_TARGET", &target.name);
+    command.args([format!("-max_len={}", target.longest), format!("-timeout={TIMEOUT}")]);
+    command
+}
+
+/// Fuzzes a target; false if something was found.
+fn one(program: &Path, target: &Target, seconds: u32) -> anyhow::Result<bool> {
+    let place = Place::of(target)?;
+    run(helper().args(["seed", &target.name]).arg(&place.grown))?;
+    let log = fs::File::create(&place.log)
+        .with_context(|| format!("cannot write {}", place.log.display()))?;
+    let mut command = fuzzer(program, target);
+    command
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-artifact_prefix={}/", place.findings.display()))
+        .arg("-print_final_stats=1");
+    if fs::metadata(&place.words).is_ok_and(|file| file.len() > 0) {
+        command.arg(format!("-dict={}", place.words.display()));
+    }
+    let status = command
+        .args([&place.grown, &place.committed])
+        .stderr(log)
+        .status()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let text = String::from_utf8_lossy(&fs::read(&place.log).unwrap_or_default()).into_owned();
+    if !status.success() {
+        let begin = text.rfind("thread '").or_else(|| text.rfind("==")).unwrap_or(0);
+        eprintln!("{}", &text[begin..]);
+        eprintln!(
+            "{}: something was found. Its input is in {}; to see it again:\n  cargo run --bin fernpass-fuzz -- replay {} FILE\n\
+             Once it is mended, commit the input under fuzz/corpus/{}: every test run feeds it then.",
+            target.name,
+            place.findings.display(),
+            target.name,
+            target.name
+        );
+        return Ok(false);
+    }
+    println!("{}: {}", target.name, summary(&text));
+    Ok(true)
+}
+
+/// What libFuzzer told of its work, in a line.
+fn summary(log: &str) -> String {
+    let stat = |name: &str| {
+        let line = log.lines().rev().find_map(|line| line.strip_prefix(&format!("stat::{name}:")));
+        line.map_or("?", str::trim).to_owned()
+    };
+    let status = log.lines().rev().find(|line| line.contains(" cov: ")).unwrap_or_default();
+    let after = |word: &str| {
+        status.split_once(word).and_then(|(_, rest)| rest.split_whitespace().next()).unwrap_or("?")
+    };
+    format!(
+        "{} inputs, {} a second, {} edges reached, nothing found",
+        stat("number_of_executed_units"),
+        stat("average_exec_per_sec"),
+        after(" cov: ")
+    )
+}
+
+/// Leaves in the committed corpus what reaches all edges that anything reaches.
+fn minimise(program: &Path, target: &Target) -> anyhow::Result<()> {
+    let place = Place::of(target)?;
+    let merged = place.grown.with_extension("merged");
+    let _ = fs::remove_dir_all(&merged);
+    fs::create_dir_all(&merged).with_context(|| format!("cannot make {}", merged.display()))?;
+    let log = fs::File::create(&place.log)
+        .with_context(|| format!("cannot write {}", place.log.display()))?;
+    // How often an edge is taken does not count: the corpus is there to notice what breaks.
+    let mut command = fuzzer(program, target);
+    command.args(["-merge=1", "-use_counters=0"]).arg(&merged);
+    run(command.args([&place.committed, &place.grown]).stderr(log))?;
+    fs::remove_dir_all(&place.committed)
+        .with_context(|| format!("cannot remove {}", place.committed.display()))?;
+    fs::create_dir_all(&place.committed)
+        .with_context(|| format!("cannot make {}", place.committed.display()))?;
+    let (mut inputs, mut bytes) = (0, 0);
+    for entry in
+        fs::read_dir(&merged).with_context(|| format!("cannot read {}", merged.display()))?
+    {
+        let file = entry?;
+        bytes += fs::copy(file.path(), place.committed.join(file.file_name()))?;
+        inputs += 1;
+    }
+    println!("{}: {inputs} inputs, {bytes} bytes", target.name);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_told_in_a_line() {
+        let log = "#2 INITED cov: 3 ft: 4 corp: 1/1b\n#9 DONE   cov: 71 ft: 99 corp: 5/9b lim: 4 exec/s: 0 rss: 30Mb\n\
+                   stat::number_of_executed_units: 1234\nstat::average_exec_per_sec:     56\n";
+        assert_eq!(summary(log), "1234 inputs, 56 a second, 71 edges reached, nothing found");
+        assert_eq!(summary(""), "? inputs, ? a second, ? edges reached, nothing found");
+    }
+}
