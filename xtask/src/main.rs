@@ -38,6 +38,9 @@ enum Command {
         /// Install, upgrade, remove and purge it in a clean Debian 12 (root), and ask lintian.
         #[arg(long)]
         test: bool,
+        /// Test the services instead, under a real systemd inside QEMU, with one of Debian's kernels (6.1 if none is named).
+        #[arg(long, value_name = "KERNEL", num_args = 0..=1, default_missing_value = "6.1", requires = "test")]
+        vm: Option<Kernel>,
     },
     /// Play the story of the gateway among real VPN peers, with measured results.
     Demo {
@@ -118,14 +121,20 @@ fn run(command: Command) -> anyhow::Result<()> {
             setup::setup(Need::BUILD)?;
             process::cargo(&["build", "--locked", "--release", "--bin", "fernpass"])
         }
-        Command::Deb { test } => {
-            if test && !suitable::is_root() {
+        Command::Deb { test, vm } => {
+            if test && vm.is_none() && !suitable::is_root() {
                 anyhow::bail!("it takes root to install a package in a root of its own");
             }
-            setup::setup(if test { Need::PACKAGE_TEST } else { Need::PACKAGE })?;
+            setup::setup(match (test, vm) {
+                (false, _) => Need::PACKAGE,
+                (true, None) => Need::PACKAGE_TEST,
+                (true, Some(_)) => Need::SERVICE_TEST,
+            })?;
             let package = deb::build()?;
-            if test {
-                deb::test(&package)?;
+            match vm {
+                Some(kernel) => deb::test_service(&package, kernel)?,
+                None if test => deb::test(&package)?,
+                None => {}
             }
             println!("{}", package.display());
             Ok(())

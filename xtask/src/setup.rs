@@ -47,6 +47,8 @@ impl Need {
     pub(crate) const PACKAGE: &[Self] = &[Self::Building, Self::Package];
     /// For `cargo xtask deb --test`.
     pub(crate) const PACKAGE_TEST: &[Self] = &[Self::Building, Self::Package, Self::PackageTest];
+    /// For `cargo xtask deb --test --vm`.
+    pub(crate) const SERVICE_TEST: &[Self] = &[Self::Building, Self::Package, Self::Machine];
     /// For labs in a virtual machine.
     pub(crate) const MACHINE: &[Self] = &[Self::Building, Self::Peers, Self::Machine];
 }

@@ -1,7 +1,9 @@
 //! The Debian package. What is in it says `[package.metadata.deb]` in `control/Cargo.toml`, what it does where it is
 //! installed `packaging/debian`.
 
+mod checks;
 mod root;
+mod service;
 mod test;
 
 use std::fs::{self, File};
@@ -12,6 +14,7 @@ use anyhow::{Context as _, bail};
 
 use crate::process::{cargo, run, target, workspace};
 use crate::setup;
+use crate::vm::Kernel;
 
 /// Shells that get completions: as `fernpass completions` calls them.
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
@@ -41,6 +44,11 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
 /// Installs it in a root of its own, upgrades, removes and purges it there.
 pub(crate) fn test(package: &Path) -> anyhow::Result<()> {
     test::all(package)
+}
+
+/// Lets a systemd run it, in a virtual machine with one of Debian's kernels.
+pub(crate) fn test_service(package: &Path, kernel: Kernel) -> anyhow::Result<()> {
+    service::all(package, kernel)
 }
 
 /// Lets the program write its manual pages and completions.

@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 
+use super::checks::{Checks, is};
 use super::root::Root;
 use crate::process::{run, target};
 
@@ -45,33 +46,6 @@ const APT: &str =
 const LOCAL: &str = "# Changed here.";
 const SHIPPED: &str = "# Changed by the package.";
 
-/// The checks that failed, of those that were made.
-#[derive(Default)]
-struct Checks {
-    failed: Vec<&'static str>,
-}
-
-impl Checks {
-    /// Says of a check whether it failed, and why.
-    fn note(&mut self, what: &'static str, result: anyhow::Result<()>) {
-        match result {
-            Ok(()) => println!("ok      {what}"),
-            Err(e) => {
-                println!("FAILED  {what}: {e:#}");
-                self.failed.push(what);
-            }
-        }
-    }
-
-    /// The same, where nothing that follows makes sense if it failed.
-    fn need(&mut self, what: &'static str, result: anyhow::Result<String>) -> anyhow::Result<()> {
-        let is_done = result.is_ok();
-        self.note(what, result.map(|_| ()));
-        ensure!(is_done, "failed: {what}");
-        Ok(())
-    }
-}
-
 /// All checks.
 pub(super) fn all(package: &Path) -> anyhow::Result<()> {
     let mut checks = Checks::default();
@@ -93,10 +67,7 @@ pub(super) fn all(package: &Path) -> anyhow::Result<()> {
     removal(&root, &mut checks)?;
     purge(&root, &mut checks)?;
     again(&root, &mut checks)?;
-    match checks.failed.as_slice() {
-        [] => Ok(()),
-        failed => bail!("failed: {}", failed.join("; ")),
-    }
+    checks.end()
 }
 
 /// It knows Debian's rules; `packaging/debian/lintian-overrides` says why some do not hold.
@@ -327,9 +298,4 @@ fn gone(root: &Root, below: &str) -> anyhow::Result<()> {
         "find {below} -xdev -name '*fernpass*' -not -path '/var/cache/*' -not -path '/tmp/*'"
     ))?;
     is(&found, "")
-}
-
-fn is(found: &str, expected: &str) -> anyhow::Result<()> {
-    ensure!(found == expected, "{found:?} instead of {expected:?}");
-    Ok(())
 }

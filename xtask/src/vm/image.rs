@@ -62,6 +62,11 @@ pub(super) fn base(directory: &Path, kernel: Kernel) -> anyhow::Result<Base> {
     programs(directory, "base", "extract", PACKAGES, kernel)
 }
 
+/// The same for one that systemd runs: packages are installed in it.
+pub(super) fn system(directory: &Path, kernel: Kernel, packages: &[&str]) -> anyhow::Result<Base> {
+    programs(directory, "system", "minbase", packages, kernel)
+}
+
 fn programs(
     directory: &Path,
     name: &str,

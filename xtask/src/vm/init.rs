@@ -38,9 +38,9 @@ hostname fernpass
 # Room in the queues: a busy emulator is not to look like loss on the way.
 sysctl -q -w net.core.rmem_default=8388608 net.core.netdev_max_backlog=100000
 depmod
-# Modules come when they are asked for; tunnels are only where they are made.
-sysctl -q -w kernel.modprobe=/sbin/modprobe net.core.fb_tunnels_only_for_init_net=1
-modprobe -a veth tun bridge virtio_pci virtio_net fou fou6
+# Tunnels are only where they are made.
+sysctl -q -w net.core.fb_tunnels_only_for_init_net=1
+modprobe -a veth tun bridge virtio_pci virtio_net 8021q wireguard ipip sit ip6_tunnel fou fou6
 ip link set lo up
 stty -F /dev/ttyS1 raw
 stty -F /dev/ttyS2 raw

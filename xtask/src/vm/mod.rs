@@ -5,6 +5,7 @@
 //! root, and nothing of it outlives the command but the image under `target/vm`.
 
 mod cables;
+mod guest;
 mod image;
 mod init;
 mod kernel;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use crate::process::{cargo, cargo_command, target};
 use crate::setup::{self, Need};
 use cables::Cables;
+pub(crate) use guest::Guest;
 use image::Overlay;
 pub(crate) use kernel::Kernel;
 
@@ -49,7 +51,7 @@ const MACHINE: &str = "machine";
 pub(crate) fn demo(kernel: Kernel, json: bool) -> anyhow::Result<()> {
     prepare()?;
     cargo(&["build", "--locked", "--release", "--bin", "fernpass", "--bin", "fernpass-lab"])?;
-    let mut overlay = overlay()?;
+    let mut overlay = overlay(kernel)?;
     let release = target().join("release");
     overlay.program("fernpass-lab", &release.join("fernpass-lab"))?;
     let command = if json { "fernpass-lab demo --json" } else { "fernpass-lab demo" };
@@ -62,7 +64,7 @@ pub(crate) fn test(kernel: Kernel, arguments: &[String]) -> anyhow::Result<()> {
     prepare()?;
     let built = test_programs(&chosen)?;
     // Built beside their tests.
-    let mut overlay = overlay()?;
+    let mut overlay = overlay(kernel)?;
     let lab = target().join("release/fernpass-lab");
     let cables = Cables::find(qemu::processors());
     let mut commands = Vec::new();
@@ -117,8 +119,8 @@ fn prepare() -> anyhow::Result<()> {
 }
 
 /// What demo and tests both need; the program is built.
-fn overlay() -> anyhow::Result<Overlay> {
-    let mut overlay = Overlay::new(&directory()?.join("overlay"))?;
+fn overlay(kernel: Kernel) -> anyhow::Result<Overlay> {
+    let mut overlay = Overlay::new(&own_directory(kernel)?.join("overlay"))?;
     overlay.program("fernpass", &target().join("release/fernpass"))?;
     let boringtun = setup::program("boringtun-cli").context("boringtun-cli is not installed")?;
     overlay.program("boringtun-cli", &boringtun)?;
@@ -133,15 +135,23 @@ fn play(
     result_apart: bool,
     most: Duration,
 ) -> anyhow::Result<()> {
-    let directory = directory()?;
-    let base = image::base(&directory, kernel)?;
+    let base = image::base(&directory()?, kernel)?;
     let image = overlay.pack(&init::script(commands, result_apart), &base)?;
     eprintln!("starting a virtual machine; its processors are emulated: give it minutes");
-    let code = qemu::run(&base.kernel, &image, &directory, cables, result_apart, most)?;
+    let code =
+        qemu::run(&base.kernel, &image, &own_directory(kernel)?, cables, result_apart, most)?;
     if code != 0 {
         std::process::exit(code);
     }
     Ok(())
+}
+
+/// What belongs to one machine: those with different kernels may run at the same time.
+fn own_directory(kernel: Kernel) -> anyhow::Result<PathBuf> {
+    let directory = directory()?.join(kernel.name());
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory)
 }
 
 fn directory() -> anyhow::Result<PathBuf> {
