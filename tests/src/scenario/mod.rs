@@ -24,6 +24,7 @@ mod restart;
 mod reuse;
 mod roam;
 mod shared;
+mod upgrade;
 
 pub use chaos::{Chaos, ChaosPlan, chaos};
 pub use death::{Death, death};
@@ -46,6 +47,7 @@ pub use restart::{Restart, restart};
 pub use reuse::{Reuse, address_reused};
 pub use roam::{Roam, roam, roam_client};
 pub use shared::{Shared, two_behind_one_address};
+pub use upgrade::{Upgrade, UpgradePlan, upgrade};
 
 use std::time::Duration;
 
