@@ -74,7 +74,7 @@ impl std::error::Error for BuildError {}
 /// # Errors
 /// See [`BuildError`].
 pub fn build(object: Object, workspace: &Path, target: &Path) -> Result<PathBuf, BuildError> {
-    run(object, &["build"], &[], workspace, target)?;
+    run(object, &["build"], &features(object), workspace, target)?;
     Ok(target.join(TARGET).join(PROFILE).join(object.binary()))
 }
 
@@ -116,8 +116,16 @@ fn build_for_cargo(object: Object, inputs: &[&str]) -> Result<PathBuf, BuildErro
     }
     // OUT_DIR is TARGET/PROFILE/build/PACKAGE/out; one directory serves all profiles.
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    let target = out.ancestors().nth(4).unwrap_or(&out).join("bpf");
+    let dir = if features(object).is_empty() { "bpf" } else { "bpf-other-abi" };
+    let target = out.ancestors().nth(4).unwrap_or(&out).join(dir);
     build(object, &workspace, &target)
+}
+
+/// The feature that cargo builds the package with whose build script this is, if the object has it, too: another version of
+/// the tables.
+fn features(object: Object) -> Vec<&'static str> {
+    let other = object == Object::Gateway && env::var_os("CARGO_FEATURE_OTHER_ABI").is_some();
+    if other { vec!["--features", "other-abi"] } else { Vec::new() }
 }
 
 fn run(

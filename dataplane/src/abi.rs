@@ -8,7 +8,26 @@
 use crate::cell::{Cell, Word};
 
 /// Version of this layout; programs and maps are pinned under `v<ABI_VERSION>/`.
-pub const ABI_VERSION: u32 = 12;
+pub const ABI_VERSION: u32 = 12 + if cfg!(feature = "other-abi") { 1000 } else { 0 };
+
+/// An element of a table. In another version, which tests have to move sessions to and from, its fields are in the
+/// reverse order.
+macro_rules! element {
+    ($(#[$meta:meta])* pub struct $name:ident { $($fields:tt)* }) => {
+        #[cfg(not(feature = "other-abi"))]
+        $(#[$meta])*
+        pub struct $name { $($fields)* }
+        #[cfg(feature = "other-abi")]
+        element! { @ [$(#[$meta])*] $name [] $($fields)* }
+    };
+    (@ $meta:tt $name:ident [$($done:tt)*] $(#[$doc:meta])* pub $field:ident: $type:ty, $($rest:tt)*) => {
+        element! { @ $meta $name [$(#[$doc])* pub $field: $type, $($done)*] $($rest)* }
+    };
+    (@ [$($meta:tt)*] $name:ident [$($done:tt)*]) => {
+        $($meta)*
+        pub struct $name { $($done)* }
+    };
+}
 
 /// Names of the maps, which are also their pin names.
 pub mod maps {
@@ -569,40 +588,42 @@ pub struct RouteKey {
     pub address: Address,
 }
 
-/// One session on one flow: all that its packets read and write in both directions, in one cache
-/// line. Element of [`maps::SLOTS`]; see `table::slot` for its life and who may write what.
-#[repr(C, align(64))]
-#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
-pub struct Slot {
-    /// Generation (upper 32 bits) and `table::slot::State` (lower 8 bits).
-    pub state: Word,
-    /// The client's address: [`Address::halves`].
-    pub client: [Cell<u64>; 2],
-    /// The client's port (network order) in the lower half, above it the service index with [`SERVICE_TCP`].
-    pub port_service: Cell<u32>,
-    /// Endpoint index.
-    pub endpoint: Cell<u16>,
-    /// Next hop towards the client, valid while `route_generation` is the settings'.
-    pub nexthop: Cell<u16>,
-    /// `Settings::route_generation` modulo 32768, plus 32768, when `nexthop` was looked up; 0 is never.
-    pub route_generation: Cell<u16>,
-    /// Zero.
-    pub zero: Cell<u16>,
-    /// Time of the last packet on the flow, in either direction, in [`ticks`].
-    pub last_seen: Cell<u32>,
-    /// Lower halves of the counts; the upper ones are the [`Detail`]'s. Packets from the client,
-    pub rx_packets: Cell<u32>,
-    /// bytes from the client: IP packets as they came in,
-    pub rx_bytes: Cell<u32>,
-    /// packets to the client,
-    pub tx_packets: Cell<u32>,
-    /// and bytes to the client.
-    pub tx_bytes: Cell<u32>,
-    /// The current one of the ids by which inbound packets know the session: given back by the
-    /// client. 0 is none.
-    pub in_id: Cell<u32>,
-    /// The current one of the ids by which answers know the session. 0 is none.
-    pub out_id: Cell<u32>,
+element! {
+    /// One session on one flow: all that its packets read and write in both directions, in one cache
+    /// line. Element of [`maps::SLOTS`]; see `table::slot` for its life and who may write what.
+    #[repr(C, align(64))]
+    #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+    pub struct Slot {
+        /// Generation (upper 32 bits) and `table::slot::State` (lower 8 bits).
+        pub state: Word,
+        /// The client's address: [`Address::halves`].
+        pub client: [Cell<u64>; 2],
+        /// The client's port (network order) in the lower half, above it the service index with [`SERVICE_TCP`].
+        pub port_service: Cell<u32>,
+        /// Endpoint index.
+        pub endpoint: Cell<u16>,
+        /// Next hop towards the client, valid while `route_generation` is the settings'.
+        pub nexthop: Cell<u16>,
+        /// `Settings::route_generation` modulo 32768, plus 32768, when `nexthop` was looked up; 0 is never.
+        pub route_generation: Cell<u16>,
+        /// Zero.
+        pub zero: Cell<u16>,
+        /// Time of the last packet on the flow, in either direction, in [`ticks`].
+        pub last_seen: Cell<u32>,
+        /// Lower halves of the counts; the upper ones are the [`Detail`]'s. Packets from the client,
+        pub rx_packets: Cell<u32>,
+        /// bytes from the client: IP packets as they came in,
+        pub rx_bytes: Cell<u32>,
+        /// packets to the client,
+        pub tx_packets: Cell<u32>,
+        /// and bytes to the client.
+        pub tx_bytes: Cell<u32>,
+        /// The current one of the ids by which inbound packets know the session: given back by the
+        /// client. 0 is none.
+        pub in_id: Cell<u32>,
+        /// The current one of the ids by which answers know the session. 0 is none.
+        pub out_id: Cell<u32>,
+    }
 }
 
 impl Slot {
@@ -625,46 +646,48 @@ impl Slot {
     }
 }
 
-/// What few packets of a session need. Element of [`maps::DETAILS`], by the index of its slot;
-/// written by whoever may write the slot.
-#[repr(C, align(64))]
-#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
-pub struct Detail {
-    /// CLOCK_MONOTONIC nanoseconds when the session was opened (tentative: was made).
-    pub opened: Cell<u64>,
-    /// The session's identity: generation and index of its first slot. It
-    /// outlives moves.
-    pub identity: Cell<u64>,
-    /// The next inbound id: handed out and not yet given back. 0 is none.
-    pub in_id_next: Cell<u32>,
-    /// The inbound id before the current one.
-    pub in_id_previous: Cell<u32>,
-    /// The next id of answers.
-    pub out_id_next: Cell<u32>,
-    /// The id of answers before the current one.
-    pub out_id_previous: Cell<u32>,
-    /// Low 32 bits of an inbound packet counter, where the protocol has one: of the last packet whose counter
-    /// [`is_noted`].
-    pub in_counter: Cell<u32>,
-    /// The same of answers.
-    pub out_counter: Cell<u32>,
-    /// Upper halves of the slot's counts.
-    pub rx_packets_high: Cell<u32>,
-    /// See `rx_packets_high`.
-    pub rx_bytes_high: Cell<u32>,
-    /// See `rx_packets_high`.
-    pub tx_packets_high: Cell<u32>,
-    /// See `rx_packets_high`.
-    pub tx_bytes_high: Cell<u32>,
-    /// How often the session moved to another flow.
-    pub moves: Cell<u16>,
-    /// 1 while a handshake is under way on the flow whose outcome may be another id than the slot
-    /// holds: until then the flow tells whose packet it is. Else 0.
-    pub handshake: Cell<u16>,
-    /// 1 if the connection is over or about to be: the session ends soon after its last packet. Else 0.
-    pub closing: Cell<u16>,
-    /// Zero.
-    pub reserved: Cell<u16>,
+element! {
+    /// What few packets of a session need. Element of [`maps::DETAILS`], by the index of its slot;
+    /// written by whoever may write the slot.
+    #[repr(C, align(64))]
+    #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
+    pub struct Detail {
+        /// CLOCK_MONOTONIC nanoseconds when the session was opened (tentative: was made).
+        pub opened: Cell<u64>,
+        /// The session's identity: generation and index of its first slot. It
+        /// outlives moves.
+        pub identity: Cell<u64>,
+        /// The next inbound id: handed out and not yet given back. 0 is none.
+        pub in_id_next: Cell<u32>,
+        /// The inbound id before the current one.
+        pub in_id_previous: Cell<u32>,
+        /// The next id of answers.
+        pub out_id_next: Cell<u32>,
+        /// The id of answers before the current one.
+        pub out_id_previous: Cell<u32>,
+        /// Low 32 bits of an inbound packet counter, where the protocol has one: of the last packet whose counter
+        /// [`is_noted`].
+        pub in_counter: Cell<u32>,
+        /// The same of answers.
+        pub out_counter: Cell<u32>,
+        /// Upper halves of the slot's counts.
+        pub rx_packets_high: Cell<u32>,
+        /// See `rx_packets_high`.
+        pub rx_bytes_high: Cell<u32>,
+        /// See `rx_packets_high`.
+        pub tx_packets_high: Cell<u32>,
+        /// See `rx_packets_high`.
+        pub tx_bytes_high: Cell<u32>,
+        /// How often the session moved to another flow.
+        pub moves: Cell<u16>,
+        /// 1 while a handshake is under way on the flow whose outcome may be another id than the slot
+        /// holds: until then the flow tells whose packet it is. Else 0.
+        pub handshake: Cell<u16>,
+        /// 1 if the connection is over or about to be: the session ends soon after its last packet. Else 0.
+        pub closing: Cell<u16>,
+        /// Zero.
+        pub reserved: Cell<u16>,
+    }
 }
 
 /// Whether a packet counter is written down, to tell sessions with the same id apart: the first

@@ -19,7 +19,7 @@ pub enum Kind {
     Event,
 }
 
-macro_rules! reasons {
+macro_rules! define {
     ($($name:ident $text:literal $kind:ident $doc:literal;)*) => {
         /// The reasons; the number is the index in [`crate::abi::maps::COUNTERS`].
         #[repr(u32)]
@@ -49,6 +49,21 @@ macro_rules! reasons {
             }
         }
     };
+}
+
+#[cfg(not(feature = "other-abi"))]
+macro_rules! reasons {
+    ($($all:tt)*) => { define! { $($all)* } };
+}
+
+/// Another version, which tests have, numbers them the other way round.
+#[cfg(feature = "other-abi")]
+macro_rules! reasons {
+    (@ [$($done:tt)*]) => { define! { $($done)* } };
+    (@ [$($done:tt)*] $name:ident $text:literal $kind:ident $doc:literal; $($rest:tt)*) => {
+        reasons! { @ [$name $text $kind $doc; $($done)*] $($rest)* }
+    };
+    ($($all:tt)*) => { reasons! { @ [] $($all)* } };
 }
 
 reasons! {

@@ -13,6 +13,7 @@ use super::args::{Args, Place};
 use super::output::Output;
 use crate::agent::Agent;
 use crate::config::{Config, ReadError, XdpMode};
+use crate::daemon::growth_forecast;
 use crate::daemon::view::Done;
 use crate::loader::{
     Attachment, Bpffs, Found, Info, LoadError, Lock, PacketLog, Pins, Program, Sizes, adopt,
@@ -31,10 +32,13 @@ pub(super) fn check(file: &Path, output: &Output) -> Result<(), Failure> {
     let count = report.findings.len();
     match config {
         Some(_) if output.is_json() => Ok(()),
-        Some(_) if count == 0 => output.print(&format!("{}: no mistakes", file.display())),
-        Some(_) => {
-            eprint!("{}", report.render(io::stderr().is_terminal()));
-            output.print(&format!("{}: can be used", file.display()))
+        Some(config) => {
+            if count > 0 {
+                eprint!("{}", report.render(io::stderr().is_terminal()));
+            }
+            let verdict = if count == 0 { "no mistakes" } else { "can be used" };
+            output.print(&format!("{}: {verdict}", file.display()))?;
+            growth(&config).map_or(Ok(()), |growth| output.print(&growth))
         }
         None if output.is_json() => Err(Failure::Shown),
         None => {
@@ -42,6 +46,13 @@ pub(super) fn check(file: &Path, output: &Output) -> Result<(), Failure> {
             Err(Failure::Config(format!("{} cannot be used", file.display())))
         }
     }
+}
+
+/// What a configuration would do to the tables that are there, as far as whoever asks may look at them.
+fn growth(config: &Config) -> Option<String> {
+    let bpffs = Bpffs::existing(&config.gateway.bpffs).ok()?;
+    let tables = adopt(&Pins::under(&bpffs)).ok()??;
+    growth_forecast(config, &tables)
 }
 
 /// Where a gateway is, and how large.

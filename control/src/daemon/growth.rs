@@ -140,7 +140,7 @@ fn tell(what: &str, moved: &Moved) {
 }
 
 /// What a configuration does to the tables; `None` if they have room.
-pub(super) fn forecast(config: &Config, tables: &Tables) -> Option<String> {
+pub(crate) fn forecast(config: &Config, tables: &Tables) -> Option<String> {
     let room = tables.sizes().sessions();
     let wanted = config.gateway.max_sessions;
     (wanted > room).then(|| {

@@ -33,6 +33,7 @@ mod trial;
 pub mod view;
 
 pub use actor::Daemon;
+pub(crate) use growth::forecast as growth_forecast;
 pub use handle::{Handle, Refusal};
 pub use published::Published;
 pub use start::{Prepared, StartError};

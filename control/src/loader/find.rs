@@ -29,11 +29,15 @@ pub enum Found {
 /// What is there cannot be taken over.
 pub fn find(bpffs: &Bpffs) -> Result<Found, LoadError> {
     let (own, aside) = (Pins::under(bpffs), Pins::aside(bpffs));
-    if !own.exist() && aside.exist() {
-        aside.rename(&own)?;
+    let mut others = Pins::of_all(bpffs);
+    for pins in &others {
+        let [staging, aside] = pins.beside();
+        if !pins.exist() && aside.exist() {
+            aside.rename(pins)?;
+        }
+        staging.remove()?;
     }
-    Pins::staging(bpffs).remove()?;
-    let others: Vec<Pins> = Pins::of_others(bpffs).into_iter().map(|(_, pins)| pins).collect();
+    others.retain(|pins| *pins != own && pins.exist());
     if own.exist() {
         if let Some(from) = own.predecessor().filter(Pins::exist) {
             let tables = adopt(&own)?.ok_or(LoadError::NotLoaded { path: own.dir().to_owned() })?;
@@ -83,9 +87,9 @@ pub fn find(bpffs: &Bpffs) -> Result<Found, LoadError> {
 /// # Errors
 /// A pin cannot be removed.
 pub fn remove_all(bpffs: &Bpffs) -> Result<Option<usize>, LoadError> {
-    let own = [Pins::under(bpffs), Pins::aside(bpffs), Pins::staging(bpffs)];
-    let others = Pins::of_others(bpffs).into_iter().map(|(_, pins)| pins);
-    let all: Vec<_> = own.into_iter().chain(others).filter(Pins::exist).collect();
+    let with_those_beside = |pins: Pins| pins.beside().into_iter().chain([pins]);
+    let all = Pins::of_all(bpffs).into_iter().flat_map(with_those_beside);
+    let all: Vec<_> = all.filter(Pins::exist).collect();
     let interfaces = all.iter().map(|pins| pins.linked().len()).sum();
     all.iter().try_for_each(Pins::remove)?;
     Ok((!all.is_empty()).then_some(interfaces))

@@ -1,5 +1,6 @@
 //! Making the pinned maps, and adopting those of an earlier daemon.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::symlink;
@@ -40,10 +41,25 @@ impl Pins {
         Self { dir: bpffs.path().join(format!("v{ABI_VERSION}-old")) }
     }
 
-    /// The pins of other ABI versions under a bpffs, with their numbers.
-    pub(super) fn of_others(bpffs: &Bpffs) -> Vec<(u32, Self)> {
-        let others = numbered(bpffs.path(), "v").into_iter().filter(|abi| *abi != ABI_VERSION);
-        others.map(|abi| (abi, Self { dir: bpffs.path().join(format!("v{abi}")) })).collect()
+    /// The pins of all ABI versions that have any under a bpffs, this one's too.
+    pub(super) fn of_all(bpffs: &Bpffs) -> Vec<Self> {
+        let Ok(entries) = fs::read_dir(bpffs.path()) else { return Vec::new() };
+        let version = |name: &str| {
+            let number = name.strip_prefix('v')?.split('-').next()?;
+            number.parse().ok()
+        };
+        let all: BTreeSet<u32> =
+            entries.flatten().filter_map(|entry| version(entry.file_name().to_str()?)).collect();
+        all.into_iter().map(|abi| Self { dir: bpffs.path().join(format!("v{abi}")) }).collect()
+    }
+
+    /// The same version's where tables are made, and where they are set aside.
+    pub(super) fn beside(&self) -> [Self; 2] {
+        ["-new", "-old"].map(|end| {
+            let mut dir = self.dir.clone().into_os_string();
+            dir.push(end);
+            Self { dir: dir.into() }
+        })
     }
 
     /// The pins whose sessions are still to be moved to these.

@@ -20,28 +20,41 @@ pub(super) fn binary() -> Result<PathBuf> {
     if let Some(built) = BUILT.get() {
         return Ok(built.clone());
     }
-    let built = build()?;
+    let built = build("fernpass", &[])?;
     Ok(BUILT.get_or_init(|| built).clone())
 }
 
-fn build() -> Result<PathBuf> {
+/// The same of another version of the tables' layout.
+pub(super) fn other_abi() -> Result<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(built) = BUILT.get() {
+        return Ok(built.clone());
+    }
+    let built = build("fernpass-other-abi", &["--features", "fernpass/other-abi"])?;
+    Ok(BUILT.get_or_init(|| built).clone())
+}
+
+fn build(name: &str, options: &[&str]) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args([
         "build",
         "--locked",
-        "--bin",
+        "--package",
         "fernpass",
+        "--bin",
+        name,
         "--message-format",
         "json-render-diagnostics",
     ]);
+    command.args(options);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
     let output = command.output().tried(|| "running cargo to build fernpass".to_owned())?;
     if !output.status.success() {
         return Err(LabError::Command {
-            command: "cargo build --bin fernpass".to_owned(),
+            command: format!("cargo build --bin {name}"),
             status: output.status.to_string(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         });
@@ -49,7 +62,7 @@ fn build() -> Result<PathBuf> {
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "fernpass")
+        .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| LabError::Scenario("cargo named no fernpass executable".to_owned()))
+        .ok_or_else(|| LabError::Scenario(format!("cargo named no executable {name}")))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::binary::binary;
+use super::binary::{binary, other_abi};
 use super::config::Config;
 use super::service;
 use crate::error::{LabError, Result, Tried};
@@ -59,6 +59,12 @@ impl Gateway {
     /// The program.
     pub fn binary(&self) -> &Path {
         &self.binary
+    }
+
+    /// From the next start on the program is one of another version of the tables' layout, or the ordinary one again.
+    pub fn change_version(&mut self, other: bool) -> Result<()> {
+        self.binary = if other { other_abi()? } else { binary()? };
+        Ok(())
     }
 
     /// Writes the configuration file; the daemon sees it when it reloads or starts.

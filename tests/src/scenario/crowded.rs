@@ -12,6 +12,8 @@ const KIND: Kind = Kind { prefix: "udp", profile: "udp", ports: &[(ECHO_PORT, Tr
 /// Machines that echo, and homes that ask them.
 const MACHINES: usize = 3;
 const HOMES: usize = 5;
+/// Sockets of those that are silent later, at once: a process may not have many more.
+const BATCH: usize = 8_000;
 /// Many flows come from few addresses here.
 const UNLIMITED: Limits =
     Limits { unestablished_per_source: Rate { rate: 100_000, burst: 100_000 } };
@@ -66,8 +68,16 @@ impl Crowded {
 
     /// Opens so many sessions, on which nothing is sent any more.
     pub(super) fn idle(&self, sessions: usize) -> Result<()> {
-        let rate = (sessions as u32 / 2).clamp(2_000, 12_000);
-        let crowd = Crowd::start(&self.targets, sessions.div_ceil(self.targets.len()), rate)?;
-        crowd.wait_for(3, SOON * 12)
+        loop {
+            let open = self.gateway.call(&["status"])?["sessions"].as_u64().unwrap_or(0) as usize;
+            // A port may be one that was used before.
+            let some = sessions.saturating_sub(open).min(BATCH);
+            if some == 0 {
+                return Ok(());
+            }
+            let rate = some as u32;
+            let crowd = Crowd::start(&self.targets, some.div_ceil(self.targets.len()), rate)?;
+            crowd.wait_for(2, SOON * 6)?;
+        }
     }
 }

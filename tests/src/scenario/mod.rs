@@ -27,6 +27,7 @@ mod reuse;
 mod roam;
 mod shared;
 mod stampede;
+mod upgrade;
 
 pub use chaos::{Chaos, ChaosPlan, chaos};
 pub use death::{Death, death};
@@ -52,6 +53,7 @@ pub use reuse::{Reuse, address_reused};
 pub use roam::{Roam, roam, roam_client};
 pub use shared::{Shared, two_behind_one_address};
 pub use stampede::{Stampede, StampedePlan, stampede};
+pub use upgrade::{Upgrade, UpgradePlan, upgrade};
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ mod direct;
 mod faults;
 mod fragments;
 mod growth;
+mod interfaces;
 mod ipsec;
 mod mutated;
 mod openvpn;
