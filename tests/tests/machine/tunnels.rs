@@ -36,16 +36,14 @@ fn commands(encapsulation: &str) -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// Lets the kernel of a machine take packets out of tunnels.
-fn end(station: &Station, encapsulation: &str) {
+/// Lets the kernel of a machine take packets out of tunnels of both kinds.
+fn end(station: &Station) {
     let all: Vec<_> = commands("ipip").collect();
     station.ns().ip(&all).unwrap();
-    if encapsulation == "gue" {
-        // These are commands of `ip fou`, which has no batches of families.
-        for command in commands("gue") {
-            let words: Vec<_> = command.split(' ').collect();
-            station.ns().run("ip", &words).unwrap();
-        }
+    for command in commands("gue") {
+        // A batch has one family.
+        let words: Vec<_> = command.split(' ').collect();
+        station.ns().run("ip", &words).unwrap();
     }
 }
 
@@ -68,20 +66,25 @@ fn started(lab: &Lab, config: &Config) -> Gateway {
 #[test]
 fn the_kernel_takes_packets_out_of_tunnels_of_both_kinds_and_families() {
     let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = TcpPool::start(&lab, "justiz", 2).unwrap();
+    lab.let_answer(pool.site()).unwrap();
+    pool.site().stations().iter().for_each(end);
+    let of = |encapsulation, outer| config(&lab, pool.site(), encapsulation, outer);
+    let gateway = started(&lab, &of("ipip", Family::V4));
     for encapsulation in ["ipip", "gue"] {
-        let lab = Lab::new(Options::default()).unwrap();
-        let pool = TcpPool::start(&lab, "justiz", 2).unwrap();
-        lab.let_answer(pool.site()).unwrap();
-        pool.site().stations().iter().for_each(|station| end(station, encapsulation));
         for outer in FAMILIES {
-            let gateway = started(&lab, &config(&lab, pool.site(), encapsulation, outer));
+            gateway.write(&of(encapsulation, outer)).unwrap();
+            gateway.act(&["reload"]).unwrap();
+            gateway.await_backends(SOON).unwrap();
+            let before = gateway.counters().unwrap();
             for family in FAMILIES {
                 let host = lab.host().unwrap();
                 let tally = TRANSFERS.run(host.ns(), pool.site().vip(family)).unwrap();
                 println!("{family:?} by {encapsulation} over {outer:?}: {tally:?}");
                 assert_eq!((tally.completed, tally.broken()), (10, 0), "{tally:?}");
             }
-            let counters = gateway.counters().unwrap();
+            let counters = gateway.counters().unwrap().since(&before);
             assert!(counters.get("in_direct") > 100, "{counters:?}");
             assert_eq!(counters.get("stack_inbound"), 0, "{counters:?}");
         }
@@ -92,35 +95,35 @@ fn the_kernel_takes_packets_out_of_tunnels_of_both_kinds_and_families() {
 #[test]
 fn clients_of_kernel_concentrators_behind_kernel_tunnels_roam() {
     let _place = gate::enter().unwrap();
-    for encapsulation in ["ipip", "gue"] {
-        let lab = Lab::new(Options::default()).unwrap();
-        let mut pool = lab.pool("justiz", &[Kernel; 2]).unwrap();
-        lab.let_answer(pool.site()).unwrap();
-        pool.site().stations().iter().for_each(|station| end(station, encapsulation));
-        let config = config(&lab, pool.site(), encapsulation, Family::V4).with_agents();
-        let gateway = started(&lab, &config);
-        let agents = pool.site().stations().iter();
-        let _agents: Vec<_> = agents.map(|s| Agent::start(&lab, &gateway, s).unwrap()).collect();
-        for (implementation, family) in
-            [(WireguardGo, Family::V4), (Boringtun, Family::V6), (Kernel, Family::V4)]
-        {
-            let host = lab.host().unwrap();
-            let listener = plan::listener(pool.number(), family);
-            let mut client =
-                WgClient::dial(&lab, &host, &mut pool, implementation, listener, 0).unwrap();
-            let on = client.reach(SOON).unwrap();
-            let at = |client: &WgClient| SocketAddr::new(host.address(family), client.port());
-            let session = gateway.await_session(at(&client), SOON).unwrap();
-            let traffic = Sequence::pings(&client.target()).unwrap();
-            traffic.wait_for(20, SOON).unwrap();
-            traffic.between(|| client.roam(&host)).unwrap();
-            traffic.wait_for(60, SOON).unwrap();
-            let moved = gateway.await_session(at(&client), SOON).unwrap();
-            let tally = traffic.stop();
-            println!("{implementation:?} {family:?} by {encapsulation}: {tally:?}");
-            assert_eq!((&moved.id, moved.moves, moved.concentrator()), (&session.id, 1, on));
-            // As in the tests of agents elsewhere.
-            assert!(tally.lost <= 2 && tally.answered_by.len() == 1, "{tally:?}");
-        }
+    let lab = Lab::new(Options::default()).unwrap();
+    let mut pool = lab.pool("justiz", &[Kernel; 2]).unwrap();
+    lab.let_answer(pool.site()).unwrap();
+    pool.site().stations().iter().for_each(end);
+    // Agents tell the gateway in both families, and so backends have both.
+    let config = Config::new(&lab).with_site(pool.site(), 1000);
+    let config = config.answered_directly(Some("gue")).with_agents();
+    let gateway = started(&lab, &config);
+    let agents = pool.site().stations().iter();
+    let _agents: Vec<_> = agents.map(|s| Agent::start(&lab, &gateway, s).unwrap()).collect();
+    for (implementation, family) in
+        [(WireguardGo, Family::V4), (Boringtun, Family::V6), (Kernel, Family::V4)]
+    {
+        let host = lab.host().unwrap();
+        let listener = plan::listener(pool.number(), family);
+        let mut client =
+            WgClient::dial(&lab, &host, &mut pool, implementation, listener, 0).unwrap();
+        let on = client.reach(SOON).unwrap();
+        let at = |client: &WgClient| SocketAddr::new(host.address(family), client.port());
+        let session = gateway.await_session(at(&client), SOON).unwrap();
+        let traffic = Sequence::pings(&client.target()).unwrap();
+        traffic.wait_for(20, SOON).unwrap();
+        traffic.between(|| client.roam(&host)).unwrap();
+        traffic.wait_for(60, SOON).unwrap();
+        let moved = gateway.await_session(at(&client), SOON).unwrap();
+        let tally = traffic.stop();
+        println!("{implementation:?} {family:?}: {tally:?}");
+        assert_eq!((&moved.id, moved.moves, moved.concentrator()), (&session.id, 1, on));
+        // As in the tests of agents elsewhere.
+        assert!(tally.lost <= 2 && tally.answered_by.len() == 1, "{tally:?}");
     }
 }

@@ -1,11 +1,9 @@
 //! The backends' side is a VLAN on a trunk: the program runs on the card below, takes tags off and puts them on.
 
-use std::time::Duration;
-
 use lab::peer::Implementation::{Boringtun, Kernel, WireguardGo};
-use lab::scenario::{FarmPlan, PoolPlan, drain, restart, roam};
+use lab::scenario::{FarmPlan, PoolPlan, drain, roam};
 
-use crate::common::{PLENTY, holds, join, start};
+use crate::common::{PLENTY, holds, join, outlast_a_kill, start};
 
 const TAG: u16 = 20;
 
@@ -25,7 +23,7 @@ fn sessions_open_roam_and_stay_where_backends_are_in_a_vlan() {
         holds(&roam(&mut farm, member).unwrap());
     }
     holds(&drain(&mut farm, 0, WireguardGo, 1).unwrap());
-    holds(&restart(&mut farm, 0, Some(1), Duration::from_secs(8)).unwrap());
+    outlast_a_kill(&mut farm, 0, 1);
     // Nothing of it took the way over the kernel's stack.
     let counters = farm.gateway().counters().unwrap();
     for none in ["stack_inbound", "stack_outbound", "head_room"] {

@@ -71,6 +71,7 @@ printf '[Service]\\nTimeoutStartSec=600\\n' > /etc/systemd/system/fernpass.servi
 /// many never came back. (ping waits for two round trips, which a busy emulator outlasts.)
 pub(super) const TRAFFIC: &str = r#"import os, select, socket, time
 port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+port.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
 port.connect(("10.99.0.1", 7))
 sent, back = 0, set()
 def receive(seconds):
@@ -93,6 +94,7 @@ print(sent, sent - len(back))
 /// Sends it back.
 pub(super) const ECHO: &str = r#"import socket
 port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+port.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
 port.bind(("10.99.0.1", 7))
 while True:
     port.sendto(*port.recvfrom(100))
