@@ -7,13 +7,15 @@ mod netns;
 mod scratch;
 mod world;
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
-use control::loader::{Found, PacketLog, Sizes, Tables, Writer, find};
+use control::loader::{Found, PacketLog, Pins, Sizes, Tables, Writer, create, find, remove_all};
 use control::migration::Migration;
 use dataplane::fixture::site::{LAN, WAN};
 use scratch::Scratch;
-use world::{Gateway, LARGE, known};
+use world::{Gateway, LARGE, SMALL, known};
 
 /// Sessions at the beginning: as many as small tables hold well.
 const SESSIONS: usize = 300;
@@ -99,7 +101,7 @@ fn whoever_dies_between_any_two_steps_of_a_move_is_made_good_by_the_next() {
         let tables = tables(&gateway);
         assert_eq!((tables.sizes(), gateway.pins.linked()), (to, vec![WAN, LAN]));
         gateway.is_whole(&tables, &before, died == usize::MAX);
-        let left = std::fs::read_dir(gateway.bpffs.path()).unwrap();
+        let left = fs::read_dir(gateway.bpffs.path()).unwrap();
         let left = left.filter(|e| e.as_ref().unwrap().file_type().unwrap().is_dir()).count();
         assert_eq!(left, 1, "nothing is left of the move");
         // The next one is to somewhat larger tables.
@@ -107,4 +109,43 @@ fn whoever_dies_between_any_two_steps_of_a_move_is_made_good_by_the_next() {
     }
     assert!(steps > 10, "{steps}");
     gateway.pins.remove().unwrap();
+}
+
+#[test]
+fn tables_that_do_not_fit_into_memory_are_refused_and_nothing_changes() {
+    let scratch = Scratch::new("room");
+    let bpffs = scratch.bpffs();
+    let pins = Pins::under(&bpffs);
+    let tables = Arc::new(create(&bpffs, &pins, SMALL).unwrap());
+    let held = Writer::open(&pins, tables).unwrap().read().unwrap();
+    let huge = Sizes { slots: 1 << 31, ..LARGE };
+    let refused = Migration::grow(&bpffs, &held, huge, PacketLog::Off).map(drop);
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("MB are available"), "{refused}");
+    let Found::Own(tables) = find(&bpffs).unwrap() else { panic!("no tables") };
+    assert_eq!(tables.sizes(), SMALL);
+    pins.remove().unwrap();
+}
+
+#[test]
+fn tables_of_another_version_are_found_or_refused_in_words() {
+    netns::enter().unwrap();
+    let scratch = Scratch::new("versions");
+    let gateway = Gateway::start(scratch.bpffs());
+    let at = |name: &str| gateway.bpffs.path().join(name);
+    fs::rename(gateway.pins.dir(), at("v7")).unwrap();
+    assert!(matches!(find(&gateway.bpffs), Ok(Found::Foreign(_))));
+    // Killed where its own tables were set aside: they go back.
+    fs::rename(at("v7"), at("v7-old")).unwrap();
+    assert!(matches!(find(&gateway.bpffs), Ok(Found::Foreign(_))));
+    assert!(at("v7").exists() && !at("v7-old").exists());
+    let refused = || find(&gateway.bpffs).unwrap_err().to_string();
+    fs::create_dir(at("v6")).unwrap();
+    symlink("../v6", at("v7/from")).unwrap();
+    assert!(refused().contains("start that version again"), "{}", refused());
+    fs::remove_file(at("v7/from")).unwrap();
+    fs::remove_file(at("v7/LAYOUT")).unwrap();
+    assert!(refused().contains("do not say what lies where"), "{}", refused());
+    assert_eq!(remove_all(&gateway.bpffs).unwrap(), Some(2));
+    assert!(matches!(find(&gateway.bpffs), Ok(Found::Nothing)));
 }

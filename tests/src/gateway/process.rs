@@ -17,7 +17,7 @@ use crate::process::{Child, Launch, Lifetime, run};
 use crate::wait::until;
 
 /// How long the daemon may take until it forwards, on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 
 /// The daemon, started, restarted, killed and asked.
 #[derive(Debug)]
