@@ -5,11 +5,12 @@ use super::{
     outbound, parts, report, too_big, verdict,
 };
 use crate::abi::{
-    ENDPOINT_DIRECT, KIND_AGENT, KIND_ENDPOINT, KIND_LISTENER, KIND_VIP, NO_NEXTHOP, REPORT_PORT,
-    Settings,
+    AddressKey, ENDPOINT_DIRECT, KIND_AGENT, KIND_ENDPOINT, KIND_HOST, KIND_LISTENER, KIND_VIP,
+    NO_NEXTHOP, REPORT_PORT, Settings,
 };
 use crate::header::{
-    self, Ip, Link, Obstacle, PROTO_ESP, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP, Udp,
+    self, ETHERNET, Ip, Link, Obstacle, PROTO_ESP, PROTO_ICMP, PROTO_ICMP6, PROTO_TCP, PROTO_UDP,
+    Udp,
 };
 use crate::packet::Packet;
 use crate::profile;
@@ -242,7 +243,17 @@ fn unwrap<P: Packet, T: Tables>(packet: &mut P, t: &T, ip: &Ip) -> Result<bool, 
     if ip.obstacle as u8 != Obstacle::None as u8 || u32::from(udp.length) > ip.l4_len {
         return Err(Reason::ReportMalformed);
     }
-    report::unwrap(packet, t, s, ip)
+    let v6 = report::unwrap(packet, t, s, ip)?;
+    let inner = if v6 { header::ipv6(packet, ETHERNET) } else { header::ipv4(packet, ETHERNET) }?;
+    // What the next stage would leave to the host is left to nobody: it is no packet that came in.
+    let host = AddressKey::of_host(inner.destination);
+    if !has_readable_ports(&inner)
+        || header::udp(packet, inner.l4).is_none()
+        || directory::find(t, s, &host).kind == KIND_HOST
+    {
+        return Err(Reason::ReportMalformed);
+    }
+    Ok(v6)
 }
 
 /// What is larger than its next hop takes, and may not be fragmented.

@@ -91,6 +91,19 @@ fn what_an_agent_counted_is_counted() {
     assert_eq!((after.0 - before.0, after.1 - before.1), (1000, 1_400_000));
 }
 
+/// The report has been unwrapped by then: what is left of it is not for the host's stack.
+#[test]
+fn an_answer_to_the_host_itself_that_is_reported_stays_here() {
+    for l in BOTH {
+        let (mut world, at) = (World::new(), client(&l, 1));
+        world.own(at.ip());
+        let outcome = world.answer(&l, 0, at, message::data(7, 1));
+        assert_eq!(outcome.reason(), Reason::ReportMalformed);
+        assert_eq!(outcome.verdict.action, Action::Drop);
+        assert_eq!(world.sessions(), 0);
+    }
+}
+
 /// Where answers are known, what is without a session is held to its source's budget, and to quotas.
 #[test]
 fn a_flood_is_held_to_budgets_where_answers_are_known() {
