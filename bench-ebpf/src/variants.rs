@@ -4,7 +4,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use dataplane::abi::{
-    Address, Bucket, Detail, DirectoryEntry, Endpoint, NextHop, Settings, Slot, Tenant,
+    Address, Bucket, Detail, DirectoryEntry, Endpoint, Meter, NextHop, Settings, Slot, Tenant,
 };
 use dataplane::cell::Word;
 use dataplane::reason::Reason;
@@ -45,6 +45,7 @@ macro_rules! variant {
         fragments(bucket: u32) -> Option<&Bucket>;
         budget(index: u32) -> Option<&Word>;
         tenant(index: u32) -> Option<&Tenant>;
+        pace(index: u32) -> Option<&Meter>;
         directory_entry(index: u32) -> Option<&DirectoryEntry>;
         endpoint(index: u32) -> Option<&Endpoint>;
         source(index: u32) -> Option<Address>;
@@ -62,6 +63,9 @@ macro_rules! variant {
         rate_candidate(index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64;
         find_fragment(hash: u64) -> u64;
         note_fragment(hash: u64, endpoint: u64) -> u64;
+        open_session(endpoint: u64) -> u64;
+        take_packet(tenant: u64, bytes: u64, class: u64) -> u64;
+        take_handshake(endpoint: u64) -> u64;
         load_ahead(in_out_id: u64, scopes: u64, high: u64, low: u64) -> u64;
         note_hint(high: u64, low: u64, port_service_ordinal: u64) -> u64;
         insert_id(scope: u32, id: u32, index: u32) -> u64;
