@@ -44,7 +44,7 @@ pub struct Stampede {
     pub released_after_ms: u64,
     /// What was configured: the probes' interval times their failures.
     pub patience_ms: u64,
-    /// Sessions a second that came back, while more wanted to.
+    /// Handshakes a second that were let through, while more wanted to.
     pub pace: f64,
     /// What was configured, of all backends that were left.
     pub configured_pace: f64,
@@ -106,10 +106,10 @@ pub fn stampede(plan: &StampedePlan) -> Result<Stampede> {
     let released = died.elapsed();
     // What passes is what the pace lets pass since the release, and a burst: also where the machine stands still for a moment. At
     // the end there are too few left to use it up.
-    let most = orphans as u64 * 9 / 10;
-    let (back, at) = until("the return of nearly all", BACK, || {
+    let most = orphans as u64 * 3 / 4;
+    let (back, at) = until("the return of most", BACK, || {
         let asked = Instant::now();
-        let back = gateway.counters()?.since(&counters).get("session_opened");
+        let back = gateway.counters()?.since(&counters).get("in_unestablished");
         Ok((back >= most).then(|| (back, asked + asked.elapsed() / 2)))
     })?;
     let bursts = u64::from(plan.pace) * (MACHINES as u64 - 1);
