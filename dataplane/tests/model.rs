@@ -21,7 +21,7 @@ use shuttle::{Config, Runner, thread};
 use std::net::{IpAddr, SocketAddr};
 
 /// Orders of steps that are tried, by each scheduler.
-const ORDERS: usize = 5_000;
+const ORDERS: usize = 3_000;
 /// Packets that each processor handles.
 const PACKETS: usize = 2;
 /// Sessions that are open from the beginning.
@@ -104,6 +104,7 @@ fn world() -> World {
         hints: 1,
         fragments: 0,
         budgets: 0,
+        paces: 0,
         ..Sizes::default()
     };
     let world = World::with(sizes);
@@ -287,6 +288,7 @@ fn rekeys() {
         hints: 1,
         fragments: 0,
         budgets: 0,
+        paces: 0,
         ..Sizes::default()
     };
     let world = Arc::new(World::with(sizes));

@@ -3,7 +3,7 @@
 use super::{Tables, directory};
 use crate::abi::{
     Address, BUDGET_SLOTS, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, MAX_SOURCES,
-    Meter, NextHop, RING_WORDS, RouteKey, Settings, Slot, Tenant,
+    Meter, NextHop, POOL_STRIDE, RING_WORDS, RouteKey, Settings, Slot, Tenant,
 };
 use crate::cell::Word;
 use crate::reason::{COUNT, Reason};
@@ -32,7 +32,7 @@ pub struct Sizes {
     pub fragments: u32,
     /// Budgets: [`BUDGET_SLOTS`], or none, and then no source is limited.
     pub budgets: u32,
-    /// Meters of handshakes, for so many services and pools as they are enough for.
+    /// Meters of handshakes: for so many services and pools as they are enough for; or none, and then no handshake is paced.
     pub paces: u32,
 }
 
@@ -49,7 +49,8 @@ impl Default for Sizes {
             rings: 8,
             fragments: FRAGMENT_BUCKETS,
             budgets: BUDGET_SLOTS,
-            paces: 0,
+            // Of eight services and as many pools.
+            paces: 2 * 8 * POOL_STRIDE,
         }
     }
 }
