@@ -207,7 +207,7 @@ fn the_program_uses_the_pinned_maps_and_fits_the_verifier() {
 
     for info in Program::examine(PacketLog::Off).unwrap() {
         assert!(info.instructions > 100, "{info:?}");
-        assert!(info.verified_instructions <= 350_000, "{info:?}");
+        assert!(info.verified_instructions <= 500_000, "{info:?}");
     }
 }
 
@@ -220,7 +220,7 @@ fn messages_about_packets_cost_nothing_until_they_are_asked_for() {
         assert!(off.instructions < dropped.instructions, "the messages are taken out");
         assert!(dropped.instructions < all.instructions);
         // A fifth more than without messages, and more in later kernels: Linux takes a million.
-        assert!(all.verified_instructions <= 400_000, "{all:?}");
+        assert!(all.verified_instructions <= 600_000, "{all:?}");
     }
 }
 

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     };
     let arguments = Arguments::from_iter(rest);
     let tests = vec![
-        test("the_verifier_needs_about_a_third_of_its_million_steps_at_most", verifier::steps),
+        test("the_verifier_needs_half_of_its_million_steps_at_most", verifier::steps),
         test("nested_frames_fit_the_stack_of_linux_6_1", stack::depth),
         test("kernel_and_host_agree_on_every_packet", move || equality::compare(cases)),
         test("kernel_and_host_agree_on_packets_cut_and_changed", equality::mutations),
