@@ -544,6 +544,21 @@ pub struct Tenant {
     pub bytes_out: Meter,
 }
 
+#[cfg(any(test, feature = "host"))]
+impl Tenant {
+    /// All of its meters.
+    pub fn meters(&self) -> [&Meter; 6] {
+        [
+            &self.handshakes,
+            &self.new_sessions,
+            &self.packets_in,
+            &self.bytes_in,
+            &self.packets_out,
+            &self.bytes_out,
+        ]
+    }
+}
+
 /// Eight positions of a ring: each a backend's ordinal in its pool. Ring `r`
 /// has the words `r * RING_WORDS ..`; position `p` is byte `p % 8` of word `p / 8`.
 pub type RingWord = [u8; 8];

@@ -91,14 +91,7 @@ impl TableWriter for Writer {
             for count in [&tenant.sessions, &tenant.tentative, &tenant.opened, &tenant.refused] {
                 count.store(0);
             }
-            for meter in [
-                &tenant.handshakes,
-                &tenant.new_sessions,
-                &tenant.packets_in,
-                &tenant.bytes_in,
-                &tenant.packets_out,
-                &tenant.bytes_out,
-            ] {
+            for meter in tenant.meters() {
                 meter.until.store(0);
                 meter.refused.store(0);
             }
