@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::probe_files::{Authorities, ControlKey, FileOf, WireGuardKey};
-use super::types::duration;
-use super::{Backend, Config, Pool, Protocol};
+use super::{Backend, Config, Pool, Protocol, Timing};
 
 /// How the backends of a pool are found to be up or down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,28 +249,6 @@ impl Config {
             let ports = listeners.filter(|l| l.protocol == protocol).map(|l| l.port);
             service_port(ports, matches!(probe, Probe::Ike(_)))
         })
-    }
-}
-
-/// How often and how patiently a backend is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Timing {
-    /// From one probe to the next.
-    #[serde(serialize_with = "duration")]
-    pub interval: Duration,
-    /// How long to wait for an answer; not longer than the interval.
-    #[serde(serialize_with = "duration")]
-    pub timeout: Duration,
-    /// Good probes in a row that bring a backend up.
-    pub rise: u32,
-    /// Failed probes in a row that bring it down.
-    pub fall: u32,
-}
-
-impl Timing {
-    /// How long it takes at most until a backend that died is found down.
-    pub fn patience(&self) -> Duration {
-        self.interval * self.fall + self.timeout
     }
 }
 

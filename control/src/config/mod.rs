@@ -23,6 +23,7 @@ mod rules;
 mod sections;
 mod server_id;
 mod suggest;
+mod timing;
 mod types;
 mod value;
 
@@ -30,13 +31,14 @@ pub use backend_id::{BackendId, BackendIdError};
 pub use finding::{ConfigErrors, Finding, Report, Severity};
 pub use health::{
     Health, Http, Https, OpenVpn, Payload, PayloadError, Port, Probe, Probing, PublicKey, Share,
-    StatusRange, Timing, Tls, Trust, Udp, WireGuard,
+    StatusRange, Tls, Trust, Udp, WireGuard,
 };
 pub use listener::{Family, Listener, ListenerError, Protocol};
 pub use parse::ReadError;
 pub use probe_files::{Authorities, ControlKey, FileOf, WireGuardKey};
 pub use server_id::{ServerId, ServerIdError};
 pub(crate) use suggest::did_you_mean;
+pub use timing::Timing;
 pub use types::{
     Affinity, Api, Backend, Budget, Config, Encapsulation, Gateway, HIGHEST_WEIGHT, Limits, Mode,
     Pool, Profile, QuicLb, Rate, Service, Sysctl, Tenant, TenantRates, Tunnel, XdpMode,

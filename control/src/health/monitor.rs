@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::Streak;
 use super::asker::Asker;
@@ -210,10 +210,10 @@ const TURNS: u32 = 16;
 /// peer at once.
 const OPPOSITE: u64 = TURNS as u64 / 2;
 
-/// When a backend is probed first, from `now` on. Backends take turns within the interval, always
+/// When a backend is probed next, from `now` on. Backends take turns within the interval, always
 /// in the same order; those of one turn are probed together, because most of what a probe costs is
 /// that somebody has to wake up for it.
-fn first_turn(begin: Instant, now: Instant, interval: Duration, hash: u64) -> Instant {
+fn next_turn(begin: Instant, now: Instant, interval: Duration, hash: u64) -> Instant {
     let turn = begin + interval * (hash % u64::from(TURNS)) as u32 / TURNS;
     let passed = now.saturating_duration_since(turn);
     let intervals = passed.as_nanos().div_ceil(interval.as_nanos().max(1));
@@ -238,19 +238,19 @@ struct Probe {
 
 impl Probe {
     async fn run(self) {
-        let Timing { interval, timeout, rise, fall } = self.timing;
+        let Timing { timeout, rise, fall, .. } = self.timing;
         let family = Family::of(self.address);
         let mut hasher = DefaultHasher::new();
         self.id.hash(&mut hasher);
         let turn = hasher.finish().wrapping_add(if family == Family::V6 { OPPOSITE } else { 0 });
-        let interval = interval.max(Duration::from_millis(1));
-        let first = first_turn(self.begin, Instant::now(), interval, turn);
-        let mut ticks = interval_at(first, interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let own_turn = |now| next_turn(self.begin, now, self.timing.interval, turn);
         let mut streak = Streak::known(self.known);
         let mut told = (streak.status(), streak.fails());
+        let mut next = own_turn(Instant::now());
         loop {
-            ticks.tick().await;
+            sleep_until(next).await;
+            // Not when it was to be: what was late is not made up for.
+            let sent = Instant::now();
             let result = self.asker.ask(self.address, timeout).await;
             let good = match &result {
                 Ok(()) => Some(true),
@@ -267,6 +267,12 @@ impl Probe {
             if let Some(good) = good {
                 streak.observe(good, rise, fall);
             }
+            next = if streak.is_falling() {
+                sent + self.timing.retry()
+            } else {
+                // Its own turn may be just now: servers of WireGuard do not answer twice at once.
+                own_turn((sent + self.timing.interval / 4).max(Instant::now()))
+            };
             let (status, fails) = (streak.status(), streak.fails());
             if told == (status, fails) {
                 continue;
@@ -307,9 +313,9 @@ mod tests {
             let turn = interval * hash as u32 / TURNS;
             for late in [0, 1, 499, 1_000, 7_300, 86_400_000].map(Duration::from_millis) {
                 let now = begin + late;
-                let first = first_turn(begin, now, interval, hash);
-                assert!(first >= now && first < now + interval, "{hash}, {late:?}");
-                let since = first - begin - turn;
+                let next = next_turn(begin, now, interval, hash);
+                assert!(next >= now && next < now + interval, "{hash}, {late:?}");
+                let since = next - begin - turn;
                 assert_eq!(since.as_nanos() % interval.as_nanos(), 0, "{hash}, {late:?}");
             }
         }

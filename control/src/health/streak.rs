@@ -37,6 +37,11 @@ impl Streak {
         }
     }
 
+    /// Whether it may be down soon: the last probe failed, and it is not down.
+    pub const fn is_falling(&self) -> bool {
+        self.fails() && !matches!(self.status, Status::Down)
+    }
+
     /// Takes in a probe's result. Returns the new status if it changed.
     pub fn observe(&mut self, good: bool, rise: u32, fall: u32) -> Option<Status> {
         let (next, needed) = match (self.status, good) {
