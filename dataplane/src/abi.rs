@@ -328,6 +328,13 @@ impl Directory {
         self.index & !LISTENER_FLAGS
     }
 
+    /// The index of the listener's endpoint on a backend, of which one at any listener of the service is known: a session is
+    /// its service's, and has its port at the listener that it came by.
+    #[inline(always)]
+    pub const fn endpoint_like(&self, endpoint: u32) -> u32 {
+        self.listener() * POOL_STRIDE + endpoint % POOL_STRIDE
+    }
+
     /// True if packets are placed by the entry: its ring, if it has one, is in use.
     #[inline(always)]
     pub const fn places(&self) -> bool {

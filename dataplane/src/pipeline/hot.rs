@@ -161,7 +161,7 @@ fn to_backend<'t, T: Tables>(
     if id != 0 && id != slot.in_id.get() {
         return None;
     }
-    let endpoint = t.endpoint(slot.endpoint.get().into())?;
+    let endpoint = t.endpoint(d.endpoint_like(slot.endpoint.get().into()))?;
     if endpoint.flags & (ENDPOINT_LIVE | ENDPOINT_DIRECT) != ENDPOINT_LIVE {
         return None;
     }

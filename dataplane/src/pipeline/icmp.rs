@@ -154,7 +154,8 @@ fn find<'t, T: Tables>(
             Flow { client: inner.destination, port: inner.destination_port, service: d.service };
         let slot =
             t.session::<false>(s, &flow, hash::flow(s, &flow)).slot.ok_or(Reason::NotOurs)?;
-        let endpoint = t.endpoint(slot.endpoint.get().into()).ok_or(Reason::NotOurs)?;
+        let index = d.endpoint_like(slot.endpoint.get().into());
+        let endpoint = t.endpoint(index).ok_or(Reason::NotOurs)?;
         if endpoint.flags & ENDPOINT_LIVE == 0 {
             return Err(Reason::NotOurs);
         }

@@ -41,7 +41,7 @@ pub(super) fn run<P: Packet, T: Tables>(
     let (client, port) = (inner.destination, inner.destination_port);
     let flow = Flow { client, port, service: d.service };
     let endpoint = match t.session::<false>(s, &flow, hash::flow(s, &flow)).slot {
-        Some(slot) => slot.endpoint.get().into(),
+        Some(slot) => d.endpoint_like(slot.endpoint.get().into()),
         None => inbound::place(t, s, &d, &client, if d.is_by_flow() { port } else { 0 })?,
     };
     let target = Target { endpoint, nexthop: NO_NEXTHOP, reason: Reason::IcmpError };

@@ -68,8 +68,7 @@ pub(super) fn run<T: Tables>(
             count_rx(t, slot, m.index, facts.ip.len);
             let ordinal = u32::from(slot.endpoint.get()) % POOL_STRIDE;
             hints::note(t, &flow.client, service_index(d.service), 0, ordinal);
-            // The session may have come by another listener of the service.
-            return Ok(to(d.listener() * POOL_STRIDE + ordinal, Reason::InById));
+            return Ok(to(d.endpoint_like(ordinal), Reason::InById));
         }
     }
     if let Some(slot) = found.slot
@@ -99,7 +98,7 @@ fn named<T: Tables>(t: &T, s: &Settings, d: &Directory, said: &Inbound) -> u32 {
     if server.kind != KIND_SERVER {
         return NOBODY;
     }
-    let index = d.listener() * POOL_STRIDE + server.index % POOL_STRIDE;
+    let index = d.endpoint_like(server.index);
     match t.endpoint(index) {
         Some(e)
             if e.flags & (ENDPOINT_LIVE | ENDPOINT_RELEASED) == ENDPOINT_LIVE
@@ -192,7 +191,7 @@ fn established<T: Tables>(
     {
         detail.closing.set(1);
     }
-    Ok(to(slot.endpoint.get().into(), Reason::InEstablished))
+    Ok(to(d.endpoint_like(slot.endpoint.get().into()), Reason::InEstablished))
 }
 
 /// Counts a packet of an established session, with its [`counter`].
@@ -258,14 +257,13 @@ pub(super) fn place<T: Tables>(
     client: &Address,
     port: u16,
 ) -> Result<u32, Reason> {
-    let base = d.listener() * POOL_STRIDE;
     // TCP or UDP: the same backend.
     let service = service_index(d.service);
     let is_blind = d.is_blind();
     if (!d.is_by_flow() || is_blind)
         && let Some(hint) = hints::find(t, s, client, service, port)
     {
-        let index = base + hint.ordinal() % POOL_STRIDE;
+        let index = d.endpoint_like(hint.ordinal());
         let needed = ENDPOINT_LIVE | if is_blind { 0 } else { ENDPOINT_ACCEPTS };
         if let Some(e) = t.endpoint(index)
             && e.flags & (needed | ENDPOINT_RELEASED) == needed
@@ -295,5 +293,5 @@ pub(super) fn place<T: Tables>(
     if is_blind {
         hints::note(t, client, service, port, ordinal);
     }
-    Ok(base + ordinal % POOL_STRIDE)
+    Ok(d.endpoint_like(ordinal))
 }

@@ -71,7 +71,7 @@ pub(super) fn left<P: Packet, T: Tables>(packet: &P, t: &T, d: &Directory) -> Re
     }
     let link = packet.view::<ETHERNET>(0).ok_or(Reason::ReportMalformed)?;
     let (agent, packets, bytes) = (link.u32::<0>(), link.u32::<4>(), link.u32::<8>());
-    let index = d.listener() * POOL_STRIDE + agent % POOL_STRIDE;
+    let index = d.endpoint_like(agent);
     let e = t.endpoint(index).ok_or(Reason::ReportMalformed)?;
     // By the way that leads to the backend: not from the Internet with the backend's address.
     let is_from_there = t.nexthop(e.nexthop).is_some_and(|n| n.ifindex.get() == packet.ingress());

@@ -2,7 +2,7 @@
 
 use crate::{answer, answers_open, client, untouched};
 use dataplane::fixture::icmp::{TOO_BIG, checksum, error};
-use dataplane::fixture::site::{LAN, Listener, TRANSLATED, UDP, WAN, WG};
+use dataplane::fixture::site::{DTLS, LAN, Listener, TRANSLATED, UDP, WAN, WG};
 use dataplane::fixture::{Frame, Outcome, World};
 use dataplane::reason::Reason;
 use std::net::{IpAddr, SocketAddr};
@@ -76,6 +76,17 @@ fn an_error_from_outside_reaches_the_backend_whose_packet_it_is_about() {
         assert_eq!(message[..2], frame.bytes()[if l.at.is_ipv4() { 34..36 } else { 54..56 }]);
         assert_eq!(world.count(Reason::IcmpError), 1);
     }
+}
+
+#[test]
+fn an_error_from_outside_reaches_the_port_of_the_listener_whose_packet_it_is_about() {
+    let at = client(&UDP, 1);
+    let world = world(&UDP, 1, at);
+    let about = packet(&DTLS, DTLS.at, at);
+    let frame = error(kind(&DTLS), router(&DTLS), DTLS.at.ip(), &about, 28);
+    let (_, to, message) = forwarded(&world.receive(&frame.bytes(), WAN));
+    assert_eq!(to, DTLS.backend(1).ip());
+    assert_eq!(message[8..], packet(&DTLS, DTLS.backend(1), at)[..28]);
 }
 
 #[test]

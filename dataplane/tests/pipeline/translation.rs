@@ -3,8 +3,11 @@
 
 use dataplane::abi::Profile;
 use dataplane::fixture::read::read;
-use dataplane::fixture::site::{BACKENDS, Listener, TRANSLATED, WAN};
+use dataplane::fixture::site::{
+    BACKENDS, DTLS, DTLS6, IKE, IKE6, IPSEC, IPSEC6, Listener, TRANSLATED, UDP, UDP6, WAN,
+};
 use dataplane::fixture::{Checksum, Frame, World, dtls, ipsec, message, openvpn, quic, tcp};
+use dataplane::reason::Reason;
 use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 
@@ -41,6 +44,26 @@ fn client(l: &Listener, bits: u128, port: u16) -> SocketAddr {
             .into()
     };
     SocketAddr::new(ip, port)
+}
+
+/// A flow is a service's, but each listener has its own port on a backend, and its own sum.
+#[test]
+fn a_client_that_uses_a_port_for_two_listeners_of_a_service_reaches_each_of_them() {
+    for (first, second) in [(UDP, DTLS), (DTLS, UDP), (UDP6, DTLS6), (IKE, IPSEC), (IPSEC6, IKE6)] {
+        for ordinal in 0..BACKENDS {
+            let (world, at) = (World::new(), client(&first, 9, 999));
+            for _ in 0..2 {
+                world.answer(&first, ordinal, at, crate::answer(&first));
+            }
+            for (l, reason) in [(first, Reason::InEstablished), (second, Reason::InEstablished)] {
+                let outcome = world.inbound(&l, at, payload(&l, b"something"));
+                crate::forwarded(&outcome, reason);
+                let seen = outcome.seen();
+                assert_eq!((seen.source, seen.destination), (at, l.backend(ordinal)));
+                assert!(seen.ip_sum_right && seen.udp_sum_right, "{first:?}, {l:?}");
+            }
+        }
+    }
 }
 
 proptest! {
