@@ -3,13 +3,8 @@
 use crate::process::{cargo, run, target, workspace};
 
 /// The session table's model, which needs the dataplane built in another way.
-const MODEL: [&str; 7] =
+pub(crate) const MODEL: [&str; 7] =
     ["--locked", "-p", "fernpass-dataplane", "--features", "shuttle", "--test", "model"];
-
-/// Checks the session table's model: all orders of steps that it has time for.
-pub(crate) fn model() -> anyhow::Result<()> {
-    cargo(&[&["test"], &MODEL[..]].concat())
-}
 
 /// All of them, the quick ones first.
 pub(crate) fn check() -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ mod process;
 mod services;
 mod setup;
 mod suitable;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -158,10 +159,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test { vm: None, rest } => {
             suitable::check("test")?;
             setup::setup(Need::LAB)?;
-            let mut arguments = vec!["test", "--locked"];
-            arguments.extend(rest.iter().map(String::as_str));
-            process::cargo(&arguments)?;
-            if rest.is_empty() { check::model() } else { Ok(()) }
+            if rest.is_empty() {
+                return test::all();
+            }
+            let rest = rest.iter().map(String::as_str);
+            process::cargo(&["test", "--locked"].into_iter().chain(rest).collect::<Vec<_>>())
         }
         Command::Bench { rest } if rest.first().is_some_and(|first| first == "host") => {
             setup::setup(Need::BUILD)?;
