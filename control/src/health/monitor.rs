@@ -254,8 +254,7 @@ impl Probe {
             let result = self.asker.ask(self.address, timeout).await;
             let good = match &result {
                 Ok(()) => Some(true),
-                Err(Failure::Backend(_)) => Some(false),
-                Err(Failure::Gateway(_)) => None,
+                Err(failure) => failure.is_backends().then_some(false),
             };
             let text = result.err().map(Failure::into_text);
             if let (None, Some(text)) = (good, &text)

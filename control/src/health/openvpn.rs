@@ -66,13 +66,11 @@ impl Servers {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as u32;
         let reset = self.reset(session, now);
         let is_answer = |datagram: &[u8]| self.answers(session, datagram);
-        exchange(to, &reset, "answer to a reset", patience, is_answer).await.map_err(|failure| {
-            match (failure, &self.0) {
-                (Failure::Backend(text), None) if text.contains("no answer") => Failure::Backend(
-                    format!("{text}: does it want `tls-crypt`, so that the probe needs `tls_crypt_file`?"),
-                ),
-                (failure, _) => failure,
-            }
+        let answered = exchange(to, &reset, "answer to a reset", patience, is_answer).await;
+        let wrapped = || "does it want `tls-crypt`, so that the probe needs `tls_crypt_file`?";
+        answered.map_err(|failure| match self.0 {
+            None => failure.if_late(|| wrapped().to_owned()),
+            Some(_) => failure,
         })
     }
 

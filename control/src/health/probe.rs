@@ -11,6 +11,8 @@ use rustix::io::Errno;
 pub(super) enum Failure {
     /// The backend cannot be reached, or does not do what is expected of it.
     Backend(String),
+    /// Nothing came from it in time.
+    Late(String),
     /// The gateway lacks the means to probe: nothing is known.
     Gateway(String),
 }
@@ -37,13 +39,26 @@ impl Failure {
 
     /// Nothing came in time.
     pub(super) fn late(to: impl fmt::Display, what: &str, patience: Duration) -> Self {
-        Self::Backend(format!("{to}: no {what} within {}", humantime::format_duration(patience)))
+        Self::Late(format!("{to}: no {what} within {}", humantime::format_duration(patience)))
+    }
+
+    /// Says what may be the reason, if nothing came.
+    pub(super) fn if_late(self, why: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Late(text) => Self::Late(format!("{text}: {}", why())),
+            other => other,
+        }
+    }
+
+    /// Whether it says something about the backend.
+    pub(super) const fn is_backends(&self) -> bool {
+        matches!(self, Self::Backend(_) | Self::Late(_))
     }
 
     /// For people.
     pub(super) fn into_text(self) -> String {
         match self {
-            Self::Backend(text) | Self::Gateway(text) => text,
+            Self::Backend(text) | Self::Late(text) | Self::Gateway(text) => text,
         }
     }
 }
@@ -62,6 +77,10 @@ mod tests {
             assert!(matches!(of(theirs), Failure::Backend(_)), "{theirs}");
         }
         let late = Failure::late("10.0.0.1", "reply", Duration::from_millis(500));
-        assert_eq!(late.into_text(), "10.0.0.1: no reply within 500ms");
+        assert!(late.is_backends());
+        let late = late.if_late(|| "is it there?".to_owned());
+        assert_eq!(late.into_text(), "10.0.0.1: no reply within 500ms: is it there?");
+        let refused = of(Errno::CONNREFUSED);
+        assert_eq!(refused.clone().if_late(|| "is it there?".to_owned()), refused);
     }
 }

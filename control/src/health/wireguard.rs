@@ -48,18 +48,12 @@ impl Peer {
             _ => return Err(Failure::Gateway(format!("{to}: no handshake can be begun"))),
         };
         let is_answer = |datagram: &[u8]| is_answer(&mut tunnel, datagram);
-        exchange(to, &initiation, "handshake response", patience, is_answer).await.map_err(
-            |failure| match failure {
-                Failure::Backend(text) if text.contains("no handshake response") => {
-                    Failure::Backend(format!(
-                        "{text}: does it know the probe's public key {}{}?",
-                        self.public(),
-                        if self.preshared.is_some() { ", with this preshared key" } else { "" },
-                    ))
-                }
-                other => other,
-            },
-        )
+        let unknown = || {
+            let preshared = if self.preshared.is_some() { ", with this preshared key" } else { "" };
+            format!("does it know the probe's public key {}{preshared}?", self.public())
+        };
+        let answered = exchange(to, &initiation, "handshake response", patience, is_answer).await;
+        answered.map_err(|failure| failure.if_late(unknown))
     }
 
     fn public(&self) -> config::PublicKey {
