@@ -315,7 +315,7 @@ pub(super) fn verified(v: &Verified) -> String {
         std::iter::once(d.table.clone()).chain(counts).collect::<Vec<_>>()
     };
     let mut out = table(&columns, v.drift.iter().map(row));
-    out += &format!("mended: {} table entries written\n", v.writes);
+    out += &format!("mended: {} written\n", entries(v.writes));
     out
 }
 
@@ -329,12 +329,16 @@ pub(super) fn difference(d: &Difference) -> String {
     }
     match (&d.restart[..], d.changes.is_empty()) {
         ([], true) => out += "the configuration in force is the file's\n",
-        ([], false) => out += &format!("a reload would write {} table entries\n", d.writes),
+        ([], false) => out += &format!("a reload would write {}\n", entries(d.writes)),
         (keys, _) => {
             out += &format!("a reload would be refused: {} needs a restart\n", keys.join(", "));
         }
     }
     out
+}
+
+fn entries(count: u64) -> String {
+    if count == 1 { "1 table entry".to_owned() } else { format!("{count} table entries") }
 }
 
 /// Seconds as people say them: two units at most.
