@@ -60,7 +60,7 @@ impl Daemon {
     /// What the tables hold that was not written to them.
     fn drift(&self) -> Vec<model::Drift> {
         let room = self.tables.sizes().sessions();
-        model::drift(&self.current, &self.writer.read().unwrap(), room)
+        model::drift(&self.current, &self.writer.read_everywhere().unwrap(), room)
     }
 
     /// Every listener places on backends that are there, and nothing else is to be done.
@@ -210,6 +210,8 @@ fn what_was_changed_behind_the_daemons_back_is_noticed_and_mended() {
     let (index, endpoint) = written.endpoints.iter().next().unwrap();
     other.endpoint(*index, Some(&dataplane::abi::Endpoint { flags: 0, ..*endpoint })).unwrap();
     other.endpoint(*index + 50, Some(endpoint)).unwrap();
+    // Of a listener that there is not.
+    other.endpoint(400 * dataplane::abi::POOL_STRIDE, Some(endpoint)).unwrap();
     let (number, ring) = written.rings.iter().find(|(n, _)| **n != entry.ring).unwrap();
     let mut bytes = *ring.words().as_flattened().first_chunk().unwrap();
     bytes[5] ^= 1;
@@ -225,13 +227,13 @@ fn what_was_changed_behind_the_daemons_back_is_noticed_and_mended() {
         found.map(|drift| (drift.missing, drift.foreign, drift.different))
     };
     assert_eq!(of(maps::DIRECTORY), Some((1, 0, 0)), "{drift:?}");
-    assert_eq!(of(maps::ENDPOINTS), Some((0, 1, 1)));
+    assert_eq!(of(maps::ENDPOINTS), Some((0, 2, 1)));
     assert_eq!(of(maps::RINGS), Some((0, 0, 1)));
     assert_eq!(of(maps::DEVICES), Some((1, 0, 0)));
     assert_eq!(of(maps::ROUTES), Some((0, 0, 1)));
     assert_eq!(drift.len(), 5);
 
-    daemon.current = daemon.writer.read().unwrap().known_as(&written);
+    daemon.current = daemon.writer.read_everywhere().unwrap().known_as(&written);
     daemon.bring_to(&config, usize::MAX);
     daemon.is_in_force(&config);
     pins.remove().unwrap();

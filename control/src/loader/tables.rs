@@ -7,8 +7,8 @@ use std::fmt::{self, Display};
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray};
 use dataplane::abi::{
-    Address, Bucket, Detail, Meter, NextHop as HopElement, RING_WORDS, RouteKey, Settings, Slot,
-    Tenant, maps,
+    Address, Bucket, Detail, MAX_LISTENERS, Meter, NAME_LISTENER, NAME_RETIRED, NameKey,
+    NextHop as HopElement, POOL_STRIDE, RING_WORDS, RouteKey, Settings, Slot, Tenant, maps,
 };
 use dataplane::cell::Cell;
 use dataplane::reason::Reason;
@@ -168,8 +168,9 @@ impl Written {
         })
     }
 
-    /// What the tables hold, in the model's terms.
-    pub(super) fn read(&self, tables: &Tables) -> Result<Wanted, LoadError> {
+    /// What the tables hold, in the model's terms; `everywhere`: endpoints of listeners without a name, too. Those are sixty thousand
+    /// calls of the kernel, for what nobody has written: an endpoint comes after its listener's name, and goes before it.
+    pub(super) fn read(&self, tables: &Tables, everywhere: bool) -> Result<Wanted, LoadError> {
         let failed = |what: &'static str| {
             move |e: MapError| LoadError::kernel(format!("reading {what}"), &e)
         };
@@ -188,10 +189,16 @@ impl Written {
             let (ifindex, _) = entry.map_err(failed("the devices"))?;
             held.devices.insert(ifindex);
         }
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
-            let endpoint = endpoint.map_err(failed("the endpoints"))?.0;
+        let is_named = |index| {
+            let kinds = [NAME_LISTENER, NAME_LISTENER | NAME_RETIRED];
+            kinds.into_iter().any(|kind| held.names.contains_key(&NameKey { kind, index }))
+        };
+        let listeners = (0..MAX_LISTENERS).filter(|index| everywhere || is_named(*index));
+        let blocks = listeners.map(|index| index * POOL_STRIDE..(index + 1) * POOL_STRIDE);
+        for index in blocks.flatten() {
+            let endpoint = self.endpoints.get(&index, 0).map_err(failed("the endpoints"))?.0;
             if endpoint != Default::default() {
-                held.endpoints.insert(index as u32, endpoint);
+                held.endpoints.insert(index, endpoint);
             }
         }
         for (index, source) in self.sources.iter().enumerate() {
