@@ -1,5 +1,9 @@
 //! Fernpass in user space: the daemon and the command line.
 
+// What integration tests share with the crate's own names it so.
+#[cfg(test)]
+extern crate self as control;
+
 pub mod agent;
 pub mod api;
 pub mod cli;

@@ -532,8 +532,8 @@ pub struct Tenant {
     pub ended_tx_packets: Cell<u64>,
     /// and bytes to clients.
     pub ended_tx_bytes: Cell<u64>,
-    /// Zero.
-    pub reserved: [Cell<u64>; 3],
+    /// The daemon's note of what it is just adding to them; zero first while it is nothing.
+    pub ending: [Cell<u64>; 3],
 
     /// Handshakes that clients begin.
     pub handshakes: Meter,

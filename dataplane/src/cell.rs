@@ -109,6 +109,13 @@ mod imp {
     #[cfg(feature = "shuttle")]
     use shuttle::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+    /// Comes before each write.
+    #[inline(always)]
+    fn point() {
+        #[cfg(feature = "faults")]
+        crate::fault::point();
+    }
+
     /// A 64-bit cell that carries state; see the module.
     #[cfg_attr(not(feature = "shuttle"), repr(transparent))]
     #[derive(Debug)]
@@ -135,24 +142,28 @@ mod imp {
         /// Stores `value`; a full barrier.
         #[inline(always)]
         pub fn store(&self, value: u64) {
+            point();
             self.0.store(value, Ordering::SeqCst);
         }
 
         /// Stores `value` and returns what was there; a full barrier.
         #[inline(always)]
         pub fn swap(&self, value: u64) -> u64 {
+            point();
             self.0.swap(value, Ordering::SeqCst)
         }
 
         /// Adds, wrapping, and returns what was there; a full barrier.
         #[inline(always)]
         pub fn add(&self, value: u64) -> u64 {
+            point();
             self.0.fetch_add(value, Ordering::SeqCst)
         }
 
         /// Stores `new` if the value is `current`: true if it was; a full barrier.
         #[inline(always)]
         pub fn replace(&self, current: u64, new: u64) -> bool {
+            point();
             self.0.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         }
     }
@@ -208,6 +219,7 @@ mod imp {
         /// Stores `value`.
         #[inline(always)]
         pub fn set(&self, value: T) {
+            point();
             T::store(&self.0, value);
         }
     }

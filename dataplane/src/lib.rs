@@ -11,6 +11,8 @@
 pub mod abi;
 pub mod cell;
 pub mod checksum;
+#[cfg(feature = "faults")]
+pub mod fault;
 #[cfg(feature = "fixture")]
 pub mod fixture;
 pub mod header;

@@ -16,6 +16,7 @@ use crate::config::{BackendId, Family, HIGHEST_WEIGHT};
 use crate::loader::Lock;
 use crate::model::{AddressHealth, Drain, Overrides};
 use crate::routing::Mirror;
+use crate::sessions::Clock;
 
 /// How often sessions are scanned and rates are taken.
 const TICK: Duration = Duration::from_secs(1);
@@ -110,7 +111,7 @@ impl Daemon {
     }
 
     pub(super) fn scan(&mut self) {
-        let (scan, sessions, changed) = self.core.state.scan();
+        let (scan, sessions, changed) = self.core.state.scan(&Clock::now());
         let drained = self.core.state.overrides.drained.keys();
         self.core.forecasts.observe(Instant::now(), drained, &sessions);
         if scan.ended > 0 {
@@ -123,16 +124,7 @@ impl Daemon {
 
     /// Backends whose drain's deadline has come open no more sessions, before what is left of theirs is ended.
     fn release_drained(&mut self) {
-        let now = epoch(SystemTime::now());
-        let due = |drain: &Drain| !drain.released && drain.deadline.is_some_and(|at| at <= now);
-        let mut released = false;
-        for (id, drain) in &mut self.core.state.overrides.drained {
-            if due(drain) {
-                tracing::info!(backend = %id, spread = drain.spread, "drain deadline: what is left of its sessions is ended");
-                (drain.released, released) = (true, true);
-            }
-        }
-        if released {
+        if self.core.state.release_drained(SystemTime::now()) {
             if let Err(e) = self.store.save(&self.core.state.overrides) {
                 tracing::error!("{e}");
             }

@@ -12,6 +12,7 @@ use crate::loader::{
 };
 use crate::migration::{Migration, Moved, Staged, Translation, health};
 use crate::model::{Overrides, RouteView};
+use crate::sessions::settle;
 
 /// What the contents of the tables depend on.
 pub(super) struct Inputs {
@@ -53,6 +54,7 @@ pub(super) fn begin(
             (tables, program)
         }
     };
+    settle(&*tables);
     let mut writer = Writer::open(&pins, Arc::clone(&tables))?;
     let (mut tables, mut not_grown) = (tables, None);
     if wanted > tables.sizes().sessions() {

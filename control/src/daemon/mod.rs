@@ -17,6 +17,8 @@ mod changes;
 mod configure;
 mod core;
 mod direct;
+#[cfg(test)]
+mod fault_tests;
 mod forecast;
 mod growth;
 mod handle;

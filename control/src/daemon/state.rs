@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use dataplane::abi::NAME_TENANT;
 
+use super::actor::epoch;
 use super::policy::Fates;
 use super::published::{Endpoints, endpoints};
 use super::silence::{Heard, Silences};
 use crate::config::{BackendId, Config, Family};
-use crate::loader::{Tables, Writer};
+use crate::loader::{LoadError, Tables, Writer};
 use crate::model::{
-    ApplyError, Drift, Guard, HealthView, Held, Inputs, Judgement, Load, ModelError, Overrides,
-    Probed, ProbedView, Registry, RouteView, Status, Wanted, apply, compute, diff, drift,
+    ApplyError, Drain, Drift, Guard, HealthView, Held, Inputs, Judgement, Load, ModelError,
+    Overrides, Probed, ProbedView, Registry, RouteView, Status, TableWriter, Wanted, apply,
+    compute, diff, drift,
 };
 use crate::sessions::{Clock, Keeper, Record, Recount, Scan};
 
@@ -33,10 +35,22 @@ pub enum ReconcileError {
 pub(super) enum VerifyError {
     /// A table cannot be read.
     #[error(transparent)]
-    Load(#[from] crate::loader::LoadError),
+    Load(#[from] LoadError),
     /// It could not be mended.
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+}
+
+/// Tables that are written, and looked at.
+pub(super) trait Kept: TableWriter + Send + Sync {
+    /// What they hold, everywhere.
+    fn look(&self) -> Result<Wanted, LoadError>;
+}
+
+impl Kept for Writer {
+    fn look(&self) -> Result<Wanted, LoadError> {
+        self.read_everywhere()
+    }
 }
 
 /// The inputs of the model, what the tables hold, and the tables.
@@ -53,7 +67,7 @@ pub(super) struct State {
     pub(super) current: Wanted,
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) tables: Arc<Tables>,
-    writer: Writer,
+    pub(super) writer: Box<dyn Kept>,
     keeper: Keeper,
     silences: Silences,
     /// Retired endpoints that were retired before the scan now to come began.
@@ -71,7 +85,7 @@ impl State {
         routes: Arc<RouteView>,
         tables: Arc<Tables>,
         writer: Writer,
-    ) -> Result<Self, crate::loader::LoadError> {
+    ) -> Result<Self, LoadError> {
         let current = writer.read()?;
         let endpoints = Arc::new(endpoints(&current));
         let mut health = Registry::of(&current).health();
@@ -91,7 +105,7 @@ impl State {
             current,
             endpoints,
             tables,
-            writer,
+            writer: Box::new(writer),
             keeper: Keeper::default(),
             silences: Silences::default(),
             retired: BTreeSet::new(),
@@ -125,7 +139,7 @@ impl State {
         if steps.is_empty() {
             return Ok(0);
         }
-        let applied = apply(&mut self.current, &steps, &mut self.writer);
+        let applied = apply(&mut self.current, &steps, &mut *self.writer);
         self.endpoints = Arc::new(endpoints(&self.current));
         // What was released is gone or in use again: only a scan can release it once more.
         self.released = &self.released & &Registry::of(&self.current).retired();
@@ -136,7 +150,7 @@ impl State {
 
     /// Goes on with other tables, which hold the same.
     pub(super) fn move_to(&mut self, tables: Arc<Tables>, writer: Writer) {
-        (self.tables, self.writer) = (tables, writer);
+        (self.tables, self.writer) = (tables, Box::new(writer));
         // It knows slots, and these are others.
         self.keeper = Keeper::default();
     }
@@ -158,6 +172,20 @@ impl State {
         self.config = Arc::new(config);
         self.overrides = overrides;
         Ok(writes)
+    }
+
+    /// Takes note of drains whose deadline has come: from now on their backends open no more sessions. True if there are any.
+    pub(super) fn release_drained(&mut self, now: SystemTime) -> bool {
+        let due =
+            |drain: &Drain| !drain.released && drain.deadline.is_some_and(|at| at <= epoch(now));
+        let mut released = false;
+        for (id, drain) in &mut self.overrides.drained {
+            if due(drain) {
+                tracing::info!(backend = %id, spread = drain.spread, "drain deadline: what is left of its sessions is ended");
+                (drain.released, released) = (true, true);
+            }
+        }
+        released
     }
 
     /// Takes in what probes found. True if that changes anything.
@@ -199,7 +227,7 @@ impl State {
     /// # Errors
     /// A table cannot be read, or written.
     pub(super) fn verify(&mut self) -> Result<(Vec<Drift>, usize), VerifyError> {
-        let read = self.writer.read()?;
+        let read = self.writer.look()?;
         let drift = drift(&self.current, &read, self.tables.sizes().sessions());
         if drift.is_empty() {
             return Ok((drift, 0));
@@ -218,13 +246,12 @@ impl State {
     }
 
     /// Scans the sessions. With open ones by backend, and true if the scan found a reason to reconcile.
-    pub(super) fn scan(&mut self) -> (Scan, BTreeMap<BackendId, u64>, bool) {
+    pub(super) fn scan(&mut self, now: &Clock) -> (Scan, BTreeMap<BackendId, u64>, bool) {
         let registry = Registry::of(&self.current);
         let retired_now = registry.retired();
         let not_live = registry.not_live();
-        let now = Clock::now();
         let fates = Fates::new(&self.config, &self.overrides, &self.endpoints, &not_live, now.wall);
-        let scan = self.keeper.scan(&*self.tables, &now, &fates);
+        let scan = self.keeper.scan(&*self.tables, now, &fates);
         // Only what was retired before this scan began, and before the one before it, so that a
         // packet that was placed meanwhile is seen.
         let released: BTreeSet<u32> = self

@@ -6,8 +6,7 @@ use std::time::Duration;
 use dataplane::abi::{Bucket, Detail, Settings, Slot, Tenant};
 use dataplane::table::{quota, slot, sweep};
 
-use super::reader::count;
-use super::{Clock, Reader, Record};
+use super::{Clock, Reader, Record, account};
 
 /// How long a retired slot is left alone: a packet that is being processed may still refer to it.
 pub const QUARANTINE: Duration = Duration::from_secs(1);
@@ -198,25 +197,23 @@ impl Keeper {
         let memory = memory.into();
         let slot = &memory.slots[session.index as usize];
         let detail = &memory.details[session.index as usize];
-        if !slot::transition(slot, session.word, slot::RETIRED) {
-            return false;
-        }
-        self.stale_ids = true;
         let tenant =
             policy.tenant(session.endpoint).and_then(|index| memory.tenants.get(index as usize));
-        if let Some(tenant) = tenant {
-            quota::release(memory.settings, tenant, slot::state(session.word));
-            if session.is_open() {
-                let add = |sum: &dataplane::cell::Cell<u64>, more: u64| sum.set(sum.get() + more);
-                add(&tenant.ended, 1);
-                let s = slot;
-                add(&tenant.ended_rx_packets, count(&s.rx_packets, &detail.rx_packets_high));
-                add(&tenant.ended_rx_bytes, count(&s.rx_bytes, &detail.rx_bytes_high));
-                add(&tenant.ended_tx_packets, count(&s.tx_packets, &detail.tx_packets_high));
-                add(&tenant.ended_tx_bytes, count(&s.tx_bytes, &detail.tx_bytes_high));
-            }
+        let accounted = tenant.filter(|_| session.is_open());
+        if let Some(tenant) = accounted {
+            account::begin(tenant, session.index, session.word);
         }
-        true
+        let ended = slot::transition(slot, session.word, slot::RETIRED);
+        self.stale_ids |= ended;
+        if let Some(tenant) = tenant.filter(|_| ended) {
+            quota::release(memory.settings, tenant, slot::state(session.word));
+        }
+        match accounted {
+            Some(tenant) if ended => account::add(tenant, session.index, slot, detail),
+            Some(tenant) => account::over(tenant),
+            None => {}
+        }
+        ended
     }
 }
 

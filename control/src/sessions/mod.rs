@@ -8,13 +8,15 @@
 //! * [`Reader`]: what is in a slot, read so that it belongs together.
 //! * [`Clock`]: the tables' time, and the wall's.
 //! * [`Keeper`]: the scan that expires sessions and gives slots back; `recount`
-//!   corrects the counts that a crash left wrong.
+//!   corrects the counts that a crash left wrong, [`settle`] the sums.
 
+mod account;
 mod clock;
 mod keeper;
 mod reader;
 mod recount;
 
+pub use account::settle;
 pub use clock::Clock;
 pub use keeper::{Fate, Keeper, Memory, Policy, QUARANTINE, Scan, TENTATIVE_LIFE};
 pub use reader::{Reader, Record};

@@ -1,7 +1,7 @@
 //! A bpffs of a test's own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use control::loader::Bpffs;
@@ -14,6 +14,11 @@ impl Scratch {
         let dir = PathBuf::from(format!("/run/fernpass-test-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         Self(dir)
+    }
+
+    #[allow(dead_code, reason = "not all tests keep something beside it")]
+    pub(crate) fn dir(&self) -> &Path {
+        &self.0
     }
 
     pub(crate) fn bpffs(&self) -> Bpffs {
