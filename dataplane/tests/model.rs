@@ -5,7 +5,7 @@
 //! `cargo test -p fernpass-dataplane --features shuttle --test model`, which `cargo xtask
 //! test` runs, too. A failure prints a schedule that `shuttle::replay` runs again.
 
-use dataplane::abi::{Detail, Slot};
+use dataplane::abi::{Detail, Meter, Slot};
 use dataplane::fixture::check::{Shared, consistency};
 use dataplane::fixture::site::WG;
 use dataplane::fixture::{Frame, World, message};
@@ -13,7 +13,7 @@ use dataplane::packet::Buffer;
 use dataplane::pipeline;
 use dataplane::reason::Reason;
 use dataplane::table::host::Sizes;
-use dataplane::table::{ids, quota, slot, sweep};
+use dataplane::table::{ids, meter, quota, slot, sweep};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::sync::{Arc, Mutex};
@@ -313,6 +313,34 @@ fn rekeys() {
     right.unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
+/// Processors take from one meter: nothing that one takes is lost, and each may only take one that another has just taken.
+fn takes() {
+    const COST: u64 = 1 << 10;
+    let mut random = thread_rng();
+    let (several, burst) = (random.gen_range(2..=3), random.gen_range(1..=4));
+    let (start, later) = (5_000 * COST, random.gen_range(0..=2));
+    let meter = Meter::default();
+    meter.cost.set(COST << 8);
+    meter.burst.set((burst - 1) * COST);
+    // New, not used for long, or just used up.
+    let until = [0, start - 1, start + (burst - 1) * COST][random.gen_range(0..3)];
+    meter.until.store(until);
+    let there = if until > start { 1 } else { burst };
+    let meter = Arc::new(meter);
+    let processors = (0..several).map(|_| {
+        let (meter, now) = (meter.clone(), start + thread_rng().gen_range(0..=later) * COST);
+        // The tables' nanoseconds have eight bits less than a meter's.
+        thread::spawn(move || (0..2).filter(|_| meter::take(&meter, 1, now >> 8)).count() as u64)
+    });
+    let processors: Vec<_> = processors.collect();
+    let passed: u64 = processors.into_iter().map(|p| p.join().expect("a processor")).sum();
+    assert_eq!(passed + meter.refused.load(), 2 * several);
+    assert!(passed <= there + later + several - 1, "{passed} of {there}");
+    let from = until.max(start);
+    let used = meter.until.load() - from;
+    assert!(passed == 0 || (passed * COST..=(passed + later) * COST).contains(&used), "{used}");
+}
+
 fn check(scheduler: impl Scheduler + 'static, model: fn()) {
     let mut config = Config::new();
     // The pipeline is one function, without optimisation a wide one.
@@ -334,4 +362,10 @@ fn no_session_is_lost_doubled_or_crossed_with_few_switches() {
 fn an_id_that_is_taken_up_while_another_is_learned_leads_to_its_session() {
     check(RandomScheduler::new_from_seed(3, ORDERS), rekeys);
     check(PctScheduler::new_from_seed(4, 3, ORDERS), rekeys);
+}
+
+#[test]
+fn processors_take_from_a_meter_what_there_is_and_nothing_is_lost() {
+    check(RandomScheduler::new_from_seed(5, ORDERS), takes);
+    check(PctScheduler::new_from_seed(6, 3, ORDERS), takes);
 }

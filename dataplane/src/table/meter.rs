@@ -150,7 +150,11 @@ pub fn handshake_apart<T: Tables>(t: &T, endpoint: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::host::{HostTables, Sizes};
     use proptest::prelude::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+    use std::vec::Vec;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -199,6 +203,66 @@ mod tests {
         assert_eq!((0..100).filter(|_| take(&meter, 1, last)).count(), 10);
         let more = passed(&meter, (last + 1, last + SECOND + 1, 1_000_000));
         assert!((9..=11).contains(&more), "{more}");
+    }
+
+    /// Each of them may have looked before the others took; what they took is all counted.
+    #[test]
+    fn several_processors_take_no_more_than_one_and_another_each() {
+        const PROCESSORS: usize = 4;
+        const TRIES: usize = 20_000;
+        const STEP: u64 = 10_000;
+        let (rate, burst) = (20_000, 50);
+        let meter = meter(rate, burst);
+        let clock = AtomicU64::new(SECOND);
+        let one = || {
+            let tries = (0..TRIES).map(|_| clock.fetch_add(STEP, Ordering::Relaxed));
+            tries.filter(|now| take(&meter, 1, *now)).collect::<Vec<_>>()
+        };
+        let mut passed = thread::scope(|scope| {
+            let all: Vec<_> = (0..PROCESSORS).map(|_| scope.spawn(one)).collect();
+            all.into_iter().flat_map(|one| one.join().expect("it ends")).collect::<Vec<_>>()
+        });
+        passed.sort_unstable();
+        // However long a period: what passes in it is what passes at all, less what passed before.
+        let cost = SECOND / rate;
+        let more = burst + PROCESSORS as u64 - 1;
+        let mut least = i64::MAX;
+        for (n, now) in passed.iter().enumerate() {
+            let beyond = n as i64 * cost as i64 - *now as i64;
+            least = least.min(beyond);
+            assert!(beyond - least < (more * cost) as i64, "{n} until {now}");
+        }
+        let tries = (PROCESSORS * TRIES) as u64;
+        assert_eq!(passed.len() as u64 + meter.refused.load(), tries);
+        // They ask for twice as much as there is.
+        let there = burst + tries * STEP / cost;
+        assert!(passed.len() as u64 >= there - 1, "{} of {there}", passed.len());
+    }
+
+    /// Of a packet's two meters only one refuses it, and none is used then.
+    #[test]
+    fn packets_that_several_processors_refuse_are_counted_once() {
+        const PROCESSORS: usize = 4;
+        const TRIES: u64 = 5_000;
+        let world = HostTables::new(Sizes::default());
+        world.settings.test_clock.set(SECOND);
+        let tenant = &world.tenants[0];
+        for (of, burst) in [(&tenant.packets_in, 1_000), (&tenant.bytes_in, 60_000)] {
+            let like = meter(1_000, burst);
+            of.cost.set(like.cost.get());
+            of.burst.set(like.burst.get());
+        }
+        let one = || (0..TRIES).filter(|n| packet_apart(&world, 0, 50 + n % 50, 0) == ROOM).count();
+        let passed: usize = thread::scope(|scope| {
+            let all: Vec<_> = (0..PROCESSORS).map(|_| scope.spawn(one)).collect();
+            all.into_iter().map(|one| one.join().expect("it ends")).sum()
+        });
+        let refused = tenant.packets_in.refused.load() + tenant.bytes_in.refused.load();
+        assert_eq!(passed as u64 + refused, PROCESSORS as u64 * TRIES);
+        let used = |of: &Meter| (of.until.load() - meter_time(SECOND)) / (of.cost.get() >> 8);
+        assert_eq!(used(&tenant.packets_in), passed as u64);
+        let bytes = used(&tenant.bytes_in);
+        assert!((60_000..60_000 + PROCESSORS as u64 * 100).contains(&bytes), "{bytes}");
     }
 
     proptest! {
