@@ -315,6 +315,9 @@ pub(super) fn verified(v: &Verified) -> String {
         std::iter::once(d.table.clone()).chain(counts).collect::<Vec<_>>()
     };
     let mut out = table(&columns, v.drift.iter().map(row));
+    for drift in &v.drift {
+        drift.entries.iter().for_each(|entry| out += &format!("{} {entry}\n", drift.table));
+    }
     out += &format!("mended: {} written\n", entries(v.writes));
     out
 }

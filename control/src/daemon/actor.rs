@@ -204,6 +204,7 @@ impl Daemon {
             missing: d.missing as u64,
             foreign: d.foreign as u64,
             different: d.different as u64,
+            entries: d.entries.clone(),
         };
         for drift in &drift {
             let (missing, foreign, different) = (drift.missing, drift.foreign, drift.different);
@@ -212,6 +213,7 @@ impl Daemon {
                 missing,
                 foreign,
                 different,
+                entries = drift.entries.join("; "),
                 writes,
                 "tables mended"
             );

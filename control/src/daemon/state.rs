@@ -13,7 +13,7 @@ use super::silence::{Heard, Silences};
 use crate::config::{BackendId, Config, Family};
 use crate::loader::{LoadError, Tables, Writer};
 use crate::model::{
-    ApplyError, Drain, Drift, Guard, HealthView, Held, Inputs, Judgement, Load, ModelError,
+    ApplyError, Drain, Drift, Fixed, Guard, HealthView, Held, Inputs, Judgement, Load, ModelError,
     Overrides, Probed, ProbedView, Registry, RouteView, Status, TableWriter, Wanted, apply,
     compute, diff, drift,
 };
@@ -67,6 +67,7 @@ pub(super) struct State {
     pub(super) current: Wanted,
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) tables: Arc<Tables>,
+    fixed: Fixed,
     pub(super) writer: Box<dyn Kept>,
     keeper: Keeper,
     silences: Silences,
@@ -104,6 +105,7 @@ impl State {
             routes,
             current,
             endpoints,
+            fixed: Fixed::read(tables.settings()),
             tables,
             writer: Box::new(writer),
             keeper: Keeper::default(),
@@ -150,6 +152,7 @@ impl State {
 
     /// Goes on with other tables, which hold the same.
     pub(super) fn move_to(&mut self, tables: Arc<Tables>, writer: Writer) {
+        self.fixed = Fixed::read(tables.settings());
         (self.tables, self.writer) = (tables, Box::new(writer));
         // It knows slots, and these are others.
         self.keeper = Keeper::default();
@@ -227,13 +230,19 @@ impl State {
     /// # Errors
     /// A table cannot be read, or written.
     pub(super) fn verify(&mut self) -> Result<(Vec<Drift>, usize), VerifyError> {
+        // By these everything else is found.
+        let fixed = self.fixed.mend(self.tables.settings());
         let read = self.writer.look()?;
-        let drift = drift(&self.current, &read, self.tables.sizes().sessions());
-        if drift.is_empty() {
-            return Ok((drift, 0));
+        let mut found = drift(&self.current, &read, self.tables.sizes().sessions());
+        Drift::add_fixed(&mut found, &fixed);
+        if found.is_empty() {
+            return Ok((found, 0));
         }
-        self.current = read.known_as(&self.current);
-        Ok((drift, self.reconcile()?))
+        let written = self.current.clone();
+        self.current = read.known_as(&written);
+        // First what was there. Were the rest computed from damaged names, an index might mean something else, and sessions refer to it.
+        let writes = fixed.len() + self.bring_to(&written)?;
+        Ok((found, writes + self.reconcile()?))
     }
 
     /// How many writes a configuration would take.

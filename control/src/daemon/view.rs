@@ -405,6 +405,8 @@ pub struct Drift {
     pub foreign: u64,
     /// Entries with another value.
     pub different: u64,
+    /// What they are, each with which of the three: the first hundred.
+    pub entries: Vec<String>,
 }
 
 /// What was done to one thing.

@@ -163,8 +163,9 @@ impl Live {
             budget_cost: settings.budget_cost.get(),
             budget_burst: settings.budget_burst.get(),
             max_sessions,
-            guaranteed: max_sessions.saturating_sub(settings.max_borrowed.get()),
-            tentative: settings.max_used.get().saturating_sub(max_sessions),
+            // What nobody has written is not to look like what somebody has.
+            guaranteed: max_sessions.checked_sub(settings.max_borrowed.get()).unwrap_or(u64::MAX),
+            tentative: settings.max_used.get().checked_sub(max_sessions).unwrap_or(u64::MAX),
         }
     }
 
@@ -182,7 +183,7 @@ impl Live {
         settings.budget_burst.set(self.budget_burst);
         settings.max_sessions.set(self.max_sessions);
         settings.max_borrowed.set(self.max_sessions - self.guaranteed);
-        settings.max_used.set(self.max_sessions + self.tentative);
+        settings.max_used.set(self.max_sessions.saturating_add(self.tentative));
     }
 }
 

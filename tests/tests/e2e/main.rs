@@ -7,6 +7,7 @@ mod api;
 mod common;
 mod configuration;
 mod direct;
+mod drift;
 mod faults;
 mod fragments;
 mod growth;

@@ -27,7 +27,7 @@ use crate::model::{
 };
 use crate::sessions::{Clock, Reader};
 
-const SIZES: Sizes = Sizes { slots: 256, overflow: 64, ids: 128, hints: 64 };
+pub(super) const SIZES: Sizes = Sizes { slots: 256, overflow: 64, ids: 128, hints: 64 };
 
 pub(super) const CONFIG: &str = r#"
 [gateway]
@@ -78,7 +78,7 @@ pub(super) fn parsed(text: &str) -> Config {
 }
 
 /// Clients behind one router, backends on the link.
-fn routes() -> RouteView {
+pub(super) fn routes() -> RouteView {
     let mut view = RouteView { devices: [LO].into(), ..RouteView::default() };
     let mut hop = |neighbour: Ipv4Addr| {
         let key = HopKey { interface: LO, neighbour: neighbour.into() };
