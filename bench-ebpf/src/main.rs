@@ -15,7 +15,7 @@ use dataplane::header::ETHERNET;
 use dataplane::packet::{Packet, View};
 use dataplane::pipeline::{Action, Verdict, stage};
 use dataplane::reason::Reason;
-use dataplane::table::Tables;
+use dataplane::table::{Sessions as _, Tables};
 use dataplane_ebpf::context::XdpPacket;
 use dataplane_ebpf::maps::{BpfTables, redirect};
 use variants::{GivenTables, HashTables};

@@ -8,9 +8,9 @@ use dataplane::abi::{
 };
 use dataplane::cell::Word;
 use dataplane::reason::Reason;
-use dataplane::table::Tables;
 use dataplane::table::hash::Flow;
 use dataplane::table::slot::Found;
+use dataplane::table::{Sessions, Tables};
 use dataplane_ebpf::maps::BpfTables;
 
 use crate::PLAY;
@@ -35,13 +35,25 @@ macro_rules! variant {
         $(#[$doc])*
         pub(crate) struct $name;
 
-        impl Tables for $name {
+        impl Sessions for $name {
     same! {
         settings() -> Option<&Settings>;
         slot(index: u32) -> Option<&Slot>;
         detail(index: u32) -> Option<&Detail>;
         ids(bucket: u32) -> Option<&Bucket>;
         hints(bucket: u32) -> Option<&Bucket>;
+        now() -> u64;
+        find_flow(hash: u64, port_service: u64, high: u64, low: u64) -> u64;
+        claim(hash: u64) -> u64;
+        publish(hash: u64, index: u32, to: u8) -> u64;
+        insert_id(scope: u32, id: u32, index: u32) -> u64;
+        remove_id(scope: u32, id: u32, index: u32) -> u64;
+        note_hint(high: u64, low: u64, port_service_ordinal: u64) -> u64;
+    }
+        }
+
+        impl Tables for $name {
+    same! {
         fragments(bucket: u32) -> Option<&Bucket>;
         budget(index: u32) -> Option<&Word>;
         tenant(index: u32) -> Option<&Tenant>;
@@ -52,13 +64,9 @@ macro_rules! variant {
         ring(word: u32) -> Option<u64>;
         nexthop(index: u32) -> Option<&NextHop>;
         route(to: &Address) -> Option<u32>;
-        now() -> u64;
         ticks(s: &Settings) -> u32;
         count(reason: Reason);
         find_directory(hash: u64, high: u64, low: u64, port_protocol: u64) -> u64;
-        find_flow(hash: u64, port_service: u64, high: u64, low: u64) -> u64;
-        claim(hash: u64) -> u64;
-        publish(hash: u64, index: u32, to: u8) -> u64;
         find_id(scoped: u64, flow: u64, high: u64, low: u64) -> u64;
         rate_candidate(index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64;
         find_fragment(hash: u64) -> u64;
@@ -67,9 +75,6 @@ macro_rules! variant {
         take_packet(tenant: u64, bytes: u64, class: u64) -> u64;
         take_handshake(endpoint: u64) -> u64;
         load_ahead(in_out_id: u64, scopes: u64, high: u64, low: u64) -> u64;
-        note_hint(high: u64, low: u64, port_service_ordinal: u64) -> u64;
-        insert_id(scope: u32, id: u32, index: u32) -> u64;
-        remove_id(scope: u32, id: u32, index: u32) -> u64;
     }
 
             #[inline(always)]

@@ -17,7 +17,9 @@ use dataplane::abi::{
 use dataplane::cell::Word;
 use dataplane::pipeline::Stage;
 use dataplane::reason::{self, Reason};
-use dataplane::table::{Tables, ahead, directory, fragments, hints, ids, meter, quota, slot};
+use dataplane::table::{
+    Sessions, Tables, ahead, directory, fragments, hints, ids, meter, quota, slot,
+};
 
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -83,7 +85,7 @@ macro_rules! element {
     }};
 }
 
-impl Tables for BpfTables {
+impl Sessions for BpfTables {
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
         element!(SETTINGS, 0)
@@ -104,6 +106,43 @@ impl Tables for BpfTables {
     fn hints(&self, bucket: u32) -> Option<&Bucket> {
         element!(HINTS, bucket)
     }
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: a read of a constant that the loader may have set: volatile, so
+        // that the compiler does not take it for the initial value.
+        if unsafe { core::ptr::read_volatile(&raw const TEST_CLOCK) } != 0 {
+            return self.settings().map_or(0, |s| s.test_clock.get());
+        }
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+    #[inline(always)]
+    fn find_flow(&self, hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
+        fernpass_find_flow(hash, port_service, high, low)
+    }
+    #[inline(always)]
+    fn claim(&self, hash: u64) -> u64 {
+        fernpass_claim(hash)
+    }
+    #[inline(always)]
+    fn publish(&self, hash: u64, index: u32, to: u8) -> u64 {
+        fernpass_publish(hash, index.into(), to.into())
+    }
+    #[inline(always)]
+    fn insert_id(&self, scope: u32, id: u32, index: u32) -> u64 {
+        fernpass_insert_id(scope.into(), id.into(), index.into())
+    }
+    #[inline(always)]
+    fn remove_id(&self, scope: u32, id: u32, index: u32) -> u64 {
+        fernpass_remove_id(scope.into(), id.into(), index.into())
+    }
+    #[inline(always)]
+    fn note_hint(&self, high: u64, low: u64, port_service_ordinal: u64) -> u64 {
+        fernpass_note_hint(high, low, port_service_ordinal)
+    }
+}
+
+impl Tables for BpfTables {
     #[inline(always)]
     fn fragments(&self, bucket: u32) -> Option<&Bucket> {
         element!(FRAGMENTS, bucket)
@@ -145,16 +184,6 @@ impl Tables for BpfTables {
         ROUTES.get(Key::new(128, to.0)).copied()
     }
     #[inline(always)]
-    fn now(&self) -> u64 {
-        // SAFETY: a read of a constant that the loader may have set: volatile, so
-        // that the compiler does not take it for the initial value.
-        if unsafe { core::ptr::read_volatile(&raw const TEST_CLOCK) } != 0 {
-            return self.settings().map_or(0, |s| s.test_clock.get());
-        }
-        // SAFETY: a helper without arguments.
-        unsafe { bpf_ktime_get_coarse_ns() }
-    }
-    #[inline(always)]
     fn ticks(&self, s: &Settings) -> u32 {
         // SAFETY: as in `now`.
         if unsafe { core::ptr::read_volatile(&raw const TEST_CLOCK) } != 0 {
@@ -183,18 +212,6 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn find_directory(&self, hash: u64, high: u64, low: u64, port_protocol: u64) -> u64 {
         fernpass_find_directory(hash, high, low, port_protocol)
-    }
-    #[inline(always)]
-    fn find_flow(&self, hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
-        fernpass_find_flow(hash, port_service, high, low)
-    }
-    #[inline(always)]
-    fn claim(&self, hash: u64) -> u64 {
-        fernpass_claim(hash)
-    }
-    #[inline(always)]
-    fn publish(&self, hash: u64, index: u32, to: u8) -> u64 {
-        fernpass_publish(hash, index.into(), to.into())
     }
     #[inline(always)]
     fn find_id(&self, scoped: u64, flow: u64, high: u64, low: u64) -> u64 {
@@ -227,18 +244,6 @@ impl Tables for BpfTables {
     #[inline(always)]
     fn load_ahead(&self, in_out_id: u64, scopes: u64, high: u64, low: u64) -> u64 {
         fernpass_load_ahead(in_out_id, scopes, high, low)
-    }
-    #[inline(always)]
-    fn note_hint(&self, high: u64, low: u64, port_service_ordinal: u64) -> u64 {
-        fernpass_note_hint(high, low, port_service_ordinal)
-    }
-    #[inline(always)]
-    fn insert_id(&self, scope: u32, id: u32, index: u32) -> u64 {
-        fernpass_insert_id(scope.into(), id.into(), index.into())
-    }
-    #[inline(always)]
-    fn remove_id(&self, scope: u32, id: u32, index: u32) -> u64 {
-        fernpass_remove_id(scope.into(), id.into(), index.into())
     }
 }
 

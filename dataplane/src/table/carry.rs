@@ -3,7 +3,7 @@
 
 use super::hash::{self, Flow};
 use super::ids::{self, Scope};
-use super::{Tables, quota, slot};
+use super::{Sessions, quota, slot};
 use crate::abi::{Detail, Settings, Slot, Tenant};
 use crate::cell::Cell;
 
@@ -115,7 +115,7 @@ pub enum Refused {
 ///
 /// # Errors
 /// There is none, or another session has the flow: then nothing has changed.
-pub fn insert<T: Tables>(
+pub fn insert<T: Sessions>(
     t: &T,
     s: &Settings,
     tenant: &Tenant,
@@ -221,7 +221,7 @@ pub fn add(slot: &Slot, detail: &Detail, more: Counts) {
 }
 
 /// Gives a session the ids that it has by now, in both directions.
-pub fn learn<T: Tables>(t: &T, index: u32, before: &Session, now: &Session) {
+pub fn learn<T: Sessions>(t: &T, index: u32, before: &Session, now: &Session) {
     let (Some(slot), Some(detail)) = (t.slot(index), t.detail(index)) else { return };
     slot.in_id.set(now.inbound.current);
     detail.in_id_next.set(now.inbound.next);

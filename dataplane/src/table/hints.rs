@@ -5,7 +5,7 @@
 //! are no sessions, with every packet. An entry is a word: 40 bits of the hash, one that makes it non-zero, 15 of the time,
 //! and the backend's ordinal. A full bucket loses the entry that the new hash points at.
 
-use super::{Tables, hash};
+use super::{Sessions, hash};
 use crate::abi::{Address, Bucket, POOL_STRIDE, Settings};
 
 /// The bits of an entry that are not the hash's.
@@ -51,7 +51,7 @@ fn parts(s: &Settings, client: &Address, service: u16, port: u16) -> (u32, u64) 
 
 /// Where the hint of a client's address, or of a flow, lies.
 #[inline(always)]
-pub(super) fn bucket<'t, T: Tables>(
+pub(super) fn bucket<'t, T: Sessions>(
     t: &'t T,
     s: &Settings,
     client: &Address,
@@ -63,7 +63,7 @@ pub(super) fn bucket<'t, T: Tables>(
 
 /// What is known of a client's address at a service, or of a flow: without one the port is 0.
 #[inline(always)]
-pub fn find<T: Tables>(
+pub fn find<T: Sessions>(
     t: &T,
     s: &Settings,
     client: &Address,
@@ -83,15 +83,15 @@ pub fn find<T: Tables>(
 
 /// Writes a hint.
 #[inline(always)]
-pub fn note<T: Tables>(t: &T, client: &Address, service: u16, port: u16, ordinal: u32) {
+pub fn note<T: Sessions>(t: &T, client: &Address, service: u16, port: u16, ordinal: u32) {
     let [high, low] = client.halves();
     let service = u64::from(service) << 16;
     t.note_hint(high, low, u64::from(port) << 32 | service | u64::from(ordinal & 0xff));
 }
 
-/// The body of [`note`]; see [`Tables`] for why it is apart. Returns 0.
+/// The body of [`note`]; see [`Sessions`] for why it is apart. Returns 0.
 #[inline(always)]
-pub fn note_apart<T: Tables>(t: &T, high: u64, low: u64, port_service_ordinal: u64) -> u64 {
+pub fn note_apart<T: Sessions>(t: &T, high: u64, low: u64, port_service_ordinal: u64) -> u64 {
     let Some(s) = t.settings() else { return 0 };
     let client = Address::from_halves([high, low]);
     let (service, port) =
@@ -123,7 +123,7 @@ pub fn note_apart<T: Tables>(t: &T, high: u64, low: u64, port_service_ordinal: u
 /// Puts a hint where it may belong, that lay in bucket `bucket` of `of` under the same key. The rest of its hash is not known, so in a
 /// larger table it goes into all buckets that it may belong to, as far as there is room: there are as many more of them.
 #[cfg(any(test, feature = "host"))]
-pub fn carry<T: Tables>(t: &T, entry: u64, bucket: u32, of: u32) {
+pub fn carry<T: Sessions>(t: &T, entry: u64, bucket: u32, of: u32) {
     let (Some(s), true) = (t.settings(), entry != 0 && of != 0) else { return };
     let begin = |bucket: u64| (bucket << 32).div_ceil(of.into());
     let part = |hash: u64| hash::part(hash, s.hint_buckets.get());

@@ -1,6 +1,6 @@
 //! The tables in ordinary memory: for tests, fuzzers and simulation.
 
-use super::{Tables, directory};
+use super::{Sessions, Tables, directory};
 use crate::abi::{
     Address, BUDGET_SLOTS, Bucket, Detail, DirectoryEntry, Endpoint, FRAGMENT_BUCKETS, MAX_SOURCES,
     Meter, NextHop, POOL_STRIDE, RING_WORDS, RouteKey, Settings, Slot, Tenant,
@@ -126,7 +126,7 @@ impl HostTables {
     }
 }
 
-impl Tables for HostTables {
+impl Sessions for HostTables {
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
     }
@@ -142,6 +142,12 @@ impl Tables for HostTables {
     fn hints(&self, bucket: u32) -> Option<&Bucket> {
         self.hints.get(bucket as usize)
     }
+    fn now(&self) -> u64 {
+        self.settings.test_clock.get()
+    }
+}
+
+impl Tables for HostTables {
     fn fragments(&self, bucket: u32) -> Option<&Bucket> {
         self.fragments.get(bucket as usize)
     }
@@ -179,9 +185,6 @@ impl Tables for HostTables {
             })
             .max_by_key(|(k, _)| k.prefix_len)
             .map(|(_, v)| *v)
-    }
-    fn now(&self) -> u64 {
-        self.settings.test_clock.get()
     }
     fn count(&self, reason: Reason) {
         self.counters[reason as usize].add(1);

@@ -14,7 +14,7 @@
 //! by the daemon's sweep.
 
 use super::hash::Flow;
-use super::{Tables, hash, slot};
+use super::{Sessions, Tables, hash, slot};
 use crate::abi::{Address, Bucket, Detail, Settings, Slot};
 use crate::cell::{Word, opaque};
 
@@ -96,7 +96,7 @@ impl Place {
     /// Its buckets. Entries are gone over in turns, so that the first free one is in the bucket
     /// that has more.
     #[inline(always)]
-    fn buckets<'t, T: Tables>(&self, t: &'t T) -> Option<[&'t Bucket; 2]> {
+    fn buckets<'t, T: Sessions>(&self, t: &'t T) -> Option<[&'t Bucket; 2]> {
         Some([t.ids(self.first)?, t.ids(self.second)?])
     }
 }
@@ -267,13 +267,13 @@ const fn cell<'t>(buckets: &[&'t Bucket; 2], n: u64) -> &'t Word {
 
 /// Notes that a slot holds an id. False if both buckets are full, or [`SHARERS`] others hold it.
 #[inline(always)]
-pub fn insert<T: Tables>(t: &T, scope: Scope, id: u32, index: u32) -> bool {
+pub fn insert<T: Sessions>(t: &T, scope: Scope, id: u32, index: u32) -> bool {
     t.insert_id(scope.0, id, index) != 0
 }
 
 /// The body of [`insert`]; see [`Tables`] for why it is apart. 1 if noted, else 0.
 #[inline(always)]
-pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
+pub fn insert_apart<T: Sessions>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     let Some(s) = t.settings() else { return 0 };
     let p = place(s, Scope(scope), id);
     let new = entry(&p, index);
@@ -310,7 +310,7 @@ pub fn insert_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
 
 /// True if the entry's slot is no session any more.
 #[inline(always)]
-fn is_stale<T: Tables>(t: &T, e: u64) -> bool {
+fn is_stale<T: Sessions>(t: &T, e: u64) -> bool {
     match t.slot((e as u32).wrapping_sub(1)) {
         Some(slot) => {
             let word = slot.state.load();
@@ -323,13 +323,13 @@ fn is_stale<T: Tables>(t: &T, e: u64) -> bool {
 
 /// Forgets that a slot held an id.
 #[inline(always)]
-pub fn remove<T: Tables>(t: &T, scope: Scope, id: u32, index: u32) {
+pub fn remove<T: Sessions>(t: &T, scope: Scope, id: u32, index: u32) {
     t.remove_id(scope.0, id, index);
 }
 
 /// The body of [`remove`]; see [`Tables`] for why it is apart. Returns 0.
 #[inline(always)]
-pub fn remove_apart<T: Tables>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
+pub fn remove_apart<T: Sessions>(t: &T, scope: u32, id: u32, index: u32) -> u64 {
     let Some(s) = t.settings() else { return 0 };
     let p = place(s, Scope(scope), id);
     let old = entry(&p, index);

@@ -35,8 +35,8 @@ use crate::abi::{
 use crate::cell::Word;
 use crate::reason::Reason;
 
-/// The tables that hold sessions. `None` only for an index out of range.
-pub trait Tables {
+/// The tables that hold sessions, and what is known of clients without one. `None` only for an index out of range.
+pub trait Sessions {
     /// The settings.
     fn settings(&self) -> Option<&Settings>;
     /// A slot by index.
@@ -47,64 +47,14 @@ pub trait Tables {
     fn ids(&self, bucket: u32) -> Option<&Bucket>;
     /// A bucket of the hints.
     fn hints(&self, bucket: u32) -> Option<&Bucket>;
-    /// A bucket of the fragments.
-    fn fragments(&self, bucket: u32) -> Option<&Bucket>;
-    /// A source's budget.
-    fn budget(&self, index: u32) -> Option<&Word>;
-    /// A tenant.
-    fn tenant(&self, index: u32) -> Option<&Tenant>;
-    /// A meter of handshakes, of [`abi::maps::PACES`].
-    fn pace(&self, index: u32) -> Option<&Meter>;
-    /// An entry of the directory.
-    fn directory_entry(&self, index: u32) -> Option<&DirectoryEntry>;
-    /// An endpoint.
-    fn endpoint(&self, index: u32) -> Option<&Endpoint>;
-    /// The address that a tunnel comes from.
-    fn source(&self, index: u32) -> Option<Address>;
-    /// Eight positions of a ring, as a native word of the bytes in memory.
-    fn ring(&self, word: u32) -> Option<u64>;
-    /// A next hop.
-    fn nexthop(&self, index: u32) -> Option<&NextHop>;
-    /// The next hop towards an address, by longest prefix.
-    fn route(&self, to: &Address) -> Option<u32>;
     /// CLOCK_MONOTONIC in its coarse form, nanoseconds.
     fn now(&self) -> u64;
-    /// The same in [`abi::ticks`], for every packet.
-    #[inline(always)]
-    fn ticks(&self, _s: &Settings) -> u32 {
-        abi::ticks(self.now())
-    }
-    /// Counts a reason.
-    fn count(&self, reason: Reason);
-
-    /// The session of a flow, [`slot::find`]; perhaps of [`slot::OPEN`] ones alone. To compare,
-    /// a bench puts another table in its place.
-    #[inline(always)]
-    fn session<const OPEN: bool>(
-        &self,
-        s: &Settings,
-        flow: &hash::Flow,
-        hash: u64,
-    ) -> slot::Found<'_>
-    where
-        Self: Sized,
-    {
-        slot::find::<_, OPEN>(self, s, flow, hash)
-    }
 
     // The verifier follows every path through a loop for every place that calls it.
     // Loops that write are therefore functions that it verifies once, for all
     // arguments: those take and return plain integers. Each has its body in the
     // module of its table; the kernel program calls it through a global function.
 
-    /// [`directory::find_apart`].
-    #[inline(always)]
-    fn find_directory(&self, hash: u64, high: u64, low: u64, port_protocol: u64) -> u64
-    where
-        Self: Sized,
-    {
-        directory::find_apart(self, hash, high, low, port_protocol)
-    }
     /// [`slot::find_apart`].
     #[inline(always)]
     fn find_flow(&self, hash: u64, port_service: u64, high: u64, low: u64) -> u64
@@ -129,22 +79,6 @@ pub trait Tables {
     {
         slot::publish_apart(self, hash, index, to)
     }
-    /// [`ids::find_apart`].
-    #[inline(always)]
-    fn find_id(&self, scoped: u64, flow: u64, high: u64, low: u64) -> u64
-    where
-        Self: Sized,
-    {
-        ids::find_apart(self, scoped, flow, high, low)
-    }
-    /// [`ids::rate_apart`].
-    #[inline(always)]
-    fn rate_candidate(&self, index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64
-    where
-        Self: Sized,
-    {
-        ids::rate_apart(self, index, scoped, flow, high, low)
-    }
     /// [`ids::insert_apart`].
     #[inline(always)]
     fn insert_id(&self, scope: u32, id: u32, index: u32) -> u64
@@ -160,6 +94,87 @@ pub trait Tables {
         Self: Sized,
     {
         ids::remove_apart(self, scope, id, index)
+    }
+    /// [`hints::note_apart`].
+    #[inline(always)]
+    fn note_hint(&self, high: u64, low: u64, port_service_ordinal: u64) -> u64
+    where
+        Self: Sized,
+    {
+        hints::note_apart(self, high, low, port_service_ordinal)
+    }
+}
+
+/// All tables, as packets are handled by them.
+pub trait Tables: Sessions {
+    /// A bucket of the fragments.
+    fn fragments(&self, bucket: u32) -> Option<&Bucket>;
+    /// A source's budget.
+    fn budget(&self, index: u32) -> Option<&Word>;
+    /// A tenant.
+    fn tenant(&self, index: u32) -> Option<&Tenant>;
+    /// A meter of handshakes, of [`abi::maps::PACES`].
+    fn pace(&self, index: u32) -> Option<&Meter>;
+    /// An entry of the directory.
+    fn directory_entry(&self, index: u32) -> Option<&DirectoryEntry>;
+    /// An endpoint.
+    fn endpoint(&self, index: u32) -> Option<&Endpoint>;
+    /// The address that a tunnel comes from.
+    fn source(&self, index: u32) -> Option<Address>;
+    /// Eight positions of a ring, as a native word of the bytes in memory.
+    fn ring(&self, word: u32) -> Option<u64>;
+    /// A next hop.
+    fn nexthop(&self, index: u32) -> Option<&NextHop>;
+    /// The next hop towards an address, by longest prefix.
+    fn route(&self, to: &Address) -> Option<u32>;
+    /// The same in [`abi::ticks`], for every packet.
+    #[inline(always)]
+    fn ticks(&self, _s: &Settings) -> u32 {
+        abi::ticks(self.now())
+    }
+    /// Counts a reason.
+    fn count(&self, reason: Reason);
+
+    /// The session of a flow, [`slot::find`]; perhaps of [`slot::OPEN`] ones alone. To compare,
+    /// a bench puts another table in its place.
+    #[inline(always)]
+    fn session<const OPEN: bool>(
+        &self,
+        s: &Settings,
+        flow: &hash::Flow,
+        hash: u64,
+    ) -> slot::Found<'_>
+    where
+        Self: Sized,
+    {
+        slot::find::<_, OPEN>(self, s, flow, hash)
+    }
+
+    // Apart, as those of [`Sessions`].
+
+    /// [`directory::find_apart`].
+    #[inline(always)]
+    fn find_directory(&self, hash: u64, high: u64, low: u64, port_protocol: u64) -> u64
+    where
+        Self: Sized,
+    {
+        directory::find_apart(self, hash, high, low, port_protocol)
+    }
+    /// [`ids::find_apart`].
+    #[inline(always)]
+    fn find_id(&self, scoped: u64, flow: u64, high: u64, low: u64) -> u64
+    where
+        Self: Sized,
+    {
+        ids::find_apart(self, scoped, flow, high, low)
+    }
+    /// [`ids::rate_apart`].
+    #[inline(always)]
+    fn rate_candidate(&self, index: u64, scoped: u64, flow: u64, high: u64, low: u64) -> u64
+    where
+        Self: Sized,
+    {
+        ids::rate_apart(self, index, scoped, flow, high, low)
     }
     /// [`fragments::find_apart`].
     #[inline(always)]
@@ -208,13 +223,5 @@ pub trait Tables {
         Self: Sized,
     {
         ahead::load_apart(self, in_out_id, scopes, high, low)
-    }
-    /// [`hints::note_apart`].
-    #[inline(always)]
-    fn note_hint(&self, high: u64, low: u64, port_service_ordinal: u64) -> u64
-    where
-        Self: Sized,
-    {
-        hints::note_apart(self, high, low, port_service_ordinal)
     }
 }

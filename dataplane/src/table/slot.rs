@@ -34,7 +34,7 @@
 //! * A session that lost its flow to another session, proven to be there now, is
 //!   ASIDE: lookups by flow pass over it, its ids still lead to it.
 
-use super::Tables;
+use super::Sessions;
 use super::hash::Flow;
 use crate::abi::{Address, Settings, Slot};
 
@@ -172,7 +172,7 @@ const NEAR: u64 = 2;
 /// Of the flow's slots at most one is found by lookups; if it is wanted only when it is
 /// [`OPEN`], another state than that need not be understood.
 #[inline(always)]
-pub fn find<'t, T: Tables, const IS_OPEN: bool>(
+pub fn find<'t, T: Sessions, const IS_OPEN: bool>(
     t: &'t T,
     s: &Settings,
     flow: &Flow,
@@ -207,9 +207,9 @@ pub fn find<'t, T: Tables, const IS_OPEN: bool>(
 
 const NOT_FOUND: u64 = u64::MAX;
 
-/// The rest of [`find`]; see [`Tables`] for why it is apart.
+/// The rest of [`find`]; see [`Sessions`] for why it is apart.
 #[inline(always)]
-pub fn find_apart<T: Tables>(t: &T, hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
+pub fn find_apart<T: Sessions>(t: &T, hash: u64, port_service: u64, high: u64, low: u64) -> u64 {
     let Some(s) = t.settings() else { return NOT_FOUND };
     let client = Address::from_halves([high, low]);
     let flow = Flow { client, port: port_service as u16, service: (port_service >> 16) as u16 };
@@ -247,7 +247,7 @@ pub fn transition(slot: &Slot, word: u64, to: u8) -> bool {
 /// Claims a free slot for a flow with this hash, which the caller has looked up
 /// and not found: `None` if there is none. A claimed slot must be published.
 #[inline(always)]
-pub fn claim<T: Tables>(t: &T, hash: u64) -> Option<Claim> {
+pub fn claim<T: Sessions>(t: &T, hash: u64) -> Option<Claim> {
     match t.claim(hash) {
         NO_CLAIM => None,
         word => Some(Claim { index: word as u32, probe: word >> 32 }),
@@ -258,7 +258,7 @@ pub fn claim<T: Tables>(t: &T, hash: u64) -> Option<Claim> {
 /// or [`MOVING`]). False if it had to give way to another with the same flow: then it is
 /// retired, and the caller lowers the counts that it was in.
 #[inline(always)]
-pub fn publish<T: Tables>(t: &T, hash: u64, claim: Claim, state: u8) -> bool {
+pub fn publish<T: Sessions>(t: &T, hash: u64, claim: Claim, state: u8) -> bool {
     t.publish(hash, claim.index, state) != 0
 }
 
@@ -268,9 +268,9 @@ pub fn settle(slot: &Slot, state: u8) {
     slot.state.store(with_state(slot.state.load(), state));
 }
 
-/// The body of [`claim`]; see [`Tables`] for why it is apart.
+/// The body of [`claim`]; see [`Sessions`] for why it is apart.
 #[inline(always)]
-pub fn claim_apart<T: Tables>(t: &T, hash: u64) -> u64 {
+pub fn claim_apart<T: Sessions>(t: &T, hash: u64) -> u64 {
     let Some(s) = t.settings() else { return NO_CLAIM };
     for n in 0..2 * PROBES {
         let index = probe(s, hash, n);
@@ -287,12 +287,12 @@ pub fn claim_apart<T: Tables>(t: &T, hash: u64) -> u64 {
     NO_CLAIM
 }
 
-/// The body of [`publish`]; see [`Tables`] for why it is apart. 1 if published, else 0.
+/// The body of [`publish`]; see [`Sessions`] for why it is apart. 1 if published, else 0.
 ///
 /// Two loops rather than one with a flag: of what is alive in a loop, each value is
 /// eight bytes of a stack that has 512 for all frames, each rounded up to 32 (Linux 6.1).
 #[inline(always)]
-pub fn publish_apart<T: Tables>(t: &T, hash: u64, index: u32, to: u8) -> u64 {
+pub fn publish_apart<T: Sessions>(t: &T, hash: u64, index: u32, to: u8) -> u64 {
     let (Some(s), Some(slot)) = (t.settings(), t.slot(index)) else { return 0 };
     if to & ASIDE != 0 {
         settle(slot, to);
