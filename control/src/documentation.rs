@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Parser;
+use dataplane::abi::ABI_VERSION;
 use dataplane::reason::Reason;
 
 use crate::cli::Args;
@@ -149,4 +150,16 @@ fn links_between_pages_lead_somewhere() {
             assert!(anchor.is_empty() || text.lines().any(is_heading), "{page}: {target}");
         }
     }
+}
+
+#[test]
+fn pins_are_where_the_pages_say() {
+    let below = "/sys/fs/bpf/fernpass/v";
+    for (page, text) in PAGES {
+        for (at, _) in text.match_indices(below) {
+            let rest = &text[at + below.len()..];
+            assert!(rest.starts_with(&format!("{ABI_VERSION}/")), "{page}: {below}{rest:.9}");
+        }
+    }
+    assert!(OPERATIONS.contains(below));
 }
