@@ -13,6 +13,7 @@ mod qemu;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -163,23 +164,14 @@ fn directory() -> anyhow::Result<PathBuf> {
 
 /// Builds the test programs, and what they test; where they are by the names of their targets.
 fn test_programs(chosen: &[Target]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    let mut command = cargo_command();
-    command.args(["test", "--quiet", "--locked", "--release", "--no-run"]);
-    command.args(["-p", "fernpass", "-p", "fernpass-lab"]);
-    command.args(["--features", &format!("fernpass-lab/{MACHINE}")]);
-    for (name, _) in chosen {
-        match *name {
-            LIBRARY => command.arg("--lib"),
-            name => command.args(["--test", name]),
-        };
+    let tests = chosen.iter().filter(|(name, _)| *name != LIBRARY);
+    let tests = tests.flat_map(|(name, _)| ["--test", name]);
+    // In one go with the tests, which else have dependencies of their own; and both, as cargo builds a test's own package alone.
+    let programs = ["build", "--bin", "fernpass", "--bin", "fernpass-lab"];
+    let mut messages = build(programs.into_iter().chain(tests))?;
+    if chosen.iter().any(|(name, _)| *name == LIBRARY) {
+        messages += &build(["test", "--no-run", "--lib"])?;
     }
-    command.args(["--message-format", "json-render-diagnostics"]);
-    command.stderr(std::process::Stdio::inherit());
-    let output = command.output().context("cannot run cargo")?;
-    if !output.status.success() {
-        bail!("the tests cannot be built");
-    }
-    let messages = String::from_utf8_lossy(&output.stdout);
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let tests = messages.filter(|message| message["profile"]["test"] == true);
     Ok(tests
@@ -191,6 +183,20 @@ fn test_programs(chosen: &[Target]) -> anyhow::Result<BTreeMap<String, PathBuf>>
             is_meant.then(|| Some((name.to_owned(), message["executable"].as_str()?.into())))?
         })
         .collect())
+}
+
+/// Builds something of the two packages; what cargo says of it.
+fn build<'a>(arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
+    let mut command = cargo_command();
+    command.args(arguments).args(["--quiet", "--locked", "--release"]);
+    command.args(["-p", "fernpass", "-p", "fernpass-lab"]);
+    command.args(["--features", &format!("fernpass-lab/{MACHINE}")]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the tests cannot be built");
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]
