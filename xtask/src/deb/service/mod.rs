@@ -2,6 +2,7 @@
 
 mod scripts;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::checks::{Checks, is};
 use crate::vm::{Guest, Kernel};
-use scripts::{AWAIT, BEGIN, CONFIGURATION, ECHO, END, NETWORK, PATIENCE, TRAFFIC};
+use scripts::{AWAIT, BEGIN, CONFIGURATION, COUNTED, ECHO, END, NETWORK, PATIENCE, TRAFFIC};
 
 const PACKAGE: &str = "/root/fernpass.deb";
 /// All checks.
@@ -175,19 +176,35 @@ fn again(what: &str) -> String {
 /// Runs a script while there is traffic in the tunnel: nothing may be lost, the session has to be the same. What was lost.
 fn under_traffic(guest: &mut Guest, script: &str) -> anyhow::Result<String> {
     let before = session(guest)?;
+    let counted = guest.shell(COUNTED)?;
     guest.shell(BEGIN)?;
     let done = guest.shell(&format!("({script}\n)\nsleep 2"));
     let account = guest.shell(END)?;
     done?;
-    let (sent, lost) = account.trim().split_once(' ').with_context(|| account.clone())?;
+    let (sums, which) = account.split_once('\n').with_context(|| account.clone())?;
+    let (sent, lost) = sums.split_once(' ').with_context(|| account.clone())?;
     if lost != "0" {
-        // Whether it was the gateway: its reasons, and what interfaces had no place for.
-        let counted = guest.shell("fernpass counters; ip -s link show wan0; ip -s link show lan0");
-        bail!("{lost} of {sent} packets lost\n{}", counted.unwrap_or_default());
+        // Who it was: all that counts on the way.
+        let since = since(&counted, &guest.shell(COUNTED)?);
+        bail!("{lost} of {sent} packets lost:\n{which}what was counted meanwhile:\n{since}");
     }
     ensure!(sent.parse().is_ok_and(|sent: u64| sent > 100), "only {sent} packets were sent");
     is(&session(guest)?, &before).context("the session is another")?;
     Ok(format!("0 of {sent} packets lost"))
+}
+
+/// What has changed, of lines with a name and a number each.
+fn since(before: &str, after: &str) -> String {
+    let before: BTreeMap<_, _> = before.lines().filter_map(|line| line.rsplit_once(' ')).collect();
+    let number = |text: &str| text.parse::<i64>().unwrap_or_default();
+    let mut changed = String::new();
+    for (name, count) in after.lines().filter_map(|line| line.rsplit_once(' ')) {
+        let more = number(count) - before.get(name).copied().map_or(0, number);
+        if more != 0 {
+            changed += &format!("{name} {more}\n");
+        }
+    }
+    changed
 }
 
 fn end(guest: &mut Guest, checks: &mut Checks) -> anyhow::Result<()> {

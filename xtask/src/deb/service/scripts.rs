@@ -68,47 +68,71 @@ pub(super) const PATIENCE: &str = "
 mkdir -p /etc/systemd/system/fernpass.service.d
 printf '[Service]\\nTimeoutStartSec=600\\n' > /etc/systemd/system/fernpass.service.d/patience.conf";
 /// Fifty numbered packets a second in the tunnel, until it is told to end; then it waits for the last, and says how many it sent and how
-/// many never came back. (ping waits for two round trips, which a busy emulator outlasts.)
+/// many never came back, then of each of those its number, when it was sent, and whether the echo server had it. (ping waits for two round
+/// trips, which a busy emulator outlasts.)
 pub(super) const TRAFFIC: &str = r#"import os, select, socket, time
 port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 port.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
 port.connect(("10.99.0.1", 7))
-sent, back = 0, set()
+times, back = [], set()
 def receive(seconds):
     if select.select([port], [], [], seconds)[0]:
-        back.add(port.recv(100))
+        back.add(int(port.recv(100)))
 ends = None
-while len(back) < sent or not os.path.exists("/root/stop"):
+while len(back) < len(times) or not os.path.exists("/root/stop"):
     if os.path.exists("/root/stop"):
         ends = ends or time.monotonic() + 10
         if time.monotonic() > ends:
             break
     else:
-        port.send(str(sent).encode())
-        sent += 1
+        port.send(str(len(times)).encode())
+        times.append(time.time())
     due = time.monotonic() + 0.02
     while (left := due - time.monotonic()) > 0:
         receive(left)
-print(sent, sent - len(back))
+print(len(times), len(times) - len(back))
+echoed = set(open("/root/echoed").read().split())
+for n, at in enumerate(times):
+    if n not in back:
+        print(n, time.strftime("%T", time.gmtime(at)) + f"{at % 1:.3f}"[1:], "echoed" if str(n) in echoed else "not echoed")
 "#;
-/// Sends it back.
+/// Sends it back, and keeps a list.
 pub(super) const ECHO: &str = r#"import socket
 port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 port.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
 port.bind(("10.99.0.1", 7))
 while True:
-    port.sendto(*port.recvfrom(100))
+    data, client = port.recvfrom(100)
+    port.sendto(data, client)
+    with open("/root/echoed", "ab") as echoed:
+        echoed.write(data + b"\n")
 "#;
 /// Begins to send.
 pub(super) const BEGIN: &str = "
-rm -f /root/stop /root/account
-ip netns exec c python3 /opt/traffic > /root/account 2>&1 < /dev/null &
+rm -f /root/stop /root/account /root/echoed
+{ ip netns exec c python3 /opt/traffic > /root/told 2>&1; mv /root/told /root/account; } \\
+    > /dev/null 2>&1 < /dev/null &
 sleep 2";
 /// Ends it: what was sent, and what was lost.
 pub(super) const END: &str = "
 touch /root/stop
-while ! grep -q . /root/account; do sleep 0.2; done
+while [ ! -e /root/account ]; do sleep 0.2; done
 cat /root/account";
+/// What everything on the way has counted until now, a name and a number a line.
+pub(super) const COUNTED: &str = "
+for at in '1 wan0' '1 lan0' 'c c0' 'c wg0' 's s0' 's wg0'; do
+    set -- $at
+    in=\"$([ $1 = 1 ] || echo ip netns exec $1)\"
+    $in sh -c \"cd /sys/class/net/$2/statistics; grep . *\" | sed \"s/^/$2 /; s/:/ /\"
+    $in ethtool -S $2 2>/dev/null | sed -n \"s/^ *\\([a-z].*\\): \\([0-9]\\)/$2 \\1 \\2/p\"
+done
+for at in 1 c s; do
+    in=\"$([ $at = 1 ] || echo ip netns exec $at)\"
+    $in nstat -asz | sed -n \"s/^\\([A-Z][A-Za-z0-9]*\\)  *\\([0-9]*\\) .*/network $at \\1 \\2/p\"
+    $in ip neigh | sed \"s/^/neighbour $at /; s/$/ 1/\"
+done
+while read -r _ dropped _; do echo backlog dropped $((0x$dropped)); done < /proc/net/softnet_stat
+fernpass counters 2>/dev/null | sed -n 's/^ *\\([0-9][0-9]*\\)  *\\([a-z_]*\\)  *\\([a-z_0-9]*\\) .*/gateway \\2 \\3 \\1/p'";
 /// Prints the daemon's process as soon as it is another than `$old` and systemd has been told that it forwards.
 pub(super) const AWAIT: &str = "
 for i in $(seq 6000); do
