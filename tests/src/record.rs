@@ -148,7 +148,8 @@ fn is_owned(dir: &Path) -> bool {
         .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
 }
 
-fn namespaces_of(id: &str) -> Vec<String> {
+/// The names of a lab's namespaces.
+pub(crate) fn namespaces_of(id: &str) -> Vec<String> {
     let prefix = format!("{PREFIX}-{id}-");
     let mut names: Vec<String> = fs::read_dir("/run/netns")
         .into_iter()

@@ -133,6 +133,16 @@ impl Lab {
         self.inet.ip(&inet)
     }
 
+    /// Where packets were lost in the lab, but for the gateway's program, which counts its own: namespaces, what has counted, and how many.
+    pub fn losses(&self) -> Result<Vec<String>> {
+        let mut losses = Vec::new();
+        for name in record::namespaces_of(self.id()) {
+            let of_one = Ns::open(&name)?.losses()?.into_iter();
+            losses.extend(of_one.map(|(what, count)| format!("{name}: {what} {count}")));
+        }
+        Ok(losses)
+    }
+
     /// Puts the Internet beside the concentrators, so that the gateway has one
     /// arm, `lan0`, for both. Its wan interfaces go down.
     pub fn make_one_armed(&self) -> Result<()> {

@@ -94,6 +94,35 @@ impl Ns {
         Ok(links.iter().flat_map(dropped).sum())
     }
 
+    /// What was lost within it: what has counted drops or errors, of its interfaces and of its sockets, and how many.
+    pub fn losses(&self) -> Result<Vec<(String, u64)>> {
+        let text = self.run("ip", &["-j", "-s", "-s", "link", "show"])?;
+        let links: Vec<serde_json::Value> = serde_json::from_str(&text)
+            .map_err(|e| LabError::Scenario(format!("`ip` shows no links: {e}")))?;
+        let mut losses = Vec::new();
+        for link in &links {
+            let name = link["ifname"].as_str().unwrap_or_default();
+            for way in ["rx", "tx"] {
+                let counters = link["stats64"][way].as_object().into_iter().flatten();
+                let of_loss = |name: &str| {
+                    !matches!(name, "bytes" | "packets" | "multicast" | "carrier_changes")
+                };
+                losses.extend(
+                    counters
+                        .filter(|(counter, _)| of_loss(counter))
+                        .map(|(c, n)| (format!("{name} {way} {c}"), n.as_u64().unwrap_or(0))),
+                );
+            }
+        }
+        // Of this thread: the process may be in another namespace.
+        for file in ["/proc/thread-self/net/snmp", "/proc/thread-self/net/snmp6"] {
+            let text = self.enter(|| fs::read_to_string(file))?;
+            losses.extend(socket_losses(&text.tried(|| format!("reading {file}"))?));
+        }
+        losses.retain(|(_, count)| *count > 0);
+        Ok(losses)
+    }
+
     /// The MAC of an interface.
     pub(crate) fn mac(&self, interface: &str) -> Result<[u8; 6]> {
         let text = self.run("ip", &["-j", "link", "show", "dev", interface])?;
@@ -113,6 +142,33 @@ impl Ns {
             .and_then(|links| links[0]["stats64"][direction][field].as_u64())
             .ok_or_else(|| LabError::Scenario(format!("`ip` shows no {counter} of {interface}")))
     }
+}
+
+/// What UDP sockets lost, of `snmp`, where a line of names comes before one of numbers, and `snmp6`, where each has its line.
+fn socket_losses(snmp: &str) -> Vec<(String, u64)> {
+    let of_loss = |name: &str| name.ends_with("Errors");
+    let mut losses = Vec::new();
+    let lines: Vec<_> = snmp.lines().map(|line| line.split_whitespace()).collect();
+    for pair in lines.windows(2) {
+        let (mut names, mut numbers) = (pair[0].clone(), pair[1].clone());
+        if names.next() == Some("Udp:") && numbers.next() == Some("Udp:") {
+            let counted = names.zip(numbers.filter_map(|number| number.parse().ok()));
+            losses.extend(
+                counted
+                    .filter(|(name, _)| of_loss(name))
+                    .map(|(name, n)| (format!("Udp{name}"), n)),
+            );
+        }
+    }
+    for mut line in lines {
+        if let (Some(name), Some(Ok(count))) = (line.next(), line.next().map(str::parse))
+            && name.starts_with("Udp6")
+            && of_loss(name)
+        {
+            losses.push((name.to_owned(), count));
+        }
+    }
+    losses
 }
 
 /// Runs a list of `ip` commands in one process.
@@ -156,4 +212,19 @@ fn finish(command: Command, ns: Option<&Ns>, described: impl Fn() -> String) -> 
         status: output.status.to_string(),
         stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sockets_lost_is_read() {
+        let snmp = "Udp: InDatagrams NoPorts InErrors RcvbufErrors\nUdp: 7 2 5 4\n\
+                    UdpLite: InDatagrams InErrors\nUdpLite: 0 9\n";
+        let of = |name: &str, count| (name.to_owned(), count);
+        assert_eq!(socket_losses(snmp), [of("UdpInErrors", 5), of("UdpRcvbufErrors", 4)]);
+        let snmp6 = "Ip6InReceives\t11\nUdp6InErrors  \t3\nUdp6InDatagrams 8\nUdpLite6InErrors 6\n";
+        assert_eq!(socket_losses(snmp6), [of("Udp6InErrors", 3)]);
+    }
 }
