@@ -41,6 +41,10 @@ depmod
 # Tunnels are only where they are made.
 sysctl -q -w net.core.fb_tunnels_only_for_init_net=1
 modprobe -a veth tun bridge virtio_pci virtio_net 8021q wireguard ipip sit ip6_tunnel fou fou6
+# The driver spreads the interrupts of as many queues as there are processors. Those that it has for the program besides would all meet one.
+for name in /proc/irq/*/virtio*-input.*; do
+    [ -e $name ] && echo $((${name##*.} % $(nproc))) > ${name%/*}/smp_affinity_list
+done
 ip link set lo up
 stty -F /dev/ttyS1 raw
 stty -F /dev/ttyS2 raw
