@@ -131,7 +131,13 @@ for at in 1 c s; do
     $in nstat -asz | sed -n \"s/^\\([A-Z][A-Za-z0-9]*\\)  *\\([0-9]*\\) .*/network $at \\1 \\2/p\"
     $in ip neigh | sed \"s/^/neighbour $at /; s/$/ 1/\"
 done
-while read -r _ dropped _; do echo backlog dropped $((0x$dropped)); done < /proc/net/softnet_stat
+n=0; while read -r _ dropped _; do
+    n=$((n + 1)); echo backlog $n dropped $((0x$dropped))
+done < /proc/net/softnet_stat
+n=0; while read -r entries _ _ _ _ _ failed _ _ _ _ discarded _; do
+    [ $entries != entries ] || continue
+    n=$((n + 1)); echo neighbours $n failed $((0x$failed)); echo neighbours $n discarded $((0x$discarded))
+done < /proc/net/stat/arp_cache
 fernpass counters 2>/dev/null | sed -n 's/^ *\\([0-9][0-9]*\\)  *\\([a-z_]*\\)  *\\([a-z_0-9]*\\) .*/gateway \\2 \\3 \\1/p'";
 /// Prints the daemon's process as soon as it is another than `$old` and systemd has been told that it forwards.
 pub(super) const AWAIT: &str = "
