@@ -31,6 +31,8 @@ pub struct Restart {
     pub after: Vec<SessionView>,
     /// The client that roamed while the daemon was dead: its session's id.
     pub roamed: Option<String>,
+    /// If packets were lost: what the gateway has counted meanwhile, and what the lab has lost.
+    pub losses: Vec<String>,
 }
 
 /// Kills the daemon with SIGKILL under the traffic of `member` for `time`, and
@@ -43,6 +45,7 @@ pub fn restart(
 ) -> Result<Restart> {
     farm.reach(member)?;
     let roamed = roamer.map(|m| farm.session(m)).transpose()?.map(|s| s.id);
+    let counted = farm.gateway().counters()?;
     let started = Instant::now();
     let traffic = farm.traffic(member, RATE)?;
     traffic.run_for(time / 4)?;
@@ -60,7 +63,14 @@ pub fn restart(
     let took_ms = ms(started.elapsed());
     traffic.wait_for(1, SOON)?;
     let traffic = traffic.stop();
-    Ok(Restart { took_ms, absent_ms, traffic, before, after: farm.gateway().sessions()?, roamed })
+    let mut losses = Vec::new();
+    if traffic.lost > 0 {
+        let counters = farm.gateway().counters()?.since(&counted);
+        losses.extend(counters.iter().map(|(reason, count)| format!("gateway: {reason} {count}")));
+        losses.extend(farm.lab().losses()?);
+    }
+    let after = farm.gateway().sessions()?;
+    Ok(Restart { took_ms, absent_ms, traffic, before, after, roamed, losses })
 }
 
 impl Restart {
@@ -78,7 +88,8 @@ impl Claim for Restart {
     fn failures(&self) -> Vec<String> {
         let mut check = Check::default()
             .that(self.traffic.lost == 0, || {
-                format!("{} of {} packets lost", self.traffic.lost, self.traffic.sent)
+                let (lost, sent) = (self.traffic.lost, self.traffic.sent);
+                format!("{lost} of {sent} packets lost:\n{}", self.losses.join("\n"))
             })
             .that(self.rate() >= CLAIMED, || {
                 format!("only {} packets a second were sent, too few to show anything", self.rate())
