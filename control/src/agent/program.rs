@@ -51,8 +51,11 @@ impl Program {
         for name in interfaces {
             // Before Linux 6.6 programs of this kind need a queueing discipline, which may be there.
             let attached = program.attach(name, TcAttachType::Egress).or_else(|_| {
-                let _ = tc::qdisc_add_clsact(name);
-                program.attach(name, TcAttachType::Egress)
+                let added = tc::qdisc_add_clsact(name);
+                // That there is none says less than why there could be none.
+                program
+                    .attach(name, TcAttachType::Egress)
+                    .map_err(|e| added.err().map_or(e, Into::into))
             });
             attached.map_err(|e| LoadError::kernel(format!("watching {name}"), &e))?;
         }
