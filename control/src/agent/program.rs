@@ -50,14 +50,15 @@ impl Program {
         program.load().map_err(|e| LoadError::kernel(failed, &e))?;
         for name in interfaces {
             // Before Linux 6.6 programs of this kind need a queueing discipline, which may be there.
-            let attached = program.attach(name, TcAttachType::Egress).or_else(|_| {
-                let added = tc::qdisc_add_clsact(name);
+            if program.attach(name, TcAttachType::Egress).is_ok() {
+                continue;
+            }
+            let added = tc::qdisc_add_clsact(name);
+            program.attach(name, TcAttachType::Egress).map_err(|e| {
                 // That there is none says less than why there could be none.
-                program
-                    .attach(name, TcAttachType::Egress)
-                    .map_err(|e| added.err().map_or(e, Into::into))
-            });
-            attached.map_err(|e| LoadError::kernel(format!("watching {name}"), &e))?;
+                let why = added.err().map(|e| format!(" (no clsact can be added: {e})"));
+                LoadError::kernel(format!("watching {name}{}", why.unwrap_or_default()), &e)
+            })?;
         }
         Ok(Self { ebpf, lost })
     }

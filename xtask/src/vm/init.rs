@@ -40,7 +40,8 @@ sysctl -q -w net.core.rmem_default=8388608 net.core.netdev_max_backlog=100000
 depmod
 # Tunnels are only where they are made.
 sysctl -q -w net.core.fb_tunnels_only_for_init_net=1
-modprobe -a veth tun bridge virtio_pci virtio_net 8021q wireguard ipip sit ip6_tunnel fou fou6
+# The kernel loads none by itself: there is no modprobe where it looks for one.
+modprobe -a veth tun bridge virtio_pci virtio_net 8021q wireguard ipip sit ip6_tunnel fou fou6 sch_ingress cls_bpf
 # The driver spreads the interrupts of as many queues as there are processors. Those that it has for the program besides would all meet one.
 for name in /proc/irq/*/virtio*-input.*; do
     [ -e $name ] && echo $((${name##*.} % $(nproc))) > ${name%/*}/smp_affinity_list
