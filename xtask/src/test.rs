@@ -1,7 +1,7 @@
 //! `cargo xtask test` without arguments: every test there is.
 //!
-//! The lab's tests mostly wait, for a client to dial, a backend to be found dead. All others mostly compute. So these run beside them, in what the
-//! lab's leave of the processors: they have to do with packets that are lost when there is none.
+//! The lab's tests mostly wait: for a client to dial, for a backend to be found dead. All others compute, and run beside them at the lowest
+//! priority, because a lab whose processors are taken loses packets.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

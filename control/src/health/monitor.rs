@@ -220,6 +220,21 @@ fn next_turn(begin: Instant, now: Instant, interval: Duration, hash: u64) -> Ins
     turn + interval * u32::try_from(intervals).unwrap_or(u32::MAX)
 }
 
+/// When a backend is probed after a probe that was sent at `sent`, and whose result is known `now`.
+fn after(
+    timing: &Timing,
+    sent: Instant,
+    now: Instant,
+    is_falling: bool,
+    own_turn: impl Fn(Instant) -> Instant,
+) -> Instant {
+    if is_falling {
+        return sent + timing.retry();
+    }
+    // Its own turn may be just now: servers of WireGuard do not answer twice at once.
+    own_turn((sent + timing.interval / 4).max(now))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -266,12 +281,7 @@ impl Probe {
             if let Some(good) = good {
                 streak.observe(good, rise, fall);
             }
-            next = if streak.is_falling() {
-                sent + self.timing.retry()
-            } else {
-                // Its own turn may be just now: servers of WireGuard do not answer twice at once.
-                own_turn((sent + self.timing.interval / 4).max(Instant::now()))
-            };
+            next = after(&self.timing, sent, Instant::now(), streak.is_falling(), own_turn);
             let (status, fails) = (streak.status(), streak.fails());
             if told == (status, fails) {
                 continue;
@@ -303,6 +313,30 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_that_dies_at_any_moment_is_down_within_its_patience() {
+        let (begin, ms) = (Instant::now(), Duration::from_millis);
+        for (interval, timeout, fall) in
+            [(1_000, 500, 3), (500, 400, 4), (800, 10, 2), (100, 100, 5)]
+        {
+            let timing = Timing { interval: ms(interval), timeout: ms(timeout), rise: 2, fall };
+            for (turn, died) in (0..16).flat_map(|turn| (0..40).map(move |n| (turn, n * 37))) {
+                let died = begin + ms(died);
+                let own_turn = |now| next_turn(begin, now, timing.interval, turn);
+                let (mut streak, mut next) = (Streak::known(Status::Up), own_turn(begin));
+                let found = loop {
+                    let (sent, good) = (next, next < died);
+                    let now = if good { sent } else { sent + timing.timeout };
+                    if streak.observe(good, timing.rise, fall).is_some() {
+                        break now;
+                    }
+                    next = after(&timing, sent, now, streak.is_falling(), own_turn);
+                };
+                assert!(found - died <= timing.patience(), "{timing:?}, {:?}", found - died);
+            }
+        }
+    }
 
     #[test]
     fn probes_take_turns_that_are_the_same_whenever_they_begin() {
