@@ -26,6 +26,8 @@ use crate::reason::Reason;
 pub const PLAIN: usize = 11;
 /// Of the shortest record: a header, and one byte.
 const SHORTEST: u32 = 14;
+/// Of the shortest record with an id: what is protected makes also one with an id of a single byte longer.
+const SHORTEST_WITH_ID: u32 = PLAIN as u32 + 8;
 /// Of the shortest record with a unified header: the header's two bytes, and what the mask of its sequence number is made of (RFC 9147, 4.2.3).
 const SHORTEST_UNIFIED: u32 = 18;
 /// Types of records.
@@ -84,7 +86,8 @@ fn record(head: Option<impl View<HEAD>>, len: u32) -> Result<Record, Reason> {
             Err(Reason::DtlsMalformed)
         };
     }
-    if !matches!(first, CHANGE_CIPHER_SPEC..=ACK) || len < SHORTEST {
+    let shortest = if first == WITH_ID { SHORTEST_WITH_ID } else { SHORTEST };
+    if !matches!(first, CHANGE_CIPHER_SPEC..=ACK) || len < shortest {
         return Err(Reason::DtlsMalformed);
     }
     let is_protected = head.u16::<3>() != 0;
@@ -124,8 +127,6 @@ pub fn inbound(
         (Record::Unified, Some(head)) if head.u8::<0>() & HAS_ID != 0 => {
             Ok(to_server(head.u64::<1>(), true))
         }
-        // With a shorter id, too, what is protected makes it longer.
-        (Record::WithId, _) if len < (PLAIN + 8) as u32 => Err(Reason::DtlsMalformed),
         (Record::WithId, _) => Ok(to_server(id().ok_or(Reason::DtlsMalformed)?, false)),
         // ClientHello, the first and the one with a cookie: what follows has higher sequence numbers.
         (Record::Handshake, Some(head)) => {
