@@ -25,6 +25,8 @@ pub enum Found {
 /// 3. the new ones are in their place, and lead to the old ones: the move is finished from where it was;
 /// 4. they do not: the old ones are thrown away.
 ///
+/// What is thrown away gets the name that new tables have in the first state before it is.
+///
 /// # Errors
 /// What is there cannot be taken over.
 pub fn find(bpffs: &Bpffs) -> Result<Found, LoadError> {

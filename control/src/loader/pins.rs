@@ -33,12 +33,12 @@ impl Pins {
 
     /// Where tables are made, until they are whole.
     pub(crate) fn staging(bpffs: &Bpffs) -> Self {
-        Self { dir: bpffs.path().join(format!("v{ABI_VERSION}-new")) }
+        Self { dir: bpffs.path().join(format!("v{ABI_VERSION}{NEW}")) }
     }
 
     /// Where the tables lie whose sessions are being moved to larger ones.
     pub(crate) fn aside(bpffs: &Bpffs) -> Self {
-        Self { dir: bpffs.path().join(format!("v{ABI_VERSION}-old")) }
+        Self { dir: bpffs.path().join(format!("v{ABI_VERSION}{OLD}")) }
     }
 
     /// The pins of all ABI versions that have any under a bpffs, this one's too.
@@ -55,11 +55,18 @@ impl Pins {
 
     /// The same version's where tables are made, and where they are set aside.
     pub(super) fn beside(&self) -> [Self; 2] {
-        ["-new", "-old"].map(|end| {
+        [NEW, OLD].map(|end| {
             let mut dir = self.dir.clone().into_os_string();
             dir.push(end);
             Self { dir: dir.into() }
         })
+    }
+
+    /// Where the same version's tables are before they count, and when they no longer do.
+    fn nobodys(&self) -> Self {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let version = name.split('-').next().unwrap_or_default();
+        Self { dir: self.dir.with_file_name(format!("{version}{NEW}")) }
     }
 
     /// The pins whose sessions are still to be moved to these.
@@ -131,11 +138,22 @@ impl Pins {
         self.dir.is_dir()
     }
 
-    /// Takes everything away: links first, which takes the program off the interfaces.
+    /// Takes everything away: links first, which takes the program off the interfaces. What is half removed when somebody dies is nobody's:
+    /// it has the name under which tables are made, and the next daemon removes the rest.
     ///
     /// # Errors
     /// A pin cannot be removed.
     pub fn remove(&self) -> Result<(), LoadError> {
+        let nobodys = self.nobodys();
+        nobodys.clear()?;
+        if *self == nobodys || !self.exist() {
+            return Ok(());
+        }
+        self.rename(&nobodys)?;
+        nobodys.clear()
+    }
+
+    fn clear(&self) -> Result<(), LoadError> {
         let links = self.links();
         for dir in [&links, &self.dir] {
             if dir.is_dir() {
@@ -146,6 +164,10 @@ impl Pins {
         Ok(())
     }
 }
+
+/// Ends of directories' names: where tables are made or removed, and where they are set aside.
+const NEW: &str = "-new";
+const OLD: &str = "-old";
 
 /// Leads from tables to those whose sessions are still to be moved to them.
 const FROM: &str = "from";

@@ -9,11 +9,15 @@ mod world;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use control::loader::{Found, PacketLog, Pins, Sizes, Tables, Writer, create, find, remove_all};
+use control::loader::{
+    Bpffs, Found, PacketLog, Pins, Sizes, Tables, Writer, create, find, remove_all,
+};
 use control::migration::Migration;
 use dataplane::fixture::site::{LAN, WAN};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use scratch::Scratch;
 use world::{Gateway, LARGE, SMALL, known};
 
@@ -69,6 +73,12 @@ fn start(gateway: &mut Gateway, to: Sizes) {
     }
 }
 
+/// The directories of a bpffs: each has tables.
+fn dirs(bpffs: &Bpffs) -> Vec<PathBuf> {
+    let all = fs::read_dir(bpffs.path()).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.is_dir()).collect()
+}
+
 fn tables(gateway: &Gateway) -> Tables {
     let Found::Own(tables) = find(&gateway.bpffs).unwrap() else { panic!("no tables") };
     *tables
@@ -101,14 +111,40 @@ fn whoever_dies_between_any_two_steps_of_a_move_is_made_good_by_the_next() {
         let tables = tables(&gateway);
         assert_eq!((tables.sizes(), gateway.pins.linked()), (to, vec![WAN, LAN]));
         gateway.is_whole(&tables, &before, died == usize::MAX);
-        let left = fs::read_dir(gateway.bpffs.path()).unwrap();
-        let left = left.filter(|e| e.as_ref().unwrap().file_type().unwrap().is_dir()).count();
-        assert_eq!(left, 1, "nothing is left of the move");
+        assert_eq!(dirs(&gateway.bpffs), [gateway.pins.dir()], "nothing is left of the move");
         // The next one is to somewhat larger tables.
         to.ids += 8;
     }
     assert!(steps > 10, "{steps}");
     gateway.pins.remove().unwrap();
+}
+
+#[test]
+fn tables_whose_removal_is_cut_short_are_nobodys() {
+    netns::enter().unwrap();
+    let scratch = Scratch::new("removed");
+    let bpffs = scratch.bpffs();
+    let pins = Pins::under(&bpffs);
+    let at = |name: &str| bpffs.path().join(name);
+    let own = pins.dir().file_name().unwrap().to_str().unwrap();
+    for name in [own, "v7", "v7-old"] {
+        create(&bpffs, &pins, SMALL).unwrap();
+        if name != own {
+            fs::rename(pins.dir(), at(name)).unwrap();
+        }
+        // Somebody else's mount stops it on its way.
+        fs::create_dir(at(name).join("stop")).unwrap();
+        mount("tmpfs", at(name).join("stop"), "tmpfs", MountFlags::empty(), None).unwrap();
+        assert!(remove_all(&bpffs).is_err());
+        let [left] = dirs(&bpffs).try_into().unwrap();
+        unmount(left.join("stop"), UnmountFlags::empty()).unwrap();
+        for map in ["LAYOUT", "SLOTS"].map(|map| left.join(map)).iter().filter(|map| map.exists()) {
+            fs::remove_file(map).unwrap();
+        }
+        let found = find(&bpffs);
+        assert!(matches!(found, Ok(Found::Nothing)), "{found:?} of {name} as {left:?}");
+        assert_eq!(dirs(&bpffs), [] as [PathBuf; 0], "{name}");
+    }
 }
 
 #[test]
