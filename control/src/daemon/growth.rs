@@ -9,10 +9,11 @@ use super::state::State;
 use crate::config::Config;
 use crate::loader::{
     Bpffs, Found, LoadError, Old, PacketLog, Pins, Program, Sizes, Tables, Writer, create, memory,
+    wait,
 };
 use crate::migration::{Migration, Moved, Staged, Translation, health};
 use crate::model::{Overrides, RouteView};
-use crate::sessions::settle;
+use crate::sessions::{give_back, settle};
 
 /// What the contents of the tables depend on.
 pub(super) struct Inputs {
@@ -42,9 +43,13 @@ pub(super) fn begin(
     let (tables, mut program) = match found {
         Found::Foreign(old) => return take_over(bpffs, *old, inputs, log),
         Found::Nothing => (Arc::new(create(bpffs, &pins, Sizes::for_sessions(wanted))?), None),
-        Found::Own(tables) => (Arc::new(*tables), None),
+        Found::Own(tables) => {
+            mend(&tables);
+            (Arc::new(*tables), None)
+        }
         Found::Moving(tables, old) => {
             let tables = Arc::new(*tables);
+            mend(&tables);
             let held = Writer::open(&pins, Arc::clone(&tables))?.read()?;
             let from = old.pins().dir().display().to_string();
             let mut migration = Migration::resume(bpffs, *old, Arc::clone(&tables), &held, log)?;
@@ -54,7 +59,6 @@ pub(super) fn begin(
             (tables, program)
         }
     };
-    settle(&*tables);
     let mut writer = Writer::open(&pins, Arc::clone(&tables))?;
     let (mut tables, mut not_grown) = (tables, None);
     if wanted > tables.sizes().sessions() {
@@ -68,6 +72,18 @@ pub(super) fn begin(
     let Inputs { config, overrides, routes } = inputs;
     let state = State::new(config, overrides, routes, tables, writer)?;
     Ok(Begun { state, program, not_grown })
+}
+
+/// Finishes what a daemon that died left half done with sessions.
+pub(super) fn mend(tables: &Tables) {
+    settle(tables);
+    match give_back(tables, wait) {
+        Ok(0) => {}
+        Ok(slots) => tracing::info!(slots, "an earlier daemon died while it carried sessions over"),
+        Err(e) => {
+            tracing::warn!("slots that an earlier daemon was writing cannot be given back: {e}")
+        }
+    }
 }
 
 /// Takes another version's sessions over.

@@ -1,6 +1,6 @@
 //! Carries sessions over, again and again, until nobody writes the old tables any more.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use dataplane::abi::POOL_STRIDE;
 use dataplane::table::carry::Session;
@@ -26,8 +26,9 @@ pub(crate) struct Passed {
 /// Knows what it has carried.
 #[derive(Debug, Default)]
 pub(super) struct Carrier {
-    /// Sessions as they were in the old tables at the last pass, by identity, with their tenants.
-    carried: HashMap<u64, (Session, u32)>,
+    /// Sessions as they were in the old tables at the last pass, by identity, with their tenants. In order, so that what is done twice
+    /// is done alike: tests let whoever does it die at each write.
+    carried: BTreeMap<u64, (Session, u32)>,
 }
 
 impl Carrier {
@@ -35,9 +36,9 @@ impl Carrier {
     /// meanwhile stays.
     pub(super) fn pass(&mut self, old: &Old, to: &Tables, translation: &Translation) -> Passed {
         let place = Place::new(to);
-        let there = place.by_identity();
+        let (there, left) = place.by_identity();
         let olds = old.sessions();
-        let now: HashMap<u64, (Session, u32)> = olds
+        let now: BTreeMap<u64, (Session, u32)> = olds
             .iter()
             .filter_map(|session| translation.session(session))
             .map(|(session, tenant)| (session.identity, (session, tenant)))
@@ -45,6 +46,12 @@ impl Carrier {
         let mut passed =
             Passed { sessions: olds.len(), left_out: olds.len() - now.len(), ..Passed::default() };
         let lives = |identity| now.contains_key(&identity);
+        let tenant_of = |identity| to.tenants.get(now.get(identity)?.1 as usize);
+        for spot in &left {
+            if let Some(tenant) = tenant_of(&spot.identity) {
+                place.leave(tenant, spot);
+            }
+        }
         for (identity, (session, tenant)) in &now {
             let Some(tenant) = to.tenants.get(*tenant as usize) else { continue };
             let before = self.carried.get(identity).map(|(before, _)| before);

@@ -265,7 +265,10 @@ impl Migration {
                 Step::Load
             }
             Step::Load => {
-                self.program = Some(Program::load(&self.pins(), self.log)?);
+                // Where nothing is left to get it, the daemon loads one when it attaches it.
+                if !(self.committed && self.links.is_empty()) {
+                    self.program = Some(Program::load(&self.pins(), self.log)?);
+                }
                 Step::CarryAgain
             }
             Step::CarryAgain => {

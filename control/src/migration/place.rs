@@ -25,6 +25,15 @@ struct There<'a> {
     session: Session,
 }
 
+/// Where a session lies, or lay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) identity: u64,
+    moves: u16,
+    index: u32,
+    word: u64,
+}
+
 impl<'a> Place<'a> {
     pub(super) fn new(tables: &'a Tables) -> Self {
         Self { tables, settings: tables.settings() }
@@ -38,17 +47,38 @@ impl<'a> Place<'a> {
     }
 
     /// All sessions: the slots where they lie. One that is moving lies where it moves to.
-    pub(super) fn by_identity(self) -> HashMap<u64, u32> {
-        let mut all: HashMap<u64, (u16, u32)> = HashMap::new();
+    ///
+    /// And those where sessions lay before: of whoever died when he had put one into another slot, and had not yet taken it out of this
+    /// one. The kernel program has none such: what it moves it takes out before.
+    pub(super) fn by_identity(self) -> (HashMap<u64, u32>, Vec<Spot>) {
+        let mut all: HashMap<u64, Spot> = HashMap::new();
+        let mut left = Vec::new();
         for (index, slot) in (0..).zip(self.tables.slots.iter()) {
             if slot::is_live(slot.state.load())
-                && let Some(there) = self.read(index)
+                && let Some(There { word, session, .. }) = self.read(index)
             {
-                let place = all.entry(there.session.identity).or_insert((0, index));
-                *place = (*place).max((there.session.moves, index));
+                let mut here =
+                    Spot { identity: session.identity, moves: session.moves, index, word };
+                if let Some(other) = all.get_mut(&session.identity) {
+                    if other.moves <= here.moves {
+                        std::mem::swap(other, &mut here);
+                    }
+                    left.push(here);
+                } else {
+                    all.insert(session.identity, here);
+                }
             }
         }
-        all.into_iter().map(|(identity, (_, index))| (identity, index)).collect()
+        let places = all.into_iter().map(|(identity, there)| (identity, there.index)).collect();
+        (places, left)
+    }
+
+    /// Takes a session out of where it lay before.
+    pub(super) fn leave(self, tenant: &Tenant, spot: &Spot) {
+        if let Some(slot) = self.tables.slots.get(spot.index as usize) {
+            // One that moved while the table was read is there no more.
+            carry::retire(self.settings, tenant, slot, spot.word);
+        }
     }
 
     /// Puts a session here that is not here yet: true if it has a slot of its own now. `lives` tells which sessions the old

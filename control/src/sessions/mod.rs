@@ -8,19 +8,21 @@
 //! * [`Reader`]: what is in a slot, read so that it belongs together.
 //! * [`Clock`]: the tables' time, and the wall's.
 //! * [`Keeper`]: the scan that expires sessions and gives slots back; `recount`
-//!   corrects the counts that a crash left wrong, [`settle`] the sums.
+//!   corrects the counts that a crash left wrong, [`settle`] the sums, [`give_back`] the slots.
 
 mod account;
 mod clock;
 mod keeper;
 mod reader;
 mod recount;
+mod unfinished;
 
 pub use account::settle;
 pub use clock::Clock;
 pub use keeper::{Fate, Keeper, Memory, Policy, QUARANTINE, Scan, TENTATIVE_LIFE};
 pub use reader::{Reader, Record};
 pub use recount::{Drift, Recount};
+pub use unfinished::give_back;
 
 #[cfg(test)]
 mod tests;

@@ -243,3 +243,31 @@ fn a_scan_tells_how_many_sent_something_and_how_many_were_sent_something() {
     assert_eq!(heard, [(0, (2, 1)), (1, (0, 1))].into());
     assert!(keeper.scan(&t, &at(3), &Rules).heard.is_empty());
 }
+
+#[test]
+fn slots_that_somebody_died_over_are_given_back_and_those_of_packets_are_not() {
+    let t = HostTables::new(Sizes::default());
+    for (index, state) in
+        [(1, slot::CLAIMED), (2, slot::OFFERED), (3, slot::MOVING), (4, slot::CLAIMED)]
+    {
+        t.slots[index].state.store(7 << 32 | u64::from(state));
+    }
+    put(&t, 5, slot::OPEN, 0);
+    // A packet's own, which is done when it has gone.
+    let packet = &t.slots[4].state;
+    let wait = || {
+        packet.store(slot::with_state(packet.load(), slot::OPEN));
+        Ok(())
+    };
+    assert_eq!(give_back(&t, wait).unwrap(), 3);
+    let states: Vec<_> = (1..6).map(|index| state(&t, index)).collect();
+    assert_eq!(states, [slot::RETIRED, slot::RETIRED, slot::RETIRED, slot::OPEN, slot::OPEN]);
+    let mut keeper = Keeper::default();
+    (0..3).for_each(|n| drop(keeper.scan(&t, &at(n), &Rules)));
+    assert!((1..4).all(|index| state(&t, index) == slot::DEAD), "they can be claimed");
+    // Nothing is in making: nobody has to wait.
+    assert_eq!(give_back(&t, || unreachable!()).unwrap(), 0);
+    t.slots[1].state.store(8 << 32 | u64::from(slot::CLAIMED));
+    assert!(give_back(&t, || Err(std::io::ErrorKind::Unsupported.into())).is_err());
+    assert_eq!(state(&t, 1), slot::CLAIMED);
+}

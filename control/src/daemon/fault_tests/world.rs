@@ -162,7 +162,7 @@ faulty! {
 /// A client whose session is on one of the backends.
 #[derive(Debug)]
 pub(super) struct Client {
-    at: SocketAddr,
+    pub(super) at: SocketAddr,
     pub(super) backend: usize,
     /// Who it is to the concentrator, and the concentrator to it.
     index: u32,
@@ -171,14 +171,15 @@ pub(super) struct Client {
 }
 
 pub(super) struct World {
-    bpffs: Bpffs,
+    pub(super) bpffs: Bpffs,
     pub(super) pins: Pins,
     pub(super) store: Store,
     pub(super) config: Config,
     pub(super) routes: Arc<RouteView>,
     /// Writes until the one that fails.
     pub(super) until: Arc<AtomicUsize>,
-    program: Xdp,
+    /// What packets meet.
+    pub(super) program: Xdp,
     pub(super) clients: Vec<Client>,
     joined: u32,
     /// Packets of sessions, from clients and to them.
@@ -190,12 +191,17 @@ pub(super) struct World {
 impl World {
     /// A gateway that forwards, without a session.
     pub(super) fn new(name: &str) -> Self {
+        Self::of(name, SIZES)
+    }
+
+    /// The same with tables of other sizes.
+    pub(super) fn of(name: &str, sizes: Sizes) -> Self {
         let scratch = Scratch::new(name);
         let bpffs = scratch.bpffs();
         let pins = Pins::under(&bpffs);
-        create(&bpffs, &pins, SIZES).unwrap();
+        create(&bpffs, &pins, sizes).unwrap();
         drop(Program::load(&pins, PacketLog::Off).unwrap());
-        let program = Xdp::from_pin(pins.program(), XdpAttachType::Interface).unwrap();
+        let program = pinned_program(&pins);
         Self {
             store: Store::open(&scratch.dir().join("state")).unwrap(),
             config: parsed(CONFIG),
@@ -222,8 +228,7 @@ impl World {
         let begun = growth::begin(&self.bpffs, found, inputs, PacketLog::Off);
         let Begun { mut state, .. } = begun.unwrap();
         state.reconcile().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(recount(&state));
+        counted(&state);
         let writer = state.writer;
         state.writer = Box::new(Faulty { writer, until: Arc::clone(&self.until) });
         state
@@ -265,19 +270,57 @@ impl World {
 
     /// A new client, whose session opens on this backend.
     pub(super) fn join(&mut self, backend: usize) {
-        self.joined += 1;
-        let n = self.joined;
-        let at = SocketAddr::new(Ipv4Addr::from(0xc612_0000 | n).into(), 4000);
-        let (index, server) = (0x1000_0000 + n, 0x2000_0000 + n);
-        self.clients.push(Client { at, backend, index, server, counter: 0 });
+        let client = self.newcomer(backend);
+        self.open(client);
+    }
+
+    /// A new client, whose handshake goes to the backend that it is placed on, and is answered: no more is known of it yet.
+    pub(super) fn knock(&mut self) -> Client {
+        let mut client = self.newcomer(0);
+        client.backend = self.placed(&client).expect("it is placed");
+        self.answer_to(&client, message::response(client.server, client.index));
+        client
+    }
+
+    /// A client's backend answers, and its session opens.
+    pub(super) fn open(&mut self, client: Client) {
+        let (index, server) = (client.index, client.server);
+        self.clients.push(client);
         let last = self.clients.len() - 1;
         self.answer(last, message::data(index, 0));
         self.answer(last, message::response(server, index));
         self.talk(last);
     }
 
+    fn newcomer(&mut self, backend: usize) -> Client {
+        self.joined += 1;
+        let n = self.joined;
+        let at = SocketAddr::new(Ipv4Addr::from(0xc612_0000 | n).into(), 4000);
+        Client { at, backend, index: 0x1000_0000 + n, server: 0x2000_0000 + n, counter: 0 }
+    }
+
+    /// The client is at another address, from where it is answered.
+    pub(super) fn roam(&mut self, n: usize) {
+        let at = &mut self.clients[n].at;
+        at.set_port(at.port() + 1);
+        self.talk(n);
+    }
+
+    /// A new key: the answer to its handshake hands out another index, which the client uses from then on.
+    pub(super) fn rekey(&mut self, n: usize) {
+        self.clients[n].server += 0x1_0000;
+        let Client { index, server, .. } = self.clients[n];
+        self.answer(n, message::response(server, index));
+        self.talk(n);
+    }
+
     fn answer(&mut self, n: usize, message: Vec<u8>) {
-        let client = &self.clients[n];
+        let clients = std::mem::take(&mut self.clients);
+        self.answer_to(&clients[n], message);
+        self.clients = clients;
+    }
+
+    fn answer_to(&mut self, client: &Client, message: Vec<u8>) {
         let from = SocketAddr::new(BACKENDS[client.backend].into(), VIP.port());
         let to = self.run(from, client.at, message);
         assert_eq!(to, Some([VIP.ip(), client.at.ip()]), "{client:?} is not answered");
@@ -305,7 +348,10 @@ impl World {
 
     /// Where a client without a session is led to.
     pub(super) fn lead(&self, n: usize) -> Option<usize> {
-        let client = &self.clients[n];
+        self.placed(&self.clients[n])
+    }
+
+    fn placed(&self, client: &Client) -> Option<usize> {
         let [_, to] = self.run(client.at, VIP, message::initiation(client.index))?;
         BACKENDS.iter().position(|backend| *backend == to)
     }
@@ -342,6 +388,17 @@ impl World {
         let slots = learned(&state.tables);
         assert!(slots.iter().all(|at| Reader::new(&*state.tables).get(*at).is_some()), "{slots:?}");
     }
+}
+
+/// A program that is pinned.
+pub(super) fn pinned_program(pins: &Pins) -> Xdp {
+    Xdp::from_pin(pins.program(), XdpAttachType::Interface).unwrap()
+}
+
+/// Counts sessions anew, as a daemon does once it has started.
+pub(super) fn counted(state: &State) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(recount(state));
 }
 
 /// Slots that the id index leads to.
