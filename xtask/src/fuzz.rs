@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -29,11 +32,14 @@ const TIMEOUT: u32 = 10;
 /// What to fuzz, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Targets; all of them, one after the other, if none is named
+    /// Targets; all of them if none is named
     targets: Vec<String>,
     /// For how long, each target
     #[arg(long, value_name = "NUMBER", default_value_t = 60)]
     seconds: u32,
+    /// How many targets at once; as many as there are processors if it is not said
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    at_once: Option<u16>,
     /// Print the targets
     #[arg(long, conflicts_with_all = ["targets", "live"])]
     list: bool,
@@ -81,19 +87,52 @@ pub(crate) fn fuzz(options: &Options) -> anyhow::Result<()> {
         names => names.iter().map(named).collect::<anyhow::Result<_>>()?,
     };
     let fuzzer = build()?;
-    let mut findings = Vec::new();
-    for target in chosen {
+    let at_once = options.at_once.map_or_else(
+        || thread::available_parallelism().map_or(1, |processors| processors.get()),
+        usize::from,
+    );
+    let findings = Mutex::new(Vec::new());
+    side_by_side(&chosen, at_once, |target| {
         if options.minimise {
             minimise(&fuzzer, target)?;
         } else if !one(&fuzzer, target, options.seconds)? {
-            findings.push(target.name.as_str());
+            findings.lock().unwrap_or_else(|e| e.into_inner()).push(target.name.as_str());
         }
-    }
+        Ok(())
+    })?;
+    let findings = findings.into_inner().unwrap_or_else(|e| e.into_inner());
     if findings.is_empty() {
         Ok(())
     } else {
         bail!("something was found in {}", findings.join(", "))
     }
+}
+
+/// Does something with each, with so many at once; stops with the first that fails.
+fn side_by_side<T: Sync>(
+    all: &[T],
+    at_once: usize,
+    each: impl Fn(&T) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<()> {
+    let left = Mutex::new(all.iter());
+    let next = || left.lock().unwrap_or_else(|e| e.into_inner()).next();
+    let work = || {
+        while let Some(one) = next() {
+            if let Err(e) = each(one) {
+                // Nobody begins another.
+                while next().is_some() {}
+                return Err(e);
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..at_once.min(all.len())).map(|_| scope.spawn(work)).collect();
+        // All have ended before the first failure is told.
+        let done: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        done.into_iter()
+            .try_for_each(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 fn live(options: &Options) -> anyhow::Result<()> {
@@ -194,11 +233,12 @@ fn one(program: &Path, target: &Target, seconds: u32) -> anyhow::Result<bool> {
     if fs::metadata(&place.words).is_ok_and(|file| file.len() > 0) {
         command.arg(format!("-dict={}", place.words.display()));
     }
-    let status = command
+    let child = command
         .args([&place.grown, &place.committed])
         .stderr(log)
-        .status()
+        .spawn()
         .with_context(|| format!("cannot run {}", program.display()))?;
+    let (status, processor) = wait(child)?;
     let text = String::from_utf8_lossy(&fs::read(&place.log).unwrap_or_default()).into_owned();
     if !status.success() {
         let begin = text.rfind("thread '").or_else(|| text.rfind("==")).unwrap_or(0);
@@ -213,12 +253,29 @@ fn one(program: &Path, target: &Target, seconds: u32) -> anyhow::Result<bool> {
         );
         return Ok(false);
     }
-    println!("{}: {}", target.name, summary(&text));
+    println!("{}: {}", target.name, summary(&text, processor));
     Ok(true)
 }
 
+/// Waits for a child: how it ended, and for how long it had a processor, which is less than the clock says on a busy machine.
+fn wait(mut child: Child) -> anyhow::Result<(ExitStatus, Duration)> {
+    // Its first number is the time on a processor, in nanoseconds (Documentation/scheduler/sched-stats.rst).
+    let path = format!("/proc/{}/schedstat", child.id());
+    let mut processor = Duration::ZERO;
+    loop {
+        let told = fs::read_to_string(&path).unwrap_or_default();
+        if let Some(Ok(nanoseconds)) = told.split_whitespace().next().map(str::parse) {
+            processor = processor.max(Duration::from_nanos(nanoseconds));
+        }
+        if let Some(status) = child.try_wait().context("cannot wait for the fuzzer")? {
+            return Ok((status, processor));
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// What libFuzzer told of its work, in a line.
-fn summary(log: &str) -> String {
+fn summary(log: &str, processor: Duration) -> String {
     let stat = |name: &str| {
         let line = log.lines().rev().find_map(|line| line.strip_prefix(&format!("stat::{name}:")));
         line.map_or("?", str::trim).to_owned()
@@ -228,8 +285,9 @@ fn summary(log: &str) -> String {
         status.split_once(word).and_then(|(_, rest)| rest.split_whitespace().next()).unwrap_or("?")
     };
     format!(
-        "{} inputs, {} a second, {} edges reached, nothing found",
+        "{} inputs in {} s of a processor, {} a second, {} edges reached, nothing found",
         stat("number_of_executed_units"),
+        processor.as_secs(),
         stat("average_exec_per_sec"),
         after(" cov: ")
     )
@@ -271,7 +329,37 @@ mod tests {
     fn a_log_is_told_in_a_line() {
         let log = "#2 INITED cov: 3 ft: 4 corp: 1/1b\n#9 DONE   cov: 71 ft: 99 corp: 5/9b lim: 4 exec/s: 0 rss: 30Mb\n\
                    stat::number_of_executed_units: 1234\nstat::average_exec_per_sec:     56\n";
-        assert_eq!(summary(log), "1234 inputs, 56 a second, 71 edges reached, nothing found");
-        assert_eq!(summary(""), "? inputs, ? a second, ? edges reached, nothing found");
+        let seconds = Duration::from_millis(21_500);
+        assert_eq!(
+            summary(log, seconds),
+            "1234 inputs in 21 s of a processor, 56 a second, 71 edges reached, nothing found"
+        );
+        let nothing = summary("", Duration::ZERO);
+        assert!(nothing.starts_with("? inputs in 0 s of a processor, ? a second"), "{nothing}");
+    }
+
+    #[test]
+    fn work_is_done_side_by_side_until_something_fails() {
+        let done = Mutex::new(Vec::new());
+        let numbers: Vec<usize> = (0..100).collect();
+        let each = |n: &usize| {
+            anyhow::ensure!(*n != 50, "the fiftieth");
+            done.lock().unwrap().push(*n);
+            Ok(())
+        };
+        side_by_side(&numbers[..50], 3, each).unwrap();
+        let mut all = std::mem::take(&mut *done.lock().unwrap());
+        all.sort_unstable();
+        assert_eq!(all, numbers[..50]);
+        let failed = side_by_side(&numbers, 1, each).unwrap_err().to_string();
+        assert_eq!((failed.as_str(), done.lock().unwrap().len()), ("the fiftieth", 50));
+    }
+
+    #[test]
+    fn a_childs_time_on_a_processor_is_told() {
+        let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+        let (status, processor) =
+            wait(Command::new("sh").args(["-c", busy]).spawn().unwrap()).unwrap();
+        assert!(status.success() && processor > Duration::from_millis(20), "{processor:?}");
     }
 }
