@@ -1,15 +1,15 @@
 //! What lies where in the tables, by name: what a daemon writes into [`maps::LAYOUT`](crate::abi::maps::LAYOUT) when it
 //! makes tables, so that one of another version can read the sessions, whatever it would have made of them itself.
 //!
-//! A field is `MAP.field`, a number `name`, a reason `reason.name`. A name never changes what it means: a field that
+//! A field is `MAP.field`, one of a meter wherever there is one `METER.field`, a number `name`, a reason `reason.name`. A name never changes what it means: a field that
 //! means something else gets another one.
 
 use core::mem::offset_of;
 
 use crate::abi::{
-    self, Detail, ENDPOINT_LIVE, Endpoint, Layout, NAME_BACKEND, NAME_LISTENER, NAME_LISTENER_POOL,
-    NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, POOL_STRIDE, SERVICE_TCP, Settings, Slot,
-    Tenant,
+    self, Detail, ENDPOINT_LIVE, Endpoint, Layout, Meter, NAME_BACKEND, NAME_LISTENER,
+    NAME_LISTENER_POOL, NAME_POOL, NAME_RETIRED, NAME_SERVICE, NAME_TENANT, POOL_STRIDE,
+    SERVICE_TCP, Settings, Slot, Tenant,
 };
 use crate::reason::Reason;
 use crate::table::slot;
@@ -48,7 +48,9 @@ pub fn entries() -> Vec<(String, Layout)> {
         }
         "TENANTS" Tenant {
             opened refused ended ended_rx_packets ended_rx_bytes ended_tx_packets ended_tx_bytes
+            handshakes new_sessions packets_in bytes_in packets_out bytes_out
         }
+        "METER" Meter { refused }
         "ENDPOINTS" Endpoint { backend flags }
         "SETTINGS" Settings { flow_key hash_key }
     };

@@ -34,6 +34,11 @@ impl Field {
         fits.then_some((offset / 8, 8 * (offset % 8) as u32))
     }
 
+    /// A field of what this field holds.
+    pub(crate) fn inner(self, inner: Self) -> Self {
+        Self { offset: self.offset + inner.offset, size: inner.size }
+    }
+
     /// Its bytes.
     pub(crate) fn size(self) -> usize {
         self.size

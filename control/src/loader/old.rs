@@ -87,7 +87,9 @@ fields! {
     }
     TenantFields: "TENANTS" {
         | opened refused ended ended_rx_packets ended_rx_bytes ended_tx_packets ended_tx_bytes
+          handshakes new_sessions packets_in bytes_in packets_out bytes_out
     }
+    MeterFields: "METER" { | refused }
     EndpointFields: "ENDPOINTS" { | backend flags }
 }
 
@@ -123,6 +125,8 @@ impl Numbers {
 pub(crate) struct Ended {
     pub(crate) opened: u64,
     pub(crate) refused: u64,
+    /// What its limits refused, in the order of [`Tenant::meters`](dataplane::abi::Tenant::meters).
+    pub(crate) limited: [u64; 6],
     /// Sessions; packets and bytes from clients and to them.
     pub(crate) sums: [u64; 5],
 }
@@ -143,6 +147,7 @@ pub struct Old {
     slot: SlotFields,
     detail: DetailFields,
     tenant: TenantFields,
+    meter: MeterFields,
     endpoint: EndpointFields,
 }
 
@@ -174,6 +179,7 @@ impl Old {
             slot: SlotFields::of(&layout).map_err(missing)?,
             detail: DetailFields::of(&layout).map_err(missing)?,
             tenant: TenantFields::of(&layout).map_err(missing)?,
+            meter: MeterFields::of(&layout).map_err(missing)?,
             endpoint: EndpointFields::of(&layout).map_err(missing)?,
             layout,
             pins,
@@ -312,9 +318,22 @@ impl Old {
     pub(crate) fn ended(&self, tenant: u32) -> Ended {
         let number = |field| self.tenants.number(tenant as usize, field);
         let t = &self.tenant;
+        let refused = |meter: Option<Field>| {
+            let inner = self.meter.refused;
+            meter.zip(inner).map_or(0, |(meter, inner)| number(Some(meter.inner(inner))))
+        };
         Ended {
             opened: number(t.opened),
             refused: number(t.refused),
+            limited: [
+                t.handshakes,
+                t.new_sessions,
+                t.packets_in,
+                t.bytes_in,
+                t.packets_out,
+                t.bytes_out,
+            ]
+            .map(refused),
             sums: [
                 number(t.ended),
                 number(t.ended_rx_packets),

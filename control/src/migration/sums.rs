@@ -104,7 +104,9 @@ fn add(tenant: &Tenant, now: Ended, before: Option<&Ended>) {
         (&tenant.opened, now.opened, before.map(|b| b.opened)),
         (&tenant.refused, now.refused, before.map(|b| b.refused)),
     ];
-    for (word, now, before) in words {
+    let limits = tenant.meters().into_iter().enumerate();
+    let limits = limits.map(|(n, m)| (&m.refused, now.limited[n], before.map(|b| b.limited[n])));
+    for (word, now, before) in words.into_iter().chain(limits) {
         word.add(more(now, before, word.load()));
     }
     let cells = [

@@ -45,6 +45,8 @@ pool = "wg"
 
 const BACKENDS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 20, 1, 11), Ipv4Addr::new(10, 20, 1, 12)];
 const VIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), 51820);
+/// What the tenant's limits have refused, each another number.
+const LIMITED: [u64; 6] = [1, 2, 3, 4, 5, 6];
 /// `XDP_REDIRECT` (linux/bpf.h).
 const XDP_REDIRECT: u32 = 4;
 
@@ -125,7 +127,10 @@ impl Gateway {
     pub(crate) fn start(bpffs: Bpffs) -> Self {
         let pins = Pins::under(&bpffs);
         let tables = Arc::new(create(&bpffs, &pins, SMALL).unwrap());
-        fill(&mut Writer::open(&pins, tables).unwrap());
+        fill(&mut Writer::open(&pins, Arc::clone(&tables)).unwrap());
+        for (meter, refused) in tables.tenants[0].meters().into_iter().zip(LIMITED) {
+            meter.refused.add(refused);
+        }
         let mut program = Program::load(&pins, PacketLog::Off).unwrap();
         for (name, index) in [("wan", WAN), ("lan", LAN)] {
             program.attach(name, index, XdpMode::Native).unwrap();
@@ -261,6 +266,7 @@ impl Gateway {
         let had: u64 = before.iter().map(|old| old.rx + old.tx).sum();
         assert!(forwarded >= had, "{forwarded} of {had}");
         assert!(tables.tenants[0].opened.load() >= before.len() as u64);
+        assert_eq!(tables.tenants[0].meters().map(|meter| meter.refused.load()), LIMITED);
         let identities: BTreeSet<u64> = now.iter().map(|session| session.identity).collect();
         assert_eq!(identities.len(), now.len());
         assert_eq!(tables.tenants[0].sessions.load(), now.len() as u64);
