@@ -197,13 +197,13 @@ impl Lab {
         Ok(())
     }
 
-    /// Connects the Internet with the bridge inside.
+    /// Connects the Internet with the bridge inside, for what comes from there: nobody gets inside that way.
     fn connect_inside(&self) -> Result<()> {
         connect(
             &End {
                 ns: &self.inet,
                 interface: "arm",
-                addresses: Some((plan::LAN_PEER, 16, 64)),
+                addresses: Some((plan::LAN_PEER, 32, 128)),
                 receives_xdp: false,
             },
             &End { ns: &self.inside, interface: "inet", addresses: None, receives_xdp: false },

@@ -25,7 +25,7 @@ pub use anyconnect::{OcClient, OcPool, OcServer, OcSession};
 pub use client::WgClient;
 pub use concentrator::{Concentrator, Pool};
 pub use device::{Device, Implementation};
-pub use ipsec::{IkeClient, IkePool, IkeServer, IkeSession};
+pub use ipsec::{Esp, IkeClient, IkePool, IkeServer, IkeSession};
 pub use keys::{Public, Secret};
 pub use openvpn::{OvpnClient, OvpnPool, OvpnServer, OvpnSession};
 pub use quic::{QuicClient, QuicIds, QuicPool, QuicServer};

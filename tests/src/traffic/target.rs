@@ -16,8 +16,10 @@ use crate::wait::{Stop, patient};
 #[derive(Clone, Debug)]
 pub struct Target {
     ns: Ns,
-    /// The interface to send through and the address to send from.
-    through: Option<(String, Ipv4Addr)>,
+    /// The interface to send through,
+    through: Option<String>,
+    /// and the address to send from.
+    own: Option<Ipv4Addr>,
     server: SocketAddr,
 }
 
@@ -25,21 +27,22 @@ impl Target {
     /// A server beyond a tunnel's interface. Sockets are bound to the
     /// interface: several tunnels to the same inner network can be on one host.
     pub fn in_tunnel(ns: Ns, interface: &str, own: Ipv4Addr, server: Ipv4Addr) -> Self {
-        Self {
-            ns,
-            through: Some((interface.to_owned(), own)),
-            server: SocketAddr::new(server.into(), PORT),
-        }
+        Self { through: Some(interface.to_owned()), ..Self::by_policy(ns, own, server) }
+    }
+
+    /// A server beyond a tunnel that takes what comes from an address, whatever interface it would leave by.
+    pub fn by_policy(ns: Ns, own: Ipv4Addr, server: Ipv4Addr) -> Self {
+        Self { ns, through: None, own: Some(own), server: SocketAddr::new(server.into(), PORT) }
     }
 
     /// A server in the open.
     pub fn outside(ns: &Ns, server: IpAddr) -> Self {
-        Self { ns: ns.clone(), through: None, server: SocketAddr::new(server, PORT) }
+        Self { ns: ns.clone(), through: None, own: None, server: SocketAddr::new(server, PORT) }
     }
 
     /// A local port whose datagrams are carried to a server.
     pub(crate) fn relayed(ns: &Ns, relay: SocketAddr) -> Self {
-        Self { ns: ns.clone(), through: None, server: relay }
+        Self { ns: ns.clone(), through: None, own: None, server: relay }
     }
 
     /// A connected, non-blocking socket.
@@ -48,8 +51,10 @@ impl Target {
             let domain = Domain::for_address(self.server);
             let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
             set_socket_recv_buffer_size_force(&socket, BUFFER)?;
-            if let Some((interface, own)) = &self.through {
+            if let Some(interface) = &self.through {
                 socket.bind_device(Some(interface.as_bytes()))?;
+            }
+            if let Some(own) = &self.own {
                 socket.bind(&SocketAddr::new((*own).into(), 0).into())?;
             }
             socket.connect(&self.server.into())?;
@@ -64,7 +69,7 @@ impl Target {
     /// For messages.
     pub(super) fn describe(&self) -> String {
         match &self.through {
-            Some((interface, _)) => format!("{} through {interface}", self.server),
+            Some(interface) => format!("{} through {interface}", self.server),
             None => format!("{} from {}", self.server, self.ns.name()),
         }
     }

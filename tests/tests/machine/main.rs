@@ -3,6 +3,7 @@
 
 mod cards;
 mod common;
+mod esp;
 mod tunnels;
 mod vlan;
 mod wireguard;

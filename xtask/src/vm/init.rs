@@ -37,10 +37,11 @@ ln -sfn /run /var/run
 hostname fernpass
 # Room in the queues: a busy emulator is not to look like loss on the way.
 sysctl -q -w net.core.rmem_default=8388608 net.core.netdev_max_backlog=100000
-depmod
 # Tunnels are only where they are made.
 sysctl -q -w net.core.fb_tunnels_only_for_init_net=1
-# The kernel loads none by itself: there is no modprobe where it looks for one.
+# Not busybox's, which tells nobody what modules are good for: the kernel asks for them by that (ciphers of its ESP).
+/sbin/depmod
+# It does not ask for all.
 modprobe -a veth tun bridge virtio_pci virtio_net 8021q wireguard ipip sit ip6_tunnel fou fou6 sch_ingress cls_bpf
 # The driver spreads the interrupts of as many queues as there are processors. Those that it has for the program besides would all meet one.
 for name in /proc/irq/*/virtio*-input.*; do

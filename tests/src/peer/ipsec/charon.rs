@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::Esp;
 use crate::error::{LabError, Result, Tried};
 use crate::layout::Lab;
 use crate::net::{Ns, run_to_end};
@@ -31,21 +32,24 @@ pub(super) struct Charon {
 
 impl Charon {
     /// Starts a daemon that listens on two ports, the second for what goes through NAT.
-    pub(super) fn start(lab: &Lab, ns: &Ns, role: &str, ports: [u16; 2]) -> Result<Self> {
+    pub(super) fn start(lab: &Lab, ns: &Ns, role: &str, ports: [u16; 2], esp: Esp) -> Result<Self> {
         let name = format!("ike-{role}");
         let run = lab.dir().join(format!("{name}.run"));
         fs::create_dir_all(&run).tried(|| format!("creating {}", run.display()))?;
-        // libipsec before netlink: the first that takes a policy has it. Not stdout, which would
-        // show a line when many have come.
+        // Inner addresses are on an interface that stays when the client moves. Not stdout, which would show a line when many have come.
         let configuration = format!(
             "charon {{\n\
              load = random nonce aes sha1 sha2 hmac kdf gmp drbg pem pkcs1 x509 pubkey vici \
-             kernel-libipsec kernel-netlink socket-default updown attr\n\
+             {} socket-default updown attr\n\
              port = {}\n\
              port_nat_t = {}\n\
+             {}\
              filelog {{ stderr {{ default = 1\n }} }}\n\
              }}\n",
-            ports[0], ports[1],
+            esp.plugins(),
+            ports[0],
+            ports[1],
+            if esp == Esp::Kernel { "install_virtual_ip_on = lo\n" } else { "" },
         );
         let file = lab.dir().join(format!("{name}.conf"));
         pki::write(&file, &configuration)?;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use super::Esp;
 use super::charon::Charon;
 use super::pool::IkePool;
 use crate::error::{LabError, Result};
@@ -20,6 +21,7 @@ pub struct IkeClient {
     ns: Ns,
     pool: u8,
     ports: [u16; 2],
+    esp: Esp,
     charon: Charon,
 }
 
@@ -35,7 +37,7 @@ impl IkeClient {
         let (name, inner) = pool.admit();
         let ports = [host.fresh_port(), host.fresh_port()];
         let role = format!("c{}k{}", host.number(), ports[1] % 100);
-        let charon = Charon::start(lab, host.ns(), &role, ports)?;
+        let charon = Charon::start(lab, host.ns(), &role, ports, pool.esp())?;
         let (network, port) = (plan::inner_network(pool.site().number()), ports[0]);
         charon.load(&format!(
             "connections {{ vpn {{\n\
@@ -44,7 +46,7 @@ impl IkeClient {
              local_port = {port}\n\
              proposals = aes128-sha256-modp2048\n\
              mobike = yes\n\
-             encap = yes\n\
+             encap = {}\n\
              dpd_delay = 5s\n\
              keyingtries = 0\n\
              vips = {inner}\n\
@@ -57,10 +59,11 @@ impl IkeClient {
              dpd_action = restart\n\
              }} }} }} }}\n\
              secrets {{ ike {{ secret = {}\n }} }}\n",
+            pool.esp().encap(),
             pool.secret(),
         ))?;
-        let (ns, pool) = (host.ns().clone(), pool.site().number());
-        Ok(Self { name, ns, pool, ports, charon })
+        let (ns, esp, pool) = (host.ns().clone(), pool.esp(), pool.site().number());
+        Ok(Self { name, ns, pool, ports, esp, charon })
     }
 
     /// What its concentrator calls it.
@@ -108,8 +111,12 @@ impl Client for IkeClient {
     }
 
     fn target(&self) -> Result<Target> {
-        let (interface, server) = (self.charon.interface()?, plan::inner_server(self.pool));
-        Ok(Target::in_tunnel(self.ns.clone(), &interface, self.address_inside()?, server))
+        let (ns, server) = (self.ns.clone(), plan::inner_server(self.pool));
+        let own = self.address_inside()?;
+        Ok(match self.esp {
+            Esp::InUdp => Target::in_tunnel(ns, &self.charon.interface()?, own, server),
+            Esp::Kernel => Target::by_policy(ns, own, server),
+        })
     }
 
     /// Its concentrator sends to the old address until it has been told the new one.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::Esp;
 use super::charon::Charon;
 use crate::error::{LabError, Result};
 use crate::layout::{Kind, Lab, Site, Station, Transport, plan};
@@ -18,6 +19,7 @@ const KIND: Kind = Kind {
 pub struct IkePool {
     site: Site,
     secret: String,
+    esp: Esp,
     servers: Vec<IkeServer>,
     clients: u8,
 }
@@ -44,16 +46,21 @@ pub struct IkeSession {
 }
 
 impl IkePool {
-    /// Starts so many concentrators.
+    /// Starts so many concentrators, with ESP in user space.
     pub fn start(lab: &Lab, name: &str, machines: usize) -> Result<Self> {
+        Self::with(lab, name, machines, Esp::InUdp)
+    }
+
+    /// Starts so many concentrators. Clients have the same ESP.
+    pub fn with(lab: &Lab, name: &str, machines: usize, esp: Esp) -> Result<Self> {
         let site = lab.site(name, KIND, machines)?;
         let secret: String = std::iter::repeat_with(fastrand::alphanumeric).take(24).collect();
         let servers = site
             .stations()
             .iter()
-            .map(|station| IkeServer::start(lab, &site, station, &secret))
+            .map(|station| IkeServer::start(lab, &site, station, &secret, esp))
             .collect::<Result<_>>()?;
-        Ok(Self { site, secret, servers, clients: 0 })
+        Ok(Self { site, secret, esp, servers, clients: 0 })
     }
 
     /// Its machines, and what they serve.
@@ -85,15 +92,19 @@ impl IkePool {
     pub(super) fn secret(&self) -> &str {
         &self.secret
     }
+
+    pub(super) fn esp(&self) -> Esp {
+        self.esp
+    }
 }
 
 impl IkeServer {
-    fn start(lab: &Lab, site: &Site, station: &Station, secret: &str) -> Result<Self> {
+    fn start(lab: &Lab, site: &Site, station: &Station, secret: &str, esp: Esp) -> Result<Self> {
         let (ns, n, pool) = (station.ns(), station.number(), site.number());
         let inner = plan::inner_server(pool);
-        // libipsec makes no interface with an address, and takes a tunnel only if one end is here.
+        // Nobody makes an interface with an address, and libipsec takes a tunnel only if one end is here.
         ns.ip(&[format!("addr add {inner}/32 dev lo")])?;
-        let charon = Charon::start(lab, ns, &format!("b{n}"), [500, 4500])?;
+        let charon = Charon::start(lab, ns, &format!("b{n}"), [500, 4500], esp)?;
         let network = plan::inner_network(pool);
         let room = format!("{}-{}", plan::inner_client(pool, 1), plan::inner_client(pool, 250));
         charon.load(&format!(
@@ -101,7 +112,7 @@ impl IkeServer {
              version = 2\n\
              proposals = aes128-sha256-modp2048\n\
              mobike = yes\n\
-             encap = yes\n\
+             encap = {}\n\
              dpd_delay = 10s\n\
              pools = inner\n\
              local {{ auth = psk\n id = concentrator\n }}\n\
@@ -111,7 +122,8 @@ impl IkeServer {
              esp_proposals = aes128-sha256\n\
              }} }} }} }}\n\
              pools {{ inner {{ addrs = {room}\n }} }}\n\
-             secrets {{ ike {{ secret = {secret}\n }} }}\n"
+             secrets {{ ike {{ secret = {secret}\n }} }}\n",
+            esp.encap()
         ))?;
         let echo = Some(EchoServer::start(ns, inner.into(), n)?);
         Ok(Self { station: station.clone(), charon, echo })
