@@ -153,7 +153,7 @@ impl Lab {
         // Who comes in and goes out by one interface is told of a shorter way, around the gateway.
         self.gateway.sysctl("net/ipv4/conf/all/send_redirects", "0")?;
         self.gateway.sysctl("net/ipv4/conf/lan0/send_redirects", "0")?;
-        self.connect_inside()?;
+        self.connect_inside((16, 64))?;
         self.inet.ip(&[
             format!("route add {} via {}", routes[0], LAN.v4),
             format!("route add {} via {}", routes[1], LAN.v6),
@@ -184,7 +184,7 @@ impl Lab {
     /// themselves. What has no address of its own to answer from takes the VIP.
     pub fn let_answer(&self, site: &Site) -> Result<()> {
         self.hide_inside()?;
-        self.connect_inside()?;
+        self.connect_inside((32, 128))?;
         let (vip, to) = (plan::vip(site.number()), plan::LAN_PEER);
         for station in site.stations() {
             station.ns().ip(&[
@@ -197,13 +197,13 @@ impl Lab {
         Ok(())
     }
 
-    /// Connects the Internet with the bridge inside, for what comes from there: nobody gets inside that way.
-    fn connect_inside(&self) -> Result<()> {
+    /// Connects the Internet with the bridge inside. It has the inside's networks behind it, or nothing, with prefixes of these lengths.
+    fn connect_inside(&self, (v4, v6): (u8, u8)) -> Result<()> {
         connect(
             &End {
                 ns: &self.inet,
                 interface: "arm",
-                addresses: Some((plan::LAN_PEER, 32, 128)),
+                addresses: Some((plan::LAN_PEER, v4, v6)),
                 receives_xdp: false,
             },
             &End { ns: &self.inside, interface: "inet", addresses: None, receives_xdp: false },
