@@ -29,6 +29,9 @@ const COVERAGE: [&str; 8] = [
 /// Longest time for an input, in seconds: all take less than a hundredth of one.
 const TIMEOUT: u32 = 10;
 
+/// Begins the names of inputs that found something: they stay in the corpus.
+const FOUND: &str = "found-";
+
 /// What to fuzz, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -245,7 +248,7 @@ fn one(program: &Path, target: &Target, seconds: u32) -> anyhow::Result<bool> {
         eprintln!("{}", &text[begin..]);
         eprintln!(
             "{}: something was found. Its input is in {}; to see it again:\n  cargo run --bin fernpass-fuzz -- replay {} FILE\n\
-             Once it is mended, commit the input under fuzz/corpus/{}: every test run feeds it then.",
+             Once it is mended, commit the input as fuzz/corpus/{}/{FOUND}…: every test run feeds it then.",
             target.name,
             place.findings.display(),
             target.name,
@@ -293,7 +296,7 @@ fn summary(log: &str, processor: Duration) -> String {
     )
 }
 
-/// Leaves in the committed corpus what reaches all edges that anything reaches.
+/// Leaves in the committed corpus what reaches all edges that anything reaches, and what was found.
 fn minimise(program: &Path, target: &Target) -> anyhow::Result<()> {
     let place = Place::of(target)?;
     let merged = place.grown.with_extension("merged");
@@ -305,20 +308,33 @@ fn minimise(program: &Path, target: &Target) -> anyhow::Result<()> {
     let mut command = fuzzer(program, target);
     command.args(["-merge=1", "-use_counters=0"]).arg(&merged);
     run(command.args([&place.committed, &place.grown]).stderr(log))?;
-    fs::remove_dir_all(&place.committed)
-        .with_context(|| format!("cannot remove {}", place.committed.display()))?;
-    fs::create_dir_all(&place.committed)
-        .with_context(|| format!("cannot make {}", place.committed.display()))?;
-    let (mut inputs, mut bytes) = (0, 0);
-    for entry in
-        fs::read_dir(&merged).with_context(|| format!("cannot read {}", merged.display()))?
-    {
-        let file = entry?;
-        bytes += fs::copy(file.path(), place.committed.join(file.file_name()))?;
-        inputs += 1;
+    for file in files(&place.committed)? {
+        let name = file.file_name().unwrap_or_default();
+        if !name.to_string_lossy().starts_with(FOUND) {
+            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
     }
+    for file in files(&merged)? {
+        let to = place.committed.join(file.file_name().unwrap_or_default());
+        fs::copy(&file, &to).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    let all = files(&place.committed)?;
+    let (inputs, bytes) = (all.len(), sizes(&all)?);
     println!("{}: {inputs} inputs, {bytes} bytes", target.name);
     Ok(())
+}
+
+/// The files of a directory.
+fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<_, _>>());
+    entries.with_context(|| format!("cannot read {}", directory.display()))
+}
+
+/// Their bytes.
+fn sizes(files: &[PathBuf]) -> anyhow::Result<u64> {
+    let sizes = files.iter().map(|file| Ok(fs::metadata(file)?.len())).sum::<std::io::Result<_>>();
+    sizes.context("cannot read the corpus")
 }
 
 #[cfg(test)]
