@@ -36,7 +36,7 @@ impl Carrier {
     /// meanwhile stays.
     pub(super) fn pass(&mut self, old: &Old, to: &Tables, translation: &Translation) -> Passed {
         let place = Place::new(to);
-        let (there, left) = place.by_identity();
+        let (there, earlier) = place.by_identity();
         let olds = old.sessions();
         let now: BTreeMap<u64, (Session, u32)> = olds
             .iter()
@@ -46,17 +46,17 @@ impl Carrier {
         let mut passed =
             Passed { sessions: olds.len(), left_out: olds.len() - now.len(), ..Passed::default() };
         let lives = |identity| now.contains_key(&identity);
-        let tenant_of = |identity| to.tenants.get(now.get(identity)?.1 as usize);
-        for spot in &left {
-            if let Some(tenant) = tenant_of(&spot.identity) {
-                place.leave(tenant, spot);
+        for (identity, spot) in &earlier {
+            let tenant = now.get(identity).and_then(|(_, index)| to.tenants.get(*index as usize));
+            if let (Some(tenant), Some(there)) = (tenant, there.get(identity)) {
+                place.leave(tenant, spot, there);
             }
         }
         for (identity, (session, tenant)) in &now {
             let Some(tenant) = to.tenants.get(*tenant as usize) else { continue };
             let before = self.carried.get(identity).map(|(before, _)| before);
             let put = match there.get(identity) {
-                Some(index) => place.follow(tenant, *index, (session, before), &lives),
+                Some(spot) => place.follow(tenant, spot.index, (session, before), &lives),
                 // It was carried, and the new program has ended it: another has its flow.
                 None if before.is_some() => Ok(false),
                 None => place.put(tenant, session, &lives),
@@ -68,13 +68,13 @@ impl Carrier {
         }
         // Of what is gone only handshakes' sessions are over: others end by a daemon alone.
         for (identity, (before, tenant)) in &self.carried {
-            if let (false, false, Some(index), Some(tenant)) = (
+            if let (false, false, Some(spot), Some(tenant)) = (
                 before.is_open(),
                 lives(*identity),
                 there.get(identity),
                 to.tenants.get(*tenant as usize),
             ) {
-                place.end_tentative(tenant, *index);
+                place.end_tentative(tenant, spot.index);
             }
         }
         self.carried = now;

@@ -25,13 +25,12 @@ struct There<'a> {
     session: Session,
 }
 
-/// Where a session lies, or lay.
+/// Where a session lies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
-    pub(super) identity: u64,
-    moves: u16,
-    index: u32,
+    pub(super) index: u32,
     word: u64,
+    moves: u16,
 }
 
 impl<'a> Place<'a> {
@@ -46,38 +45,34 @@ impl<'a> Place<'a> {
         Some(There { index, word, slot, detail, session })
     }
 
-    /// All sessions: the slots where they lie. One that is moving lies where it moves to.
-    ///
-    /// And those where sessions lay before: of whoever died when he had put one into another slot, and had not yet taken it out of this
-    /// one. The kernel program has none such: what it moves it takes out before.
-    pub(super) fn by_identity(self) -> (HashMap<u64, u32>, Vec<Spot>) {
-        let mut all: HashMap<u64, Spot> = HashMap::new();
-        let mut left = Vec::new();
+    /// All sessions: where they lie, and, of those that were seen in two places, where the earlier one is. One that is moving lies where
+    /// it moves to.
+    pub(super) fn by_identity(self) -> (HashMap<u64, Spot>, HashMap<u64, Spot>) {
+        let (mut all, mut earlier): (HashMap<u64, Spot>, _) = (HashMap::new(), HashMap::new());
         for (index, slot) in (0..).zip(self.tables.slots.iter()) {
             if slot::is_live(slot.state.load())
                 && let Some(There { word, session, .. }) = self.read(index)
             {
-                let mut here =
-                    Spot { identity: session.identity, moves: session.moves, index, word };
-                if let Some(other) = all.get_mut(&session.identity) {
-                    if other.moves <= here.moves {
-                        std::mem::swap(other, &mut here);
+                let mut spot = Spot { index, word, moves: session.moves };
+                let there = all.entry(session.identity).or_insert(spot);
+                if there.index != index {
+                    if there.moves <= spot.moves {
+                        std::mem::swap(there, &mut spot);
                     }
-                    left.push(here);
-                } else {
-                    all.insert(session.identity, here);
+                    earlier.insert(session.identity, spot);
                 }
             }
         }
-        let places = all.into_iter().map(|(identity, there)| (identity, there.index)).collect();
-        (places, left)
+        (all, earlier)
     }
 
-    /// Takes a session out of where it lay before.
-    pub(super) fn leave(self, tenant: &Tenant, spot: &Spot) {
-        if let Some(slot) = self.tables.slots.get(spot.index as usize) {
-            // One that moved while the table was read is there no more.
-            carry::retire(self.settings, tenant, slot, spot.word);
+    /// Takes a session out of the earlier of two places, if it is in both: somebody died when he had put it into one, and had not yet taken it
+    /// out of the other. The kernel program, which may move it while the table is read, never has it in two at once.
+    pub(super) fn leave(self, tenant: &Tenant, earlier: &Spot, there: &Spot) {
+        let slot = |spot: &Spot| self.tables.slots.get(spot.index as usize);
+        let is_still = slot(there).is_some_and(|slot| slot.state.load() == there.word);
+        if let Some(slot) = slot(earlier).filter(|_| is_still) {
+            carry::retire(self.settings, tenant, slot, earlier.word);
         }
     }
 
