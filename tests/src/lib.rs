@@ -8,7 +8,7 @@
 //! - [`gate`] lets only so many labs work at once.
 //! - [`record`] finds and takes down labs that others left behind.
 //!
-//! It needs root, and says so otherwise ([`preflight`]). It starts no shell,
+//! It needs root, and says so otherwise ([`preflight`](mod@preflight)). It starts no shell,
 //! touches nothing outside its own namespaces but `/run/fernpass-lab`, and ends
 //! only processes it started.
 

@@ -3,7 +3,7 @@
 //! - [`packet`], [`forward`], [`open`], [`control`], [`surge`]: a suite's plots each.
 //! - [`lines`], [`bars`]: panels that they are made of; [`scale`]: their axes;
 //!   [`sheet`]: what is around them.
-//! - [`stored`]: the results as they lie in a file; [`reference`]: others' figures.
+//! - [`stored`]: the results as they lie in a file; [`reference`](mod@reference): others' figures.
 
 mod bars;
 mod control;

@@ -1,7 +1,7 @@
 //! The API: JSON over HTTP on a Unix socket, and metrics for Prometheus.
 //!
-//! [`serve`] answers from a [`Handle`](crate::daemon::Handle); [`Client`] is the other end,
-//! which the command line uses. The document that describes it ([`openapi`]) is
+//! [`Server`] answers from a [`Handle`](crate::daemon::Handle); [`Client`] is the other end,
+//! which the command line uses. The document that describes it ([`openapi`](mod@openapi)) is
 //! committed as `control/openapi.json`. Errors are problem details (RFC 9457).
 
 mod audit;

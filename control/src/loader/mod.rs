@@ -8,7 +8,7 @@
 //! * [`shape`]: what each map must look like; [`adopt`] refuses any other.
 //! * [`Tables`]: the maps, opened; shared memory where they can be mapped.
 //! * [`Program`]: loading, replacing, attaching.
-//! * [`find`]: what earlier daemons left; [`Old`]: tables whose sessions are taken over, by their own description.
+//! * [`find`](mod@find): what earlier daemons left; [`Old`]: tables whose sessions are taken over, by their own description.
 //! * [`PacketLog`]: what the program says of packets, for debugging.
 //!
 //! `unsafe` is confined to `mapped` (shared memory) and `pod` (keys and values as bytes).

@@ -1,9 +1,9 @@
 //! What the tables should hold: a pure function, and the steps that lead there.
 //!
-//! [`compute`] takes everything the daemon knows ([`Inputs`]) and returns the
-//! wanted contents of all tables ([`Wanted`]); [`diff`] compares them with what
+//! [`compute`](fn@compute) takes everything the daemon knows ([`Inputs`]) and returns the
+//! wanted contents of all tables ([`Wanted`]); [`diff`](fn@diff) compares them with what
 //! the tables hold and returns the [`Step`]s in an order in which it is safe to
-//! stop anywhere; [`apply`] carries them out on a [`TableWriter`].
+//! stop anywhere; [`apply`](fn@apply) carries them out on a [`TableWriter`].
 //!
 //! The tables themselves are the memory of what an index means: `compute` reads
 //! it from [`Inputs::current`] (through a [`Registry`]), so a daemon that was

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{NextHop, Wanted};
 use crate::config::{BackendId, Config, Family};
 
-/// Everything [`compute`](super::compute) depends on.
+/// Everything [`compute`](fn@super::compute) depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// The configuration in force.

@@ -17,7 +17,7 @@ pub struct WriteError {
 /// What a write returns.
 pub type Written = Result<(), WriteError>;
 
-/// The tables of the kernel program as [`apply`](super::apply) writes them: one
+/// The tables of the kernel program as [`apply`](fn@super::apply) writes them: one
 /// element at a time, `None` takes it away. Taking away what is not there is no error.
 pub trait TableWriter {
     /// A name; `None` deletes the entry.

@@ -23,19 +23,19 @@ use crate::table::{Tables, directory};
 pub enum Stage {
     /// [`other`].
     Other = 0,
-    /// [`inbound`].
+    /// [`inbound`](fn@inbound).
     Inbound = 1,
-    /// [`outbound`] of IPv4.
+    /// [`outbound`](fn@outbound) of IPv4.
     Outbound4 = 2,
-    /// [`outbound`] of IPv6. What answers teach is the largest part of the pipeline.
+    /// [`outbound`](fn@outbound) of IPv6. What answers teach is the largest part of the pipeline.
     Outbound6 = 3,
-    /// [`too_big`].
+    /// [`too_big`](fn@too_big).
     TooBig = 4,
-    /// [`fragment`].
+    /// [`fragment`](fn@fragment).
     Fragment = 5,
-    /// [`icmp_direct`].
+    /// [`icmp_direct`](fn@icmp_direct).
     IcmpDirect = 6,
-    /// [`report`].
+    /// [`report`](fn@report).
     Report = 7,
 }
 
@@ -52,7 +52,7 @@ impl Stage {
         Self::Report,
     ];
 
-    /// [`outbound`] of a family.
+    /// [`outbound`](fn@outbound) of a family.
     #[inline(always)]
     pub(super) const fn outbound(v6: bool) -> Self {
         if v6 { Self::Outbound6 } else { Self::Outbound4 }
