@@ -7,7 +7,7 @@ use std::panic::catch_unwind;
 use fuzz::{TARGETS, corpus};
 
 /// Most bytes that are committed of all corpora.
-const ROOM: usize = 600 << 10;
+const ROOM: usize = 1 << 20;
 
 #[test]
 fn every_committed_input_is_taken() {
