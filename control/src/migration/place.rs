@@ -148,6 +148,9 @@ impl<'a> Place<'a> {
         carry::add(there.slot, there.detail, more);
         if (merged.inbound, merged.outbound) != (there.session.inbound, there.session.outbound) {
             carry::learn(self.tables, index, &there.session, &merged);
+        } else if before.is_none() {
+            // Who put it here may have died before its ids led to it.
+            carry::lead(self.tables, index, &merged);
         }
         if is_later {
             there.slot.last_seen.set(now.last_seen);

@@ -135,10 +135,16 @@ pub fn insert<T: Sessions>(
     if !slot::publish(t, hash, claim, session.state) {
         return refused(Refused::Taken);
     }
-    for (scope, id) in scopes(slot, session) {
-        ids::insert(t, scope, id, claim.index);
-    }
+    lead(t, claim.index, session);
     Ok(claim.index)
+}
+
+/// Makes the ids of a session lead to its slot, those that do not yet.
+pub fn lead<T: Sessions>(t: &T, index: u32, session: &Session) {
+    let Some(slot) = t.slot(index) else { return };
+    for (scope, id) in scopes(slot, session) {
+        ids::insert(t, scope, id, index);
+    }
 }
 
 /// Takes a session that will be counted into account. What was open is open, whatever the quota says.

@@ -14,8 +14,8 @@ use crate::loader::{Found, PacketLog, Sizes, Tables, Writer, find};
 use crate::migration::Migration;
 use crate::sessions::Reader;
 
-const SMALL: Sizes = Sizes { slots: 4096, overflow: 64, ids: 2048, hints: 64 };
-const LARGE: Sizes = Sizes { slots: 8192, ids: 4096, ..SMALL };
+const SMALL: Sizes = Sizes { slots: 8192, overflow: 256, ids: 4096, hints: 64 };
+const LARGE: Sizes = Sizes { slots: 16384, ids: 8192, ..SMALL };
 /// Clients that stay.
 const CLIENTS: usize = 6;
 /// Steps of a move that was interrupted when the new tables were in their place: sessions are carried in the first, and in the last.
@@ -33,11 +33,10 @@ struct Moving {
 
 impl Moving {
     /// A move of these clients' sessions up to where the new tables are in their place.
-    fn begin(mut world: World) -> Self {
+    fn begin(world: World) -> Self {
         let Found::Own(old) = find(&world.bpffs).unwrap() else { panic!("no tables") };
         let old = Arc::new(*old);
         let held = Writer::open(&world.pins, Arc::clone(&old)).unwrap().read().unwrap();
-        (0..3).for_each(|n| world.talk(n));
         let grown = Migration::grow(&world.bpffs, &held, LARGE, PacketLog::Off);
         let (mut migration, _) = grown.unwrap();
         while !migration.is_committed() {
@@ -106,17 +105,22 @@ impl Moving {
         assert_eq!((counts, tables.settings().used.load()), ([sessions, 1], sessions + 1));
         let borrowed = sessions.saturating_sub(tenant.guaranteed.get());
         assert_eq!(tables.settings().borrowed.load(), borrowed);
-        self.there(|world| (0..world.clients.len()).for_each(|n| world.talk(n)));
+        self.there(|world| {
+            (0..world.clients.len()).for_each(|n| world.talk(n));
+            // Their ids have come with them.
+            (CLIENTS..world.clients.len()).for_each(|n| world.roam(n));
+        });
         assert_eq!(all().0.len(), ats.len());
     }
 
     /// The sessions of all but the first clients end everywhere.
     fn leave(&mut self, tables: &Tables) {
         for client in self.world.clients.drain(CLIENTS..) {
+            let mut all = Reader::new(tables).all();
+            let identity = all.find(|session| session.client == client.at).unwrap().identity;
             for tables in [tables, &self.old] {
-                let mut all = Reader::new(tables).all();
                 // Of one that opened with the new program the old one knows the handshake.
-                let session = all.find(|session| session.client == client.at).unwrap();
+                let session = Reader::new(tables).find(identity).unwrap();
                 let slot = &tables.slots[session.index as usize];
                 assert!(carry::retire(tables.settings(), &tables.tenants[0], slot, session.word));
             }
