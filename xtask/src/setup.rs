@@ -51,6 +51,8 @@ impl Need {
     pub(crate) const SERVICE_TEST: &[Self] = &[Self::Building, Self::Package, Self::Machine];
     /// For labs in a virtual machine.
     pub(crate) const MACHINE: &[Self] = &[Self::Building, Self::Peers, Self::Machine];
+    /// For one in which there is no lab.
+    pub(crate) const MACHINE_ALONE: &[Self] = &[Self::Building, Self::Machine];
 }
 
 /// Debian 12's packages; where it is a program that counts, that.

@@ -37,14 +37,17 @@ type Target = (&'static str, &'static str);
 const TESTS: &[Target] = &[("kernel", ""), ("loader", ""), (LIBRARY, "live"), (MACHINE, "")];
 /// Those that are run there if they are named: emulated processors take an hour or more for them, and they say the same.
 const ON_REQUEST: &[Target] = &[("lab", ""), ("peers", ""), ("e2e", "")];
+/// Those that need a kernel and nothing else: no lab, no daemon.
+const KERNEL_ALONE: &[Target] = &[("kernel", "")];
 /// Those within the control plane's library.
 const LIBRARY: &str = "control";
 /// Those that only a machine of their own can run, with its network cards: a target, and the feature that it takes to build it.
 const MACHINE: &str = "machine";
+const MACHINE_FEATURE: &str = "fernpass-lab/machine";
 
 /// Plays the demo; its own exit code becomes ours.
 pub(crate) fn demo(kernel: Kernel, json: bool) -> anyhow::Result<()> {
-    prepare()?;
+    prepare(Need::MACHINE)?;
     cargo(&["build", "--locked", "--release", "--bin", "fernpass", "--bin", "fernpass-lab"])?;
     let mut overlay = overlay(kernel)?;
     let release = target().join("release");
@@ -56,28 +59,31 @@ pub(crate) fn demo(kernel: Kernel, json: bool) -> anyhow::Result<()> {
 /// Runs the tests that need a kernel: all that it makes a difference to, or what `arguments` leave of them, which are `cargo test`'s.
 pub(crate) fn test(kernel: Kernel, arguments: &[String]) -> anyhow::Result<()> {
     let (chosen, arguments) = chosen(arguments)?;
-    prepare()?;
-    let built = test_programs(&chosen)?;
-    // Built beside their tests.
-    let mut overlay = overlay(kernel)?;
-    let lab = target().join("release/fernpass-lab");
-    let cables = Cables::find(qemu::processors());
+    let alone = chosen == KERNEL_ALONE;
+    prepare(if alone { Need::MACHINE_ALONE } else { Need::MACHINE })?;
+    let built = if alone { as_tested_here(&chosen)? } else { test_programs(&chosen)? };
+    let mut overlay = if alone { empty_overlay(kernel)? } else { overlay(kernel)? };
+    let cables = (!alone).then(|| Cables::find(qemu::processors()));
     let mut commands = Vec::new();
     for (name, filter) in &chosen {
         let program = built.get(*name).with_context(|| format!("cargo built no test {name}"))?;
         let installed = format!("test-{name}");
         overlay.program(&installed, program)?;
-        let words = (*name == MACHINE)
-            .then(|| cables.environment())
+        let words = cables
+            .filter(|_| *name == MACHINE)
+            .map(Cables::environment)
             .into_iter()
             .chain(std::iter::once(installed))
             .chain((!filter.is_empty()).then(|| (*filter).to_owned()))
             .chain(arguments.iter().map(|word| init::quoted(word)));
         commands.push(words.collect::<Vec<_>>().join(" "));
     }
-    overlay.program("fernpass-lab", &lab)?;
-    overlay.also_at("fernpass-lab", &lab)?;
-    play(kernel, overlay, &commands, Some(cables), false, TEST)
+    if !alone {
+        let lab = target().join("release/fernpass-lab");
+        overlay.program("fernpass-lab", &lab)?;
+        overlay.also_at("fernpass-lab", &lab)?;
+    }
+    play(kernel, overlay, &commands, cables, false, TEST)
 }
 
 /// The targets that `--test NAME` names, or [`TESTS`], and what is left for them.
@@ -103,7 +109,7 @@ fn chosen(arguments: &[String]) -> anyhow::Result<(Vec<Target>, Vec<&String>)> {
     Ok((chosen, rest))
 }
 
-fn prepare() -> anyhow::Result<()> {
+fn prepare(needs: &[Need]) -> anyhow::Result<()> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         bail!(
             "what runs in the virtual machine is built here, which takes Linux on x86-64.\n\
@@ -111,12 +117,16 @@ fn prepare() -> anyhow::Result<()> {
              `cargo xtask demo` there"
         );
     }
-    setup::setup(Need::MACHINE)
+    setup::setup(needs)
 }
 
-/// What demo and tests both need; the program is built.
+fn empty_overlay(kernel: Kernel) -> anyhow::Result<Overlay> {
+    Overlay::new(&own_directory(kernel)?.join("overlay"))
+}
+
+/// What demo and tests with a lab both need; the program is built.
 fn overlay(kernel: Kernel) -> anyhow::Result<Overlay> {
-    let mut overlay = Overlay::new(&own_directory(kernel)?.join("overlay"))?;
+    let mut overlay = empty_overlay(kernel)?;
     overlay.program("fernpass", &target().join("release/fernpass"))?;
     let boringtun = setup::program("boringtun-cli").context("boringtun-cli is not installed")?;
     overlay.program("boringtun-cli", &boringtun)?;
@@ -159,17 +169,45 @@ fn directory() -> anyhow::Result<PathBuf> {
 
 /// Builds the test programs, and what they test; where they are by the names of their targets.
 fn test_programs(chosen: &[Target]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    let tests = chosen.iter().filter(|(name, _)| *name != LIBRARY);
-    let tests = tests.flat_map(|(name, _)| ["--test", name]);
+    let common =
+        ["--release", "-p", "fernpass", "-p", "fernpass-lab", "--features", MACHINE_FEATURE];
     // In one go with the tests, which else have dependencies of their own; and both, as cargo builds a test's own package alone.
     let programs = ["build", "--bin", "fernpass", "--bin", "fernpass-lab"];
-    let mut messages = build(programs.into_iter().chain(tests))?;
+    let mut messages = build(programs.into_iter().chain(common).chain(targets(chosen)))?;
     if chosen.iter().any(|(name, _)| *name == LIBRARY) {
-        messages += &build(["test", "--no-run", "--lib"])?;
+        messages += &build(["test", "--no-run", "--lib"].into_iter().chain(common))?;
     }
+    Ok(programs_in(&messages))
+}
+
+/// The same as `cargo test` builds them, which has done so where all is tested.
+fn as_tested_here(chosen: &[Target]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let messages = build(["test", "--no-run"].into_iter().chain(targets(chosen)))?;
+    Ok(programs_in(&messages))
+}
+
+fn targets(chosen: &[Target]) -> impl Iterator<Item = &'static str> {
+    let tests = chosen.iter().filter(|(name, _)| *name != LIBRARY);
+    tests.flat_map(|(name, _)| ["--test", name])
+}
+
+/// Has cargo build something; what it says of it.
+fn build<'a>(arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
+    let mut command = cargo_command();
+    command.args(arguments).args(["--quiet", "--locked"]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the tests cannot be built");
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The test programs among what cargo says it has built.
+fn programs_in(messages: &str) -> BTreeMap<String, PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let tests = messages.filter(|message| message["profile"]["test"] == true);
-    Ok(tests
+    tests
         .filter_map(|message| {
             let target = &message["target"];
             let name = target["name"].as_str()?;
@@ -177,21 +215,7 @@ fn test_programs(chosen: &[Target]) -> anyhow::Result<BTreeMap<String, PathBuf>>
             let is_meant = target["kind"][0] == "test" || name == LIBRARY;
             is_meant.then(|| Some((name.to_owned(), message["executable"].as_str()?.into())))?
         })
-        .collect())
-}
-
-/// Builds something of the two packages; what cargo says of it.
-fn build<'a>(arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
-    let mut command = cargo_command();
-    command.args(arguments).args(["--quiet", "--locked", "--release"]);
-    command.args(["-p", "fernpass", "-p", "fernpass-lab"]);
-    command.args(["--features", &format!("fernpass-lab/{MACHINE}")]);
-    command.args(["--message-format", "json-render-diagnostics"]);
-    let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
-    if !output.status.success() {
-        bail!("the tests cannot be built");
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        .collect()
 }
 
 #[cfg(test)]
