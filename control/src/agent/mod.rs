@@ -23,6 +23,7 @@ use rustix::io::Errno;
 
 use crate::config::Config;
 use crate::loader::{Info, LoadError};
+use crate::routing::addresses;
 use own::Own;
 use program::Program;
 
@@ -61,6 +62,9 @@ pub enum AgentError {
         /// The backend.
         backend: String,
     },
+    /// The machine's addresses.
+    #[error("cannot read this machine's addresses: {0}")]
+    Addresses(io::Error),
     /// The kernel program.
     #[error("{0}")]
     Load(#[from] LoadError),
@@ -89,12 +93,13 @@ impl Agent {
     ///
     /// # Errors
     /// See [`AgentError`].
-    pub fn start(
+    pub async fn start(
         config: &Config,
         interfaces: &[String],
         gateways: &[IpAddr],
     ) -> Result<Self, AgentError> {
-        let own = Own::find(config)?;
+        let addresses = addresses::own().await.map_err(AgentError::Addresses)?;
+        let own = Own::find(config, &addresses)?;
         if let Some(gateway) = gateways.iter().find(|gateway| own.socket(**gateway).is_none()) {
             return Err(AgentError::Family { gateway: *gateway, backend: own.name().to_owned() });
         }
@@ -109,6 +114,11 @@ impl Agent {
     /// The kernel refuses it.
     pub fn examine() -> Result<Info, LoadError> {
         Program::examine()
+    }
+
+    /// Takes the program off interfaces: also that of an agent that was killed.
+    pub fn leave(interfaces: &[String]) {
+        Program::leave(interfaces);
     }
 
     /// The backend that it is on, as `POOL/NAME`.

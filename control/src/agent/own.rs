@@ -1,5 +1,6 @@
 //! Which backend this machine is.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -19,7 +20,7 @@ pub(super) struct Own {
 
 impl Own {
     /// The backend with an address of this machine's, among those whose pools have agents.
-    pub(super) fn find(config: &Config) -> Result<Self, AgentError> {
+    pub(super) fn find(config: &Config, own: &BTreeSet<IpAddr>) -> Result<Self, AgentError> {
         let backends: Vec<_> = config.backends().filter(|(_, pool, _)| pool.agent).collect();
         if backends.is_empty() {
             return Err(AgentError::NoPool);
@@ -30,9 +31,13 @@ impl Own {
             let mut sockets = Vec::new();
             for address in addresses.into_iter().flatten() {
                 looked_for.push(address.to_string());
-                // Only a machine's own address can be bound to.
+                // That it can be bound to says nothing: others can, too, with `net.ipv4.ip_nonlocal_bind`.
+                if !own.contains(&address) {
+                    continue;
+                }
                 match UdpSocket::bind(SocketAddr::new(address, REPORT_PORT)) {
                     Ok(socket) => sockets.push(socket),
+                    // It was its own just now.
                     Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {}
                     Err(source) => return Err(AgentError::Port { address, source }),
                 }

@@ -15,7 +15,7 @@ use crate::routing::interfaces;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FERNPASS_AGENT_OBJECT"));
 const NAME: &str = "fernpass_agent";
 
-/// The program, attached. It goes with the process.
+/// The program, attached. It goes with the process from Linux 6.6 on; before that it stays on the interface, until [`Program::leave`].
 pub(super) struct Program {
     ebpf: Ebpf,
     lost: PerCpuArray<MapData, u64>,
@@ -48,6 +48,7 @@ impl Program {
         }
         let program = classifier(&mut ebpf)?;
         program.load().map_err(|e| LoadError::kernel(failed, &e))?;
+        Self::leave(interfaces);
         for name in interfaces {
             // Before Linux 6.6 programs of this kind need a queueing discipline, which may be there.
             if program.attach(name, TcAttachType::Egress).is_ok() {
@@ -61,6 +62,17 @@ impl Program {
             })?;
         }
         Ok(Self { ebpf, lost })
+    }
+
+    /// Takes it off interfaces where it would outlive its process, which may have been killed.
+    pub(super) fn leave(interfaces: &[String]) {
+        for name in interfaces {
+            match tc::qdisc_detach_program(name, TcAttachType::Egress, NAME) {
+                Ok(()) => tracing::debug!(interface = name, "an agent's program taken off"),
+                // There is none, as nearly always.
+                Err(e) => tracing::trace!(interface = name, "{e}"),
+            }
+        }
     }
 
     /// Loads it for its figures alone.

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::bounded::Peer;
 use super::problem::Problem;
+use crate::daemon::Refusal;
 
 /// Bytes of the largest request.
 const LARGEST: usize = 64 << 10;
@@ -29,11 +30,17 @@ pub(super) async fn audit(
     // Its own characters, but for those that would break a line.
     let asked = String::from_utf8_lossy(&body);
     let asked: String = asked.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
-    let response = next.run(Request::from_parts(head, Body::from(body))).await;
-    if is_change {
+    let answer = next.run(Request::from_parts(head, Body::from(body)));
+    if !is_change {
+        return answer.await;
+    }
+    // On its own: what was begun is carried out, and told of, also if who asked for it has gone away.
+    let answer = tokio::spawn(async move {
+        let response = answer.await;
         let status = response.status().as_u16();
         let (uid, pid) = (peer.uid.unwrap_or(u32::MAX), peer.pid.unwrap_or(-1));
         tracing::info!(audit = true, uid, pid, %method, path, asked, status, "asked for a change");
-    }
-    response
+        response
+    });
+    answer.await.unwrap_or_else(|_| Problem::from(Refusal::Stopping).into_response())
 }

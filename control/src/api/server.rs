@@ -70,6 +70,11 @@ impl Server {
         Ok(Self { path, api: listener, metrics })
     }
 
+    /// Takes the Unix socket away again: nobody is going to answer.
+    pub fn withdraw(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+
     /// Answers until `shutdown`. A socket that somebody has removed is made again.
     pub async fn serve(self, handle: Handle, shutdown: impl Future<Output = ()> + Send + 'static) {
         if let Some(listener) = self.metrics {
@@ -80,6 +85,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut served = JoinSet::new();
         let mut own = inode(&self.path);
+        // Why it could not be made again, as that was said last.
+        let mut failed = None;
         served.spawn(answer(self.api, app.clone(), stopped.clone()));
         let mut look = tokio::time::interval(LOOK);
         tokio::pin!(shutdown);
@@ -89,17 +96,21 @@ impl Server {
                 _ = look.tick() => {}
             }
             // Another's in its place is left alone.
-            if inode(&self.path).is_some() || own.is_none() {
+            if inode(&self.path).is_some() {
                 continue;
             }
             match open(&self.path) {
                 Ok(listener) => {
                     tracing::warn!(path = %self.path.display(), "the socket was gone, and is there again");
                     served.spawn(answer(listener, app.clone(), stopped.clone()));
-                    own = inode(&self.path);
+                    (own, failed) = (inode(&self.path), None);
                 }
                 Err(e) => {
-                    tracing::error!("{e}");
+                    let why = e.to_string();
+                    if failed.as_ref() != Some(&why) {
+                        tracing::error!("{why}");
+                        failed = Some(why);
+                    }
                     own = None;
                 }
             }
@@ -107,7 +118,7 @@ impl Server {
         stop.send_replace(true);
         while served.join_next().await.is_some() {}
         // The next daemon would find it stale.
-        if inode(&self.path) == own {
+        if own.is_some() && inode(&self.path) == own {
             let _ = fs::remove_file(&self.path);
         }
     }

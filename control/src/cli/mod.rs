@@ -79,6 +79,14 @@ pub(crate) enum Failure {
     /// Mistakes in a configuration that were shown already.
     #[error("the configuration cannot be used")]
     Shown,
+    /// Of several things some were not done.
+    #[error("{why}")]
+    Partly {
+        /// Why not.
+        why: String,
+        /// What was.
+        done: Vec<String>,
+    },
     #[error("{0}")]
     Io(String),
     /// The reader of the output has gone: nothing is wrong.
@@ -92,6 +100,14 @@ impl Failure {
         match self {
             Self::Client(ClientError::Refused(problem)) => Some(problem),
             _ => None,
+        }
+    }
+
+    /// What was done nevertheless.
+    fn done(&self) -> &[String] {
+        match self {
+            Self::Partly { done, .. } => done,
+            _ => &[],
         }
     }
 

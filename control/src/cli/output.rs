@@ -42,10 +42,12 @@ impl Output {
     /// stdout where JSON was asked for.
     pub(crate) fn fail(&self, failure: &Failure) {
         if self.json {
-            let object = Failed { error: failure.to_string(), problem: failure.problem() };
+            let (problem, done) = (failure.problem(), failure.done());
+            let object = Failed { error: failure.to_string(), problem, done };
             // There is nobody left to tell that this could not be told.
             let _ = self.show(&object, |_| String::new());
         } else {
+            let _ = self.print(&failure.done().join("\n"));
             eprintln!("fernpass: {failure}");
         }
     }
@@ -73,6 +75,9 @@ struct Failed<'a> {
     error: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<&'a crate::api::Problem>,
+    /// What was done nevertheless.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    done: &'a [String],
 }
 
 /// A column: its head, and whether it holds numbers.

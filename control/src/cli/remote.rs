@@ -77,12 +77,22 @@ async fn backend(verb: BackendVerb, client: &Client, output: &Output) -> Result<
         }
         BackendVerb::Drain { names, deadline, spread } => {
             let (deadline, spread) = (deadline.map(|d| d.as_secs()), spread.map(|s| s.as_secs()));
+            let (mut drained, mut failed): (Vec<Done>, Vec<Failure>) = Default::default();
             for backend in names {
                 let request = DrainRequest { backend, deadline, spread };
-                let done: Done = client.post("/v1/backends/drain", &request).await?;
-                output.show(&done, |done| done.message.clone())?;
+                match client.post("/v1/backends/drain", &request).await {
+                    Ok(done) => drained.push(done),
+                    Err(e) => failed.push(e.into()),
+                }
             }
-            return Ok(());
+            return match failed.pop() {
+                // The daemon's own words.
+                Some(only) if failed.is_empty() && drained.is_empty() => Err(only),
+                last => {
+                    failed.extend(last);
+                    show_all(&drained, &failed, output)
+                }
+            };
         }
         BackendVerb::Undrain { name } => {
             client.post("/v1/backends/undrain", &UndrainRequest { backend: name }).await?
@@ -93,6 +103,19 @@ async fn backend(verb: BackendVerb, client: &Client, output: &Output) -> Result<
         }
     };
     output.show(&done, |done| done.message.clone())
+}
+
+/// Shows what was done for several, at once when all were asked for: nobody stops it half way by not reading on.
+fn show_all(done: &[Done], failed: &[Failure], output: &Output) -> Result<(), Failure> {
+    let messages: Vec<_> = done.iter().map(|done| done.message.clone()).collect();
+    if !failed.is_empty() {
+        let why: Vec<_> = failed.iter().map(ToString::to_string).collect();
+        return Err(Failure::Partly { why: why.join("; "), done: messages });
+    }
+    match done {
+        [one] => output.show(one, |done| done.message.clone()),
+        all => output.show(&all, |_| messages.join("\n")),
+    }
 }
 
 async fn session(verb: SessionVerb, client: &Client, output: &Output) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::fstat;
 use sd_notify::NotifyState;
@@ -54,18 +55,25 @@ pub(super) fn agent(
         .map_err(|e| Failure::Io(format!("cannot start: {e}")))?;
     runtime.block_on(async {
         let config = Config::load(config).map_err(|e| unusable(config, e))?;
-        let agent = Agent::start(&config, interfaces, gateways)?;
+        let agent = Agent::start(&config, interfaces, gateways).await?;
         let (backend, listeners) = (agent.backend(), agent.listeners());
         tracing::info!(backend, listeners, ?interfaces, ?gateways, "telling of answers");
         notify(&[NotifyState::Ready]);
         let (tell, ended) = oneshot::channel();
         // It ends with the process.
         std::thread::spawn(move || tell.send(agent.run()));
-        tokio::select! {
-            Ok(ended) = ended => ended?,
-            () = terminated() => notify(&[NotifyState::Stopping]),
-        }
-        Ok(())
+        let ended = tokio::select! {
+            ended = ended => match ended {
+                Ok(ended) => ended.map_err(Failure::from),
+                Err(_) => Err(Failure::Io("the agent ended by a mistake of its own".to_owned())),
+            },
+            () = terminated() => {
+                notify(&[NotifyState::Stopping]);
+                Ok(())
+            }
+        };
+        Agent::leave(interfaces);
+        ended
     })
 }
 
@@ -87,9 +95,15 @@ async fn serve(
     packets: PacketLog,
     confined: bool,
 ) -> Result<(), Failure> {
-    let api = prepared.config().api.clone();
-    let (daemon, handle) = Daemon::start(file, prepared, packets).await?;
-    let server = Server::bind(&api).await?;
+    // First what may be refused.
+    let server = Server::bind(&prepared.config().api).await?;
+    let (daemon, handle) = match Daemon::start(file, prepared, packets).await {
+        Ok(started) => started,
+        Err(e) => {
+            server.withdraw();
+            return Err(e.into());
+        }
+    };
     let (stop, stopped) = watch::channel(false);
     let api = tokio::spawn(server.serve(handle.clone(), until(stopped.clone())));
     tokio::spawn(reload_on_hangup(handle.clone()));
@@ -102,9 +116,15 @@ async fn serve(
     notify(&[NotifyState::Stopping]);
     tracing::info!("stopping; packets are forwarded nevertheless");
     stop.send_replace(true);
-    let _ = api.await;
+    // Who reads slowly is not waited for: until the next daemon runs, nobody looks after sessions and routes.
+    if tokio::time::timeout(LAST_ANSWERS, api).await.is_err() {
+        tracing::warn!("clients of the API that are still reading are cut off");
+    }
     Ok(())
 }
+
+/// For how long answers are finished when the daemon ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;

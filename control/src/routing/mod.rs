@@ -8,13 +8,15 @@
 //! - [`State`] is the mirror as plain data, [`State::view`] the pure function to the view.
 //!   Policy routing rules and other tables than the main one are not looked at.
 //! - [`interfaces`] finds interfaces by name, [`sysctl`] checks or sets what the kernel's
-//!   stack needs to forward what XDP hands it, [`features`] asks drivers what they can do, [`vips`] puts service addresses on `lo`.
+//!   stack needs to forward what XDP hands it, [`features`] asks drivers what they can do, [`vips`] puts service addresses on `lo`,
+//!   [`addresses`] tells the host's own.
 //!
 //! The mirror also has the kernel keep the neighbours resolved that XDP sends to:
 //! routers, and backends on an interface's own link.
 //!
 //! Everything happens in the network namespace of the calling thread.
 
+pub mod addresses;
 pub mod features;
 mod hops;
 pub mod interfaces;

@@ -9,9 +9,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use thiserror::Error;
 
-use super::prefix;
 use super::socket::Requester;
-use super::state::State;
+use super::{addresses, prefix};
 
 /// The index of `lo`, in every network namespace.
 const LOOPBACK: u32 = 1;
@@ -45,11 +44,11 @@ pub enum VipError {
 ///
 /// # Errors
 /// The first that the kernel refused; those before it stay.
-pub async fn ensure(addresses: &BTreeSet<IpAddr>) -> Result<Vec<IpAddr>, VipError> {
+pub async fn ensure(vips: &BTreeSet<IpAddr>) -> Result<Vec<IpAddr>, VipError> {
     let mut requester = Requester::open().map_err(VipError::Netlink)?;
-    let state = read(&mut requester).await?;
+    let state = addresses::read(&mut requester).await.map_err(VipError::Netlink)?;
     let mut added = Vec::new();
-    for &address in addresses.iter().filter(|address| !state.is_local(**address)) {
+    for &address in vips.iter().filter(|address| !state.is_local(**address)) {
         let message = RouteNetlinkMessage::NewAddress(message(address));
         match requester.order(message, NLM_F_CREATE | NLM_F_EXCL).await {
             Ok(()) => added.push(address),
@@ -65,9 +64,9 @@ pub async fn ensure(addresses: &BTreeSet<IpAddr>) -> Result<Vec<IpAddr>, VipErro
 ///
 /// # Errors
 /// The first that the kernel refused; those after it stay.
-pub async fn remove(addresses: &BTreeSet<IpAddr>) -> Result<(), VipError> {
+pub async fn remove(vips: &BTreeSet<IpAddr>) -> Result<(), VipError> {
     let mut requester = Requester::open().map_err(VipError::Netlink)?;
-    for &address in addresses {
+    for &address in vips {
         let message = RouteNetlinkMessage::DelAddress(message(address));
         match requester.order(message, 0).await {
             Ok(()) => {}
@@ -76,17 +75,6 @@ pub async fn remove(addresses: &BTreeSet<IpAddr>) -> Result<(), VipError> {
         }
     }
     Ok(())
-}
-
-async fn read(requester: &mut Requester) -> Result<State, VipError> {
-    let mut state = State::default();
-    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-    let clear = |state: &mut State| *state = State::default();
-    let each = |state: &mut State, message| {
-        state.apply(0, &message);
-    };
-    requester.dump(&request, &mut state, clear, each).await.map_err(VipError::Netlink)?;
-    Ok(state)
 }
 
 fn message(address: IpAddr) -> AddressMessage {

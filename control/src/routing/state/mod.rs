@@ -62,9 +62,14 @@ impl State {
         self.addresses.range((address, 0)..=(address, u32::MAX)).next().is_some()
     }
 
+    /// All addresses of the host's own; those that several interfaces have, several times.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(|(address, _)| *address)
+    }
+
     /// The host's own addresses that others can reach: neither its loopback's, nor those that are a link's alone.
     pub fn own(&self) -> impl Iterator<Item = IpAddr> {
-        self.addresses.iter().map(|(address, _)| *address).filter(|address| match address {
+        self.addresses().filter(|address| match address {
             IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
             IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
         })
@@ -94,7 +99,8 @@ impl State {
         let link = self.links.entry(message.header.index).or_default();
         let before = link.clone();
         link.update(message);
-        if before.up != link.up && !before.name.is_empty() {
+        // The kernel changes what its routes are good for, and tells nobody.
+        if (before.up, before.carrier) != (link.up, link.carrier) && !before.name.is_empty() {
             Effect::Stale
         } else {
             changed(before != *link)

@@ -92,7 +92,7 @@ fn what_the_kernel_does_not_tell_is_read_again() {
     let down = link_with(WAN, "wan0", 1, LinkFlags::empty());
     assert_eq!(state().apply(0, &down), Effect::Stale);
     let no_carrier = link_with(WAN, "wan0", 1, LinkFlags::Up);
-    assert_eq!(state().apply(0, &no_carrier), Effect::Changed);
+    assert_eq!(state().apply(0, &no_carrier), Effect::Stale);
     let gone = M::DelLink(link_message(WAN, "wan0", 1));
     let mut state = state();
     assert_eq!(state.apply(0, &gone), Effect::Stale);
