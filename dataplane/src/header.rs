@@ -303,9 +303,10 @@ pub fn payload_len(udp: &Udp, ip: &Ip) -> Result<u32, Reason> {
         };
     }
     let length = u32::from(udp.length);
-    // A first fragment says how long its datagram is.
+    // A first fragment says how long its datagram is, and has the header: what follows it in a short frame is padding.
     let is_whole = ip.obstacle as u8 != Obstacle::FirstFragment as u8;
-    if length < UDP as u32 || is_whole && length > ip.l4_len {
+    let most = if is_whole { ip.l4_len } else { u32::MAX };
+    if length < UDP as u32 || length > most || ip.l4_len < UDP as u32 {
         return Err(Reason::UdpMalformed);
     }
     Ok(length - UDP as u32)

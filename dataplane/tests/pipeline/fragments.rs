@@ -174,6 +174,24 @@ fn a_first_fragment_is_forgotten_soon() {
     refused(&world.receive(&other.fragments(200)[1], WAN), Reason::Fragment);
 }
 
+/// What stands where its ports would be is its frame's padding.
+#[test]
+fn a_first_fragment_that_ends_before_its_ports_is_malformed() {
+    for (l, length_at, header) in [(UDP, 14 + 2, 20), (UDP6, 14 + 4, 8)] {
+        let whole = packet(&l, client(&l, 1), l.at, beginning(&l));
+        for length in 0..=8 {
+            let mut first = whole.fragments(200).remove(0);
+            first[length_at + 1] = header + length;
+            first[length_at] = 0;
+            let outcome = World::new().receive(&first, WAN);
+            match length {
+                8 => forwarded(&outcome, Reason::InUnestablished),
+                _ => refused(&outcome, Reason::UdpMalformed),
+            }
+        }
+    }
+}
+
 #[test]
 fn a_flood_of_later_fragments_is_held_to_its_sources_budgets_and_changes_nothing() {
     let world = World::new();
