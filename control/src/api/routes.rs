@@ -26,7 +26,7 @@ use crate::daemon::view::{
 pub struct DrainRequest {
     /// The backend: its name, or `pool/name`.
     pub backend: String,
-    /// In how many seconds what is left of its sessions is ended; never if absent.
+    /// In how many seconds what is left of its sessions is ended, at most ten years; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
     /// Over how many seconds it is ended then, so that not all clients come back at once; 30 if absent.
@@ -46,7 +46,7 @@ pub struct UndrainRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
-    /// In how many seconds it is taken back, unless it is confirmed before; never if absent.
+    /// In how many seconds it is taken back, at most ten years, unless it is confirmed before; never if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<u64>,
 }

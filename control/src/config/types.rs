@@ -366,6 +366,20 @@ impl Profile {
         }
     }
 
+    /// The one that a listener has whose profile is this in the tables.
+    pub const fn of_table(profile: dataplane::abi::Profile) -> Self {
+        use dataplane::abi::Profile;
+        match profile {
+            Profile::Udp => Self::Udp,
+            Profile::WireGuard => Self::WireGuard,
+            Profile::OpenVpn => Self::OpenVpn,
+            Profile::Tcp => Self::Tcp,
+            Profile::Ike | Profile::Ipsec => Self::Ipsec,
+            Profile::Quic => Self::Quic,
+            Profile::Dtls => Self::Dtls,
+        }
+    }
+
     /// What is known of a listener of a service with this profile, as the tables have it: of TCP connections always the same.
     pub const fn of_listener(self, listener: &Listener) -> dataplane::abi::Profile {
         use dataplane::abi::Profile;

@@ -21,6 +21,9 @@ use crate::sessions::Clock;
 /// How often sessions are scanned and rates are taken.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often it is looked what stands in the way around the program.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// The daemon, started: it forwards, and [`Daemon::run`] keeps it up to date.
 pub struct Daemon {
     pub(super) core: Core,
@@ -73,6 +76,9 @@ impl Daemon {
 
     async fn tick(&mut self) {
         self.attach_again().await;
+        if self.core.looked.elapsed() >= LOOK {
+            self.look_around().await;
+        }
         self.revert_if_due().await;
         self.release_drained();
         self.scan();
@@ -87,10 +93,27 @@ impl Daemon {
     /// Attaches to interfaces that were deleted and made again.
     async fn attach_again(&mut self) {
         let gateway = self.core.state.config.gateway.clone();
+        let before = self.core.interfaces.indexes();
         for failure in self.core.interfaces.ensure(&gateway.interfaces, gateway.xdp_mode).await {
             tracing::warn!("{failure}");
         }
-        self.mirror.set_interfaces(self.core.interfaces.indexes());
+        let indexes = self.core.interfaces.indexes();
+        if indexes != before {
+            // New ones have the kernel's own settings.
+            self.look_around().await;
+        }
+        self.mirror.set_interfaces(indexes);
+    }
+
+    /// Looks what stands in the way around the program, and mends it where the configuration says so.
+    pub(super) async fn look_around(&mut self) {
+        let config = Arc::clone(&self.core.state.config);
+        let mut around = super::start::surroundings(&config).await;
+        around.extend(super::start::sinks(&config.gateway).await);
+        for warning in around.iter().filter(|warning| !self.core.around.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        (self.core.around, self.core.looked) = (around, Instant::now());
     }
 
     pub(super) fn reconcile(&mut self, why: &str) -> usize {
@@ -136,7 +159,8 @@ impl Daemon {
         match command {
             Command::Drain { backend, deadline, spread } => {
                 let id = find_backend(&self.core.state.config, &backend)?;
-                let deadline = deadline.map(|after| epoch(SystemTime::now() + after));
+                let deadline = deadline.map(super::moment).transpose()?;
+                super::moment(spread)?;
                 let spread = spread.as_secs();
                 self.override_with(|o| {
                     o.drained.insert(id.clone(), Drain { deadline, spread, released: false });
@@ -153,12 +177,18 @@ impl Daemon {
             }
             Command::Undrain { backend } => {
                 let id = find_backend(&self.core.state.config, &backend)?;
-                if !self.core.state.overrides.drained.contains_key(&id) {
+                let was_silent = self.core.state.trust(&id);
+                if was_silent {
+                    tracing::info!(backend = %id, "it is taken to answer its sessions again");
+                    self.reconcile("silence was ended");
+                }
+                if self.core.state.overrides.drained.contains_key(&id) {
+                    self.override_with(|o| {
+                        o.drained.remove(&id);
+                    })?;
+                } else if !was_silent {
                     return done(format!("{id} was not draining"));
                 }
-                self.override_with(|o| {
-                    o.drained.remove(&id);
-                })?;
                 done(format!("{id} gets new sessions again"))
             }
             Command::Weight { backend, weight } => {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::actor::{Daemon, epoch};
 use super::changes::changes;
@@ -11,6 +11,9 @@ use super::handle::Refusal;
 use super::trial::Trial;
 use super::view::{Difference, Done, Reloaded};
 use crate::config::{Config, ReadError};
+
+/// When it is tried again to take a configuration back, which failed.
+const REVERT_AGAIN: Duration = Duration::from_secs(60);
 
 /// A configuration and its text.
 struct Text {
@@ -39,23 +42,27 @@ impl Daemon {
 
     /// Reads the file again: it is applied, or nothing has changed. With a time to confirm it in, it is taken back afterwards.
     pub(super) async fn apply(&mut self, confirm: Option<Duration>) -> Result<Reloaded, Refusal> {
-        if let Some(trial) = self.core.trial.as_ref().filter(|trial| trial.is_pending()) {
-            return Err(Refusal::Invalid(format!("{}; nothing was changed", trial.warning())));
+        if self.on_trial().is_ok() {
+            let warning = self.core.trial_warning().unwrap_or_default();
+            return Err(Refusal::Invalid(format!("{warning}; nothing was changed")));
         }
+        let until = confirm.map(super::moment).transpose()?;
         let new = self.file()?;
-        let until = confirm
-            .filter(|_| new.text != self.core.source)
-            .map(|after| epoch(SystemTime::now() + after));
+        let until = until.filter(|_| new.text != self.core.source);
         let trial = until.map(|_| Trial {
             before: self.core.source.clone(),
             tried: new.text.clone(),
             until,
         });
         let before = self.core.trial.clone();
+        let in_force = Arc::clone(&self.core.state.config);
         // Before anything is changed: a daemon that dies now takes it back, too.
         self.keep(trial)?;
         let mut reloaded = match self.take(new).await {
-            Ok(reloaded) => reloaded,
+            Ok(reloaded) => {
+                self.core.before = until.map(|_| in_force);
+                reloaded
+            }
             Err(e) => {
                 self.keep(before).unwrap_or_else(|e| tracing::error!("{e}"));
                 return Err(e);
@@ -69,6 +76,7 @@ impl Daemon {
     pub(super) fn confirm(&mut self) -> Result<Done, Refusal> {
         self.on_trial()?;
         self.keep(None)?;
+        self.forget_strangers();
         tracing::info!("the configuration was confirmed");
         Ok(Done { message: "the configuration stays".to_owned() })
     }
@@ -76,8 +84,11 @@ impl Daemon {
     /// Goes back to the configuration before the one on trial.
     pub(super) async fn revert(&mut self) -> Result<Reloaded, Refusal> {
         let trial = self.on_trial()?;
-        let config = Config::parse_with_files(&trial.before, "the configuration before")
-            .map_err(|e| Refusal::Config(e.0.render(false)))?;
+        // As it was, with what its files held then: those may be other ones now, or gone.
+        let config = match &self.core.before {
+            Some(before) => Config::clone(before),
+            None => trial.config_before().map_err(|e| Refusal::Config(e.0.render(false)))?,
+        };
         let reverted = self.take(Text { config, text: trial.before.clone() }).await?;
         self.keep(Some(Trial { until: None, ..trial }))?;
         Ok(reverted)
@@ -89,8 +100,24 @@ impl Daemon {
         if until.is_none_or(|until| epoch(SystemTime::now()) < until) {
             return;
         }
-        tracing::warn!("the configuration was not confirmed, and is taken back");
+        match &self.core.not_reverted {
+            Some((_, then)) if then.elapsed() < REVERT_AGAIN => return,
+            Some(_) => {}
+            None => tracing::warn!("the configuration was not confirmed, and is taken back"),
+        }
         if let Err(e) = self.revert().await {
+            let why = e.to_string();
+            if self.core.not_reverted.as_ref().is_none_or(|(before, _)| *before != why) {
+                tracing::error!("the configuration cannot be taken back: {why}");
+            }
+            self.core.not_reverted = Some((why, Instant::now()));
+        }
+    }
+
+    /// Forgets drains and weights of backends that there are no more: not before it is known that they do not come back.
+    fn forget_strangers(&mut self) {
+        self.core.state.forget_strangers();
+        if let Err(e) = self.store.save(&self.core.state.overrides) {
             tracing::error!("{e}");
         }
     }
@@ -103,6 +130,7 @@ impl Daemon {
     fn keep(&mut self, trial: Option<Trial>) -> Result<(), Refusal> {
         self.store.keep_trial(trial.as_ref()).map_err(|e| Refusal::Failed(e.to_string()))?;
         self.core.trial = trial;
+        (self.core.before, self.core.not_reverted) = (None, None);
         Ok(())
     }
 
@@ -154,17 +182,17 @@ impl Daemon {
         self.mirror.set_interfaces(self.core.interfaces.indexes());
         self.mirror.set_backends(super::start::backend_addresses(&config));
         self.core.monitor.set_targets(super::start::targets(&config));
-        self.core.warnings =
-            super::start::surroundings(&config, &self.core.state.tables, None).await;
-        self.core.warnings.extend(super::start::sinks(&config.gateway).await);
-        if let Err(e) = self.store.save(&self.core.state.overrides) {
-            tracing::error!("{e}");
+        self.core.warnings.clear();
+        self.core.around.clear();
+        self.look_around().await;
+        if self.on_trial().is_err() {
+            self.forget_strangers();
         }
         self.scan();
         for change in &changes {
             tracing::info!("reload: {change}");
         }
-        let warnings = self.core.warnings.clone();
+        let warnings = self.core.around.clone();
         Ok(Reloaded { changes, writes, warnings, confirm_by: None })
     }
 }

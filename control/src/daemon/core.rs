@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use super::forecast::Forecasts;
 use super::interfaces::Interfaces;
-use super::published::{Birth, Published, Rates, Totals};
+use super::published::{Birth, Published, Rates, Told, Totals};
 use super::state::State;
 use super::trial::Trial;
+use crate::config::Config;
 use crate::health::Monitor;
 use crate::loader::{Bpffs, PacketLog};
 
@@ -21,22 +22,45 @@ pub(super) struct Core {
     pub(super) source: String,
     /// The configuration on trial.
     pub(super) trial: Option<Trial>,
+    /// The one that it goes back to, unless this daemon knows only its text.
+    pub(super) before: Option<Arc<Config>>,
+    /// Why it could not be taken back, and when that was tried.
+    pub(super) not_reverted: Option<(String, Instant)>,
     pub(super) interfaces: Interfaces,
     pub(super) monitor: Monitor,
     /// Found at the start, and true until the next reload.
     pub(super) warnings: Vec<String>,
+    /// What stands in the way around the program, when it was looked for last.
+    pub(super) around: Vec<String>,
+    pub(super) looked: Instant,
     pub(super) meter: Meter,
     pub(super) forecasts: Forecasts,
+    pub(super) told: Arc<Told>,
     /// The tables are behind: a write failed.
     pub(super) behind: Option<String>,
 }
 
 impl Core {
+    /// What is to be known of the configuration on trial.
+    pub(super) fn trial_warning(&self) -> Option<String> {
+        let trial = self.trial.as_ref()?;
+        Some(match &self.not_reverted {
+            Some((why, _)) => format!(
+                "the configuration was not confirmed, and cannot be taken back: {why}. It stays in force; it is tried again each minute, and by \
+                 `fernpass revert`. `fernpass confirm` keeps it"
+            ),
+            None => trial.warning(),
+        })
+    }
+
     pub(super) fn published(&self) -> Published {
         let mut warnings = self.warnings.clone();
+        warnings.extend_from_slice(&self.around);
         warnings.extend(self.interfaces.warning());
-        warnings.extend(self.trial.as_ref().map(Trial::warning));
+        warnings.extend(self.trial_warning());
         warnings.extend(self.behind.iter().map(|e| format!("the tables are behind: {e}")));
+        let tenants = self.state.tenants();
+        self.told.keep(tenants.values());
         Published {
             birth: Arc::clone(&self.birth),
             tables: Arc::clone(&self.state.tables),
@@ -48,7 +72,8 @@ impl Core {
             probe_errors: Arc::new(self.monitor.errors()),
             load: self.state.load.clone(),
             endpoints: Arc::clone(&self.state.endpoints),
-            tenants: Arc::new(self.state.tenants()),
+            tenants: Arc::new(tenants),
+            told: Arc::clone(&self.told),
             routes: Arc::clone(&self.state.routes),
             interfaces: self.interfaces.views(),
             rates: self.meter.rates,

@@ -96,8 +96,7 @@ fn take_over(bpffs: &Bpffs, old: Old, inputs: Inputs, log: PacketLog) -> Result<
         let writer = staged.name(&old)?;
         let tables = Arc::clone(&staged.tables);
         let mut state = State::new(config, overrides, routes, tables, writer)?;
-        state.health.extend(health(&old));
-        state.health.retain(|id, _| super::state::is_probed(&state.config, id));
+        state.adopt(health(&old));
         state.reconcile()?;
         let translation = Translation::by_names(&old, &state.current);
         let migration = Migration::new(bpffs, old, &staged, translation, log)?;

@@ -12,6 +12,8 @@
 //! * `policy`: when sessions end.
 //! * `published`: what readers see; [`view`]: in which form.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 mod actor;
 mod changes;
 mod configure;
@@ -44,11 +46,41 @@ pub use start::{Prepared, StartError};
 #[cfg(feature = "fuzz")]
 pub(crate) fn goes_by_file(kept: &[u8], file: &str, now: u64) -> bool {
     let start = store::trial(kept).map_or(trial::Start::File(None), |kept| kept.start(file, now));
-    matches!(start, trial::Start::File(_))
+    !matches!(start, trial::Start::Before(..))
 }
 
-/// Seconds since the epoch, for people.
+/// The longest time after which something is to happen that an operator may ask for: more is a mistake, as milliseconds in place of seconds are.
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+/// Seconds since the epoch, for people; what is later than the year 9999 is told as that year's end.
 fn time(at: u64) -> String {
-    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at);
-    humantime::format_rfc3339_seconds(at).to_string()
+    const LAST: u64 = 253_402_300_799;
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at.min(LAST))).to_string()
+}
+
+/// The moment so long after now, in seconds since the epoch.
+fn moment(after: Duration) -> Result<u64, Refusal> {
+    if after > LONGEST {
+        return Err(Refusal::Invalid(format!(
+            "{} s are more than ten years; nothing was changed",
+            after.as_secs()
+        )));
+    }
+    Ok(actor::epoch(SystemTime::now() + after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_time_can_be_told_and_none_that_is_far_away_is_asked_for() {
+        assert_eq!(time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time(253_402_300_799), "9999-12-31T23:59:59Z");
+        assert_eq!(time(u64::MAX), "9999-12-31T23:59:59Z");
+        assert!(moment(LONGEST).is_ok());
+        for far in [LONGEST + Duration::from_secs(1), Duration::MAX] {
+            assert!(matches!(moment(far), Err(Refusal::Invalid(_))));
+        }
+    }
 }

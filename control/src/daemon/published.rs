@@ -1,9 +1,9 @@
 //! What the daemon last published of its state; every read is answered from it and
 //! from the shared memory of the tables.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use dataplane::abi::{self, ABI_VERSION, Tenant};
@@ -15,13 +15,58 @@ use super::handle::Refusal;
 use super::held;
 use super::links::LinkNames;
 use super::view;
-use crate::config::{BackendId, Config, Family, Pool, did_you_mean};
+use crate::config::{BackendId, Config, Family, Pool, Profile, did_you_mean};
 use crate::loader::{Count, Tables};
 use crate::model::{
     AddressHealth, EndpointNames, HealthView, Held, Load, Overrides, ProbedView, Registry,
     RouteView, Status, Wanted,
 };
-use crate::sessions::{Clock, Reader, Record};
+use crate::sessions::{Clock, Memory, Reader, Record};
+
+/// The traffic of tenants that was told last: packets and bytes from clients, and to them. A sum that is taken while sessions end and move may be too
+/// low, and readers take a count that falls for one that began anew.
+#[derive(Debug, Default)]
+pub(super) struct Told(Mutex<HashMap<String, [u64; 4]>>);
+
+impl Told {
+    /// What is to be told, if this was counted now: never less than before.
+    fn at_least(&self, tenant: &str, now: [u64; 4]) -> [u64; 4] {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = told.entry(tenant.to_owned()).or_default();
+        told.iter_mut().zip(now).for_each(|(told, now)| *told = now.max(*told));
+        *told
+    }
+
+    /// Forgets all tenants but these.
+    pub(super) fn keep<'a>(&self, tenants: impl Iterator<Item = &'a String>) {
+        let tenants: BTreeSet<_> = tenants.collect();
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|tenant, _| tenants.contains(tenant));
+    }
+}
+
+/// Packets and bytes from the clients of tenants, and to them, of all sessions that are or were open.
+fn traffic<'a, 't>(
+    memory: impl Into<Memory<'a>>,
+    endpoints: &Endpoints,
+    tenants: impl Iterator<Item = &'t u32>,
+) -> HashMap<u32, [u64; 4]> {
+    let memory = memory.into();
+    // First, so that a session that ends meanwhile is missing for a moment rather than counted twice.
+    let ended = |index: &u32| {
+        let t = &memory.tenants[*index as usize];
+        let all = [&t.ended_rx_packets, &t.ended_rx_bytes, &t.ended_tx_packets, &t.ended_tx_bytes];
+        (*index, all.map(|count| count.get()))
+    };
+    let mut traffic: HashMap<_, _> = tenants.map(ended).collect();
+    // Those that never open leave nothing in the sums when they end.
+    for s in Reader::new(memory).list().into_iter().filter(Record::is_open) {
+        let of = endpoints.get(&s.endpoint).and_then(|info| traffic.get_mut(&info.tenant));
+        let more = [s.rx_packets, s.rx_bytes, s.tx_packets, s.tx_bytes];
+        of.into_iter().flatten().zip(more).for_each(|(sum, more)| *sum += more);
+    }
+    traffic
+}
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
@@ -47,14 +92,8 @@ pub(super) type Endpoints = HashMap<u32, EndpointInfo>;
 pub(super) fn endpoints(tables: &Wanted) -> Endpoints {
     let registry = Registry::of(tables);
     let info = |(index, row): (&u32, &abi::Endpoint)| {
-        let profile = match row.profile {
-            1 => "udp",
-            2 => "wireguard",
-            3 => "openvpn",
-            4 => "tcp",
-            5 | 6 => "ipsec",
-            _ => "unknown",
-        };
+        let known = abi::Profile::ALL.into_iter().find(|known| *known as u8 == row.profile);
+        let profile = known.map_or("unknown", |known| Profile::of_table(known).as_str());
         let names = registry.endpoint(*index)?;
         Some((*index, EndpointInfo { names, tenant: row.tenant.into(), profile }))
     };
@@ -77,6 +116,7 @@ pub struct Published {
     pub(super) load: Load,
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) tenants: Arc<BTreeMap<u32, String>>,
+    pub(super) told: Arc<Told>,
     pub(super) routes: Arc<RouteView>,
     pub(super) interfaces: Vec<view::Interface>,
     pub(super) rates: Rates,
@@ -207,17 +247,11 @@ impl Published {
     }
 
     pub(super) fn tenants(&self, tables: &Tables) -> Vec<view::Tenant> {
-        let mut traffic: HashMap<u32, [u64; 4]> = HashMap::new();
-        for s in Reader::new(tables).list() {
-            if let Some(info) = self.endpoints.get(&s.endpoint) {
-                let sums = traffic.entry(info.tenant).or_default();
-                let more = [s.rx_packets, s.rx_bytes, s.tx_packets, s.tx_bytes];
-                sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
-            }
-        }
+        let traffic = traffic(tables, &self.endpoints, self.tenants.keys());
         let row = |(index, name): (&u32, &String)| {
             let t = &tables.tenants[*index as usize];
-            let live = traffic.get(index).copied().unwrap_or_default();
+            let [rx_packets, rx_bytes, tx_packets, tx_bytes] =
+                self.told.at_least(name, traffic[index]);
             view::Tenant {
                 name: name.clone(),
                 sessions: t.sessions.load(),
@@ -228,10 +262,10 @@ impl Published {
                 opened: t.opened.load(),
                 refused: t.refused.load(),
                 limited: limited(t),
-                rx_packets: t.ended_rx_packets.get() + live[0],
-                rx_bytes: t.ended_rx_bytes.get() + live[1],
-                tx_packets: t.ended_tx_packets.get() + live[2],
-                tx_bytes: t.ended_tx_bytes.get() + live[3],
+                rx_packets,
+                rx_bytes,
+                tx_packets,
+                tx_bytes,
             }
         };
         let mut rows: Vec<_> = self.tenants.iter().map(row).collect();
@@ -319,7 +353,7 @@ impl Published {
             S::Down
         } else if self.overrides.drained.contains_key(id) {
             S::Draining
-        } else if self.load.is_silent(id) {
+        } else if self.load.silent().all.contains(id) {
             S::Silent
         } else if self.load.is_full(id) {
             S::Full
@@ -497,5 +531,87 @@ fn limited(tenant: &Tenant) -> view::Limited {
         bits_in: tenant.bytes_in.refused.load(),
         packets_out: tenant.packets_out.refused.load(),
         bits_out: tenant.bytes_out.refused.load(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane::abi::{Slot, ticks};
+    use dataplane::table::host::{HostTables, Sizes};
+    use dataplane::table::slot;
+
+    use super::*;
+    use crate::sessions::{Fate, Keeper, Policy};
+
+    struct All(Fate);
+
+    impl Policy for All {
+        fn fate(&self, _: u32) -> Fate {
+            self.0
+        }
+
+        fn tenant(&self, endpoint: u32) -> Option<u32> {
+            Some(endpoint)
+        }
+    }
+
+    /// One endpoint for each of two tenants.
+    fn endpoints() -> Endpoints {
+        let names = |n: u32| EndpointNames {
+            tenant: format!("t{n}"),
+            service: format!("s{n}"),
+            backend: BackendId::new("p", &format!("b{n}")),
+            listener: String::new(),
+        };
+        let info = |n| EndpointInfo { names: names(n), tenant: n, profile: "udp" };
+        (0..2).map(|n| (n, info(n))).collect()
+    }
+
+    #[test]
+    fn the_traffic_of_a_tenant_is_the_same_before_and_after_sessions_end() {
+        const SECOND: u64 = 1_000_000_000;
+        let t = HostTables::new(Sizes::default());
+        let at = |seconds: u64| Clock {
+            monotonic: 1000 * SECOND + seconds * SECOND,
+            wall: SystemTime::now(),
+        };
+        for (index, (state, endpoint)) in
+            [(slot::OPEN, 0), (slot::TENTATIVE, 0), (slot::TENTATIVE, 1)].into_iter().enumerate()
+        {
+            let slot: &Slot = &t.slots[index];
+            slot.endpoint.set(endpoint);
+            slot.port_service.set(1000 + index as u32);
+            slot.rx_packets.set(10);
+            slot.rx_bytes.set(1000);
+            slot.tx_packets.set(7);
+            slot.tx_bytes.set(700);
+            slot.last_seen.set(ticks(at(0).monotonic));
+            t.details[index].opened.set(at(0).monotonic);
+            let word = 1 << 32 | u64::from(state);
+            t.details[index].identity.set(slot::identity(index as u32, word));
+            slot.state.store(word);
+        }
+        let traffic = || {
+            let sums = traffic(&t, &endpoints(), [0, 1].iter());
+            (sums[&0], sums[&1])
+        };
+        let open = ([10, 1000, 7, 700], [0; 4]);
+        assert_eq!(traffic(), open, "handshakes are nobody's traffic yet");
+        let mut keeper = Keeper::default();
+        let idle = All(Fate::Idle(Duration::from_secs(60)));
+        assert_eq!((keeper.scan(&t, &at(16), &idle).ended, traffic()), (2, open));
+        assert_eq!((keeper.scan(&t, &at(17), &All(Fate::End)).ended, traffic()), (1, open));
+    }
+
+    #[test]
+    fn what_was_told_of_a_tenant_never_becomes_less() {
+        let told = Told::default();
+        assert_eq!(told.at_least("a", [5, 50, 5, 50]), [5, 50, 5, 50]);
+        assert_eq!(told.at_least("a", [4, 60, 5, 0]), [5, 60, 5, 50]);
+        assert_eq!(told.at_least("b", [1; 4]), [1; 4]);
+        // Another one of the same name, later.
+        told.keep(std::iter::once(&"b".to_owned()));
+        assert_eq!(told.at_least("a", [0; 4]), [0; 4]);
+        assert_eq!(told.at_least("b", [0; 4]), [1; 4]);
     }
 }

@@ -59,6 +59,8 @@ pub struct Prepared {
     config: Config,
     source: String,
     trial: Option<Trial>,
+    /// For `fernpass status`, if a configuration could not be taken back.
+    not_reverted: Option<String>,
     bpffs: Bpffs,
     lock: Lock,
     store: Store,
@@ -81,18 +83,30 @@ impl Prepared {
         let bpffs = Bpffs::prepare(&gateway.bpffs)?;
         let lock = bpffs.lock()?;
         let store = Store::open(&gateway.state_dir)?;
+        // For the socket, before the right to make directories is given up. Who makes the socket says what is wrong with it.
+        if let Some(directory) = config.api.socket.parent() {
+            let _ = fs::create_dir_all(directory);
+        }
+        let mut not_reverted = None;
         let (config, source, trial) = match store.trial() {
             None => (config, source, None),
             Some(trial) => match trial.start(&source, epoch(SystemTime::now())) {
                 Start::File(trial) => (config, source, trial),
                 Start::Before(before, trial) => (*before, trial.before.clone(), Some(trial)),
+                Start::Lost(why) => {
+                    not_reverted = Some(format!(
+                        "the configuration was not confirmed, but is in force: the one before it cannot be used any more ({})",
+                        why.trim_end()
+                    ));
+                    (config, source, None)
+                }
             },
         };
         // Forwarding does not wait for a disk.
         if let Err(e) = store.keep_trial(trial.as_ref()) {
             tracing::error!("{e}");
         }
-        Ok(Self { config, source, trial, bpffs, lock, store })
+        Ok(Self { config, source, trial, not_reverted, bpffs, lock, store })
     }
 
     /// The configuration.
@@ -111,7 +125,7 @@ impl Daemon {
         prepared: Prepared,
         log: PacketLog,
     ) -> Result<(Self, Handle), StartError> {
-        let Prepared { config, source, trial, bpffs, lock, store } = prepared;
+        let Prepared { config, source, trial, not_reverted, bpffs, lock, store } = prepared;
         let (overrides, lost) = store.load()?;
 
         let pins = Pins::under(&bpffs);
@@ -120,7 +134,7 @@ impl Daemon {
         let started = Parts { config, overrides, store, pins: pins.clone(), bpffs };
         match started.start(file, lock, found, log).await {
             Ok((mut daemon, handle)) => {
-                daemon.core.warnings.extend(lost);
+                daemon.core.warnings.extend(lost.into_iter().chain(not_reverted));
                 daemon.core.source = source;
                 daemon.core.trial = trial;
                 Ok((daemon, handle))
@@ -167,7 +181,8 @@ impl Parts {
         let growth::Begun { mut state, program, not_grown } =
             growth::begin(&bpffs, found, inputs, log)?;
         let writes = state.reconcile()?;
-        let mut warnings = surroundings(&state.config, &state.tables, not_grown).await;
+        let warnings = not_grown.map(|e| too_small(&state.config, &state.tables, &e));
+        let mut around = surroundings(&state.config).await;
         recount(&state).await;
 
         let mut program = match program {
@@ -179,7 +194,10 @@ impl Parts {
         }
         let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
-        warnings.extend(sinks(&gateway).await);
+        around.extend(sinks(&gateway).await);
+        for warning in warnings.iter().chain(&around) {
+            tracing::warn!("{warning}");
+        }
         let monitor = Monitor::start(targets(&state.config), &state.health)?;
         tracing::info!(adopted, writes, "forwarding");
 
@@ -197,11 +215,16 @@ impl Parts {
             state,
             source: String::new(),
             trial: None,
+            before: None,
+            not_reverted: None,
             interfaces,
             monitor,
-            warnings,
+            warnings: warnings.into_iter().collect(),
+            around,
+            looked: Instant::now(),
             meter: Meter::default(),
             forecasts: Forecasts::default(),
+            told: Arc::default(),
             behind: None,
         };
         let (publish, published) = watch::channel(Arc::new(core.published()));
@@ -231,31 +254,26 @@ pub(super) async fn recount(state: &State) {
 
 /// Interfaces that lose what is forwarded to them. They must run the program to be asked.
 pub(super) async fn sinks(gateway: &Gateway) -> Vec<String> {
-    let problems = match gateway.xdp_mode {
+    match gateway.xdp_mode {
         XdpMode::Native => features::problems(&gateway.interfaces).await,
         // The kernel sends by itself.
         XdpMode::Generic => Vec::new(),
-    };
-    problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-    problems
+    }
+}
+
+/// For people: the tables did not become as large as they should be.
+fn too_small(config: &Config, tables: &Tables, why: &LoadError) -> String {
+    format!(
+        "max_sessions is {}, but the tables have room for {} and could not grow: {why}; the next reload or start tries again",
+        config.gateway.max_sessions,
+        tables.sizes().sessions()
+    )
 }
 
 /// Everything around the program that stands in the way, which is mended where the
 /// configuration says so. What is left is returned for people.
-/// `not_grown` is why the tables did not become as large as they should be.
-pub(super) async fn surroundings(
-    config: &Config,
-    tables: &Tables,
-    not_grown: Option<LoadError>,
-) -> Vec<String> {
+pub(super) async fn surroundings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let room = tables.sizes().sessions();
-    if let Some(e) = not_grown {
-        warnings.push(format!(
-            "max_sessions is {}, but the tables have room for {room} and could not grow: {e}; the next reload or start tries again",
-            config.gateway.max_sessions
-        ));
-    }
     let families = config.services.iter().flat_map(|s| &s.listen).map(|l| l.family()).collect();
     let backends = backend_addresses(config);
     let needs = sysctl::Needs::find(&config.gateway.interfaces, &families, &backends).await;
@@ -274,9 +292,6 @@ pub(super) async fn surroundings(
             Ok(added) => added.iter().for_each(|vip| tracing::info!(%vip, "added to lo")),
             Err(e) => warnings.push(e.to_string()),
         }
-    }
-    for warning in &warnings {
-        tracing::warn!("{warning}");
     }
     warnings
 }

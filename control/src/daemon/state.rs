@@ -89,16 +89,12 @@ impl State {
     ) -> Result<Self, LoadError> {
         let current = writer.read()?;
         let endpoints = Arc::new(endpoints(&current));
-        let mut health = Registry::of(&current).health();
-        health.retain(|id, _| is_probed(&config, id));
-        Ok(Self {
+        let health = Registry::of(&current).health();
+        let mut state = Self {
             config: Arc::new(config),
             overrides,
-            probed: health
-                .iter()
-                .map(|(id, health)| (id.clone(), Probed::known(*health)))
-                .collect(),
-            health,
+            probed: ProbedView::new(),
+            health: HealthView::new(),
             held: Held::new(),
             guard: Guard::default(),
             load: Load::default(),
@@ -112,7 +108,18 @@ impl State {
             silences: Silences::default(),
             retired: BTreeSet::new(),
             released: BTreeSet::new(),
-        })
+        };
+        state.adopt(health);
+        Ok(state)
+    }
+
+    /// Takes for true what other tables say of backends' health, until probes say otherwise.
+    pub(super) fn adopt(&mut self, health: HealthView) {
+        let known = health.into_iter().filter(|(id, _)| is_probed(&self.config, id));
+        for (id, health) in known {
+            self.probed.insert(id.clone(), Probed::known(health));
+            self.health.insert(id, health);
+        }
     }
 
     fn inputs<'a>(&'a self, config: &'a Config, overrides: &'a Overrides) -> Inputs<'a> {
@@ -164,17 +171,29 @@ impl State {
     /// What it asks for cannot be expressed, or a write failed: the configuration in force stays so, and the next
     /// [`Self::reconcile`] takes back what was written.
     pub(super) fn configure(&mut self, config: Config) -> Result<usize, ReconcileError> {
-        let mut overrides = self.overrides.clone();
-        let exists = |id: &BackendId| config.backend(id).is_some();
-        overrides.drained.retain(|id, _| exists(id));
-        overrides.weights.retain(|id, _| exists(id));
-        let wanted = compute(&self.inputs(&config, &overrides))?;
+        let wanted = compute(&self.inputs(&config, &self.overrides))?;
         let writes = self.bring_to(&wanted)?;
+        let exists = |id: &BackendId| config.backend(id).is_some();
         self.health.retain(|id, _| exists(id));
         self.probed.retain(|id, _| exists(id));
+        self.silences.configure(&self.config, &config);
+        self.load.set_silent(self.silences.silent(Instant::now()));
         self.config = Arc::new(config);
-        self.overrides = overrides;
         Ok(writes)
+    }
+
+    /// Forgets what was said of backends that the configuration no longer has.
+    pub(super) fn forget_strangers(&mut self) {
+        let exists = |id: &BackendId| self.config.backend(id).is_some();
+        self.overrides.drained.retain(|id, _| exists(id));
+        self.overrides.weights.retain(|id, _| exists(id));
+    }
+
+    /// Takes an operator's word for it that a backend answers its sessions: true if it was silent. The tables are not brought to that.
+    pub(super) fn trust(&mut self, id: &BackendId) -> bool {
+        let was_silent = self.silences.forget(id);
+        self.load.set_silent(self.silences.silent(Instant::now()));
+        was_silent
     }
 
     /// Takes note of drains whose deadline has come: from now on their backends open no more sessions. True if there are any.
@@ -208,8 +227,9 @@ impl State {
 
     /// Judges anew what probes found: also when only time has passed. True if that changes anything.
     pub(super) fn judge(&mut self) -> bool {
-        let judged =
-            self.guard.judge(Instant::now(), &self.config, &self.probed, &self.health, &self.load);
+        let (now, overrides) = (Instant::now(), &self.overrides);
+        let (config, load) = (&self.config, &self.load);
+        let judged = self.guard.judge(now, config, &self.probed, &self.health, overrides, load);
         let Judgement { health, held } = judged;
         for (id, family) in held.difference(&self.held) {
             let pool = &id.pool;
@@ -294,9 +314,10 @@ impl State {
                 of.answered += answered;
             }
         }
-        let (silent, again) = self.silences.observe(Instant::now(), &self.config, &heard);
+        let now = Instant::now();
+        let (silent, again) = self.silences.observe(now, &self.config, &heard);
         // Without sessions it could never answer any. Probes that speak their protocol say instead whether it serves.
-        for id in self.silences.silent() {
+        for id in self.silences.silent(now).all {
             if !sessions.contains_key(&id) && self.is_served(&id) {
                 self.silences.forget(&id);
                 tracing::info!(backend = %id, "it has no sessions any more, and its probes say that it serves");
@@ -308,7 +329,7 @@ impl State {
         for backend in again {
             tracing::info!(%backend, "it answers its sessions again");
         }
-        self.load.set_silent(&self.config, &self.silences.silent())
+        self.load.set_silent(self.silences.silent(now))
     }
 
     /// Whether probes in its own protocol find a backend up.

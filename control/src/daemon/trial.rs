@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigErrors};
 
 /// A configuration on trial, or one that was taken back while its file still stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub(super) enum Start {
     File(Option<Trial>),
     /// The configuration before the file's, with its text.
     Before(Box<Config>, Trial),
+    /// The file, although nobody has confirmed it, because the one before it cannot be used any more: why.
+    Lost(String),
 }
 
 impl Trial {
@@ -38,11 +40,16 @@ impl Trial {
         if self.until.is_some_and(|until| now < until) {
             return Start::File(Some(self));
         }
-        // Another version may not understand it; then the file is all there is.
-        match Config::parse_with_files(&self.before, "the configuration before") {
+        // Another version may not understand it, or a file that it names is gone; then this one is all there is.
+        match self.config_before() {
             Ok(config) => Start::Before(Box::new(config), Self { until: None, ..self }),
-            Err(_) => Start::File(None),
+            Err(e) => Start::Lost(e.0.render(false)),
         }
+    }
+
+    /// The configuration that it goes back to, with what the files that it names hold now.
+    pub(super) fn config_before(&self) -> Result<Config, ConfigErrors> {
+        Config::parse_with_files(&self.before, "the configuration before")
     }
 
     /// For `fernpass status`.
@@ -79,6 +86,6 @@ mod tests {
         assert_eq!(over.clone().start(before, 99), Start::File(None));
         // It is no configuration any more.
         let lost = Trial { before: "[gateway]".to_owned(), ..over };
-        assert_eq!(lost.start(&tried, 99), Start::File(None));
+        assert!(matches!(lost.start(&tried, 99), Start::Lost(why) if why.contains("interfaces")));
     }
 }

@@ -226,3 +226,32 @@ fn nothing_is_said_of_a_backend_that_is_gone() {
         assert_eq!(monitor.monitor.errors(), BTreeMap::new());
     });
 }
+
+/// Else it would count as failing among those of its pool, though it answers.
+#[test]
+fn a_failure_before_a_target_changed_is_taken_back_by_the_first_good_probe() {
+    let namespace = Namespace::new();
+    namespace.run_async(|| async {
+        let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = open.local_addr().unwrap();
+        let health = |max_down| {
+            let timing = Timing { fall: 1_000_000, ..TIMING };
+            let probe = Probe::Tcp(Port::default());
+            let max_down = Share::percent(max_down).unwrap();
+            Health::Probed(Box::new(Probing { probe, timing, max_down }))
+        };
+        let targets = |max_down| targets_by(&["127.0.0.1"], Some(at.port()), health(max_down));
+        let mut monitor = Monitor::start(targets(75), &HealthView::new()).unwrap();
+        let fails = async |monitor: &mut Monitor, yes| {
+            while monitor.changed().await[&id()].fails(Family::V4) != yes {}
+        };
+        fails(&mut monitor, false).await;
+        drop(open);
+        fails(&mut monitor, true).await;
+        let _open = std::net::TcpListener::bind(at).unwrap();
+        // Nothing runs between these: the task of before has not probed again.
+        monitor.set_targets(targets(50));
+        let told = tokio::time::timeout(Duration::from_secs(20), fails(&mut monitor, false));
+        told.await.expect("it is told that it answers again");
+    });
+}

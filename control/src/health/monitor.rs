@@ -149,12 +149,13 @@ impl Monitor {
         let generation = self.generation;
         let asker = Arc::new(asker);
         let start = |address: &IpAddr| {
+            let family = Family::of(*address);
             let probe = Probe {
                 id: id.clone(),
                 address: *address,
                 asker: Arc::clone(&asker),
                 timing,
-                known: known.status.of(Family::of(*address)),
+                known: (known.status.of(family), known.fails(family)),
                 generation,
                 begin: self.begin,
                 report: self.report.clone(),
@@ -215,9 +216,13 @@ const OPPOSITE: u64 = TURNS as u64 / 2;
 /// that somebody has to wake up for it.
 fn next_turn(begin: Instant, now: Instant, interval: Duration, hash: u64) -> Instant {
     let turn = begin + interval * (hash % u64::from(TURNS)) as u32 / TURNS;
-    let passed = now.saturating_duration_since(turn);
-    let intervals = passed.as_nanos().div_ceil(interval.as_nanos().max(1));
-    turn + interval * u32::try_from(intervals).unwrap_or(u32::MAX)
+    if now <= turn {
+        return turn;
+    }
+    let over = now.duration_since(turn).as_nanos() % interval.as_nanos().max(1);
+    // Less than an interval.
+    let over = Duration::from_nanos(over as u64);
+    if over.is_zero() { now } else { now + (interval - over) }
 }
 
 /// When a backend is probed after a probe that was sent at `sent`, and whose result is known `now`.
@@ -244,7 +249,8 @@ struct Probe {
     address: IpAddr,
     asker: Arc<Asker>,
     timing: Timing,
-    known: Status,
+    /// What was told of it, by whom it was probed before: its status, and whether the last probe failed.
+    known: (Status, bool),
     generation: u64,
     begin: Instant,
     report: mpsc::UnboundedSender<Report>,
@@ -259,8 +265,8 @@ impl Probe {
         self.id.hash(&mut hasher);
         let turn = hasher.finish().wrapping_add(if family == Family::V6 { OPPOSITE } else { 0 });
         let own_turn = |now| next_turn(self.begin, now, self.timing.interval, turn);
-        let mut streak = Streak::known(self.known);
-        let mut told = (streak.status(), streak.fails());
+        let mut told = self.known;
+        let mut streak = Streak::known(told.0);
         let mut next = own_turn(Instant::now());
         loop {
             sleep_until(next).await;
@@ -344,7 +350,10 @@ mod tests {
         let interval = Duration::from_secs(1);
         for hash in 0..u64::from(TURNS) {
             let turn = interval * hash as u32 / TURNS;
-            for late in [0, 1, 499, 1_000, 7_300, 86_400_000].map(Duration::from_millis) {
+            // The last ones take more intervals than a number of 32 bits counts.
+            for late in [0, 1, 499, 1_000, 7_300, 86_400_000, 1_000 << 33, (1_000 << 33) + 1]
+                .map(Duration::from_millis)
+            {
                 let now = begin + late;
                 let next = next_turn(begin, now, interval, hash);
                 assert!(next >= now && next < now + interval, "{hash}, {late:?}");

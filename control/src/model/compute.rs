@@ -279,7 +279,8 @@ impl Work<'_> {
         if self.is_live(id, family) {
             flags |= ENDPOINT_LIVE;
         }
-        if self.weight(id, backend, family) > 0 {
+        let share = self.weight(id, backend, family);
+        if share > 0 && !self.is_avoided(id, Family::of(listener.address)) {
             flags |= ENDPOINT_ACCEPTS;
         }
         if self.inputs.overrides.drained.get(id).is_some_and(|drain| drain.released) {
@@ -311,13 +312,30 @@ impl Work<'_> {
         self.inputs.health.get(id).is_none_or(|health| health.of(family) != Status::Down)
     }
 
-    /// The backend's share of a family's new sessions: zero if it is to get none.
+    /// Whether new sessions of a listener's family go to others, because the backend does not answer those that it has. Not if there is no other
+    /// one that could take them.
+    fn is_avoided(&self, id: &BackendId, family: Family) -> bool {
+        let avoided = &self.inputs.load.silent().avoided;
+        if !avoided.contains(id) {
+            return false;
+        }
+        let Some(pool) = self.inputs.config.pool(&id.pool) else { return false };
+        let takes_new = |backend: &Backend| {
+            let other = BackendId::new(&pool.name, &backend.name);
+            !avoided.contains(&other)
+                && pool
+                    .address_for(backend, family)
+                    .is_some_and(|at| self.weight(&other, backend, Family::of(at)) > 0)
+        };
+        pool.backends.iter().any(takes_new)
+    }
+
+    /// The backend's share of a family's new sessions, were it to answer those that it has: zero if it is to get none.
     fn weight(&self, id: &BackendId, backend: &Backend, family: Family) -> u32 {
         let overrides = self.inputs.overrides;
         let placeable = self.is_live(id, family)
             && !overrides.drained.contains_key(id)
-            && !self.inputs.load.is_full(id)
-            && !self.inputs.load.is_silent(id);
+            && !self.inputs.load.is_full(id);
         if placeable { overrides.weights.get(id).copied().unwrap_or(backend.weight) } else { 0 }
     }
 
@@ -339,7 +357,11 @@ impl Work<'_> {
             .map(|(id, backend, address)| maglev::Candidate {
                 name: &id.name,
                 ordinal: self.indexes.backends[id] as u8,
-                weight: self.weight(id, backend, Family::of(*address)),
+                weight: if self.is_avoided(id, family) {
+                    0
+                } else {
+                    self.weight(id, backend, Family::of(*address))
+                },
             })
             .collect();
         let Some(ring) = maglev::ring(&candidates) else { return NO_RING };

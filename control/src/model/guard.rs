@@ -3,6 +3,7 @@
 //! When more of a pool fails than [`max_down`](crate::config::Probing::max_down) lets go, the fault is rather somewhere else: the gateway's own
 //! link, a firewall that has changed. Then the guard *holds*: of those that are in service none is taken down by its
 //! probes alone. It is taken down if it does not answer its sessions either, while others of the pool do, and never more than the share.
+//! A backend that is drained and empty has nothing to lose: it is no part of the pool here, so that one that is switched off takes nobody's place.
 //! When the probes come back, everything is as before; one that goes on failing is taken down when it alone has, for as long as it takes
 //! to find a backend dead.
 //!
@@ -11,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::{AddressHealth, HealthView, Load, Status};
+use super::{AddressHealth, HealthView, Load, Overrides, Status};
 use crate::config::{BackendId, Config, Family, Pool, Probing};
 
 /// What probes found of a backend at each of its addresses.
@@ -85,6 +86,8 @@ struct Side<'a> {
     probing: &'a Probing,
     /// Its backends, in the order of the configuration.
     ids: Vec<BackendId>,
+    /// Those of them that are drained and have no sessions left.
+    spared: BTreeSet<BackendId>,
 }
 
 impl Guard {
@@ -95,6 +98,7 @@ impl Guard {
         config: &Config,
         probed: &ProbedView,
         before: &HealthView,
+        overrides: &Overrides,
         load: &Load,
     ) -> Judgement {
         let known = probed.iter().filter(|(id, _)| config.backend(id).is_some());
@@ -105,14 +109,16 @@ impl Guard {
         self.notice(now, probed);
         let holds = std::mem::take(&mut self.holds);
         for pool in &config.pools {
-            for side in sides(pool) {
+            let is_spared =
+                |id: &BackendId| overrides.drained.contains_key(id) && load.is_empty(id);
+            for side in sides(pool, &is_spared) {
                 let key = (pool.name.clone(), side.family);
                 let hold = holds.get(&key).copied();
                 let (down, hold) = side.judge(now, hold, probed, before, load, &self.recovered);
                 if let Some(hold) = hold {
                     self.holds.insert(key, hold);
                 }
-                for id in side.ids {
+                for id in side.ids.into_iter().chain(side.spared) {
                     if probed.get(&id).is_some_and(|p| p.status.of(side.family) == Status::Down)
                         && !down.contains(&id)
                     {
@@ -141,12 +147,16 @@ impl Guard {
     }
 }
 
-fn sides(pool: &Pool) -> impl Iterator<Item = Side<'_>> {
-    let side = |family| {
+fn sides<'a>(
+    pool: &'a Pool,
+    is_spared: &'a dyn Fn(&BackendId) -> bool,
+) -> impl Iterator<Item = Side<'a>> {
+    let side = move |family| {
         let probing = pool.health.probing()?;
         let there = pool.backends.iter().filter(|b| b.address_of(family).is_some());
-        let ids = there.map(|b| BackendId::new(&pool.name, &b.name)).collect();
-        Some(Side { family, probing, ids })
+        let ids = there.map(|b| BackendId::new(&pool.name, &b.name));
+        let (spared, ids): (Vec<_>, Vec<_>) = ids.partition(is_spared);
+        Some(Side { family, probing, ids, spared: spared.into_iter().collect() })
     };
     Family::ALL.into_iter().filter_map(side)
 }
@@ -194,9 +204,11 @@ impl Side<'_> {
                 (!is_over).then_some(Hold { calm_since: Some(since) })
             }
         };
-        let second_witness = |id: &&&BackendId| hold.is_none() || load.is_silent(id);
+        let second_witness =
+            |id: &&&BackendId| hold.is_none() || load.silent().alone.contains(**id);
         let room = most.saturating_sub(down.len());
         down.extend(candidates.iter().filter(second_witness).take(room).map(|id| (*id).clone()));
+        down.extend(self.spared.iter().filter(is_down).cloned());
         (down, hold)
     }
 }

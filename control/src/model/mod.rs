@@ -38,7 +38,8 @@ pub use indexes::ModelError;
 pub use nexthop::{NextHop, Vlan};
 pub use registry::{EndpointNames, Registry};
 pub use view::{
-    AddressHealth, Drain, HealthView, HopKey, Inputs, Load, Overrides, Prefix, RouteView, Status,
+    AddressHealth, Drain, HealthView, HopKey, Inputs, Load, Overrides, Prefix, RouteView, Silent,
+    Status,
 };
 pub use wanted::{KnownHop, Live, MeterLimits, Ring, TenantLimits, Wanted, ring_number};
 pub use writer::{TableWriter, WriteError, Written};

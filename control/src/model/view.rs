@@ -112,11 +112,23 @@ impl AddressHealth {
 /// The health of backends. Of one that is not in it, nothing is known.
 pub type HealthView = BTreeMap<BackendId, AddressHealth>;
 
+/// Backends that do not answer their sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Silent {
+    /// All of them.
+    pub all: BTreeSet<BackendId>,
+    /// Those of them that get no new sessions.
+    pub avoided: BTreeSet<BackendId>,
+    /// Those of them that were silent while others of their pool were heard: the way to the pool is not to blame.
+    pub alone: BTreeSet<BackendId>,
+}
+
 /// How full the backends are, and which are silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     full: BTreeSet<BackendId>,
-    silent: BTreeSet<BackendId>,
+    empty: BTreeSet<BackendId>,
+    silent: Silent,
 }
 
 impl Load {
@@ -125,18 +137,18 @@ impl Load {
         self.full.contains(id)
     }
 
-    /// Whether the backend takes no new sessions because it does not answer those that it has.
-    pub fn is_silent(&self, id: &BackendId) -> bool {
-        self.silent.contains(id)
+    /// Whether the backend had no sessions when they were counted last.
+    pub fn is_empty(&self, id: &BackendId) -> bool {
+        self.empty.contains(id)
     }
 
-    /// Says which backends are silent: true if others were. If all of a pool are, the fault is rather somewhere else, and none is.
-    pub fn set_silent(&mut self, config: &Config, silent: &BTreeSet<BackendId>) -> bool {
-        let others_are = |id: &BackendId| {
-            let own = config.backends().map(|(id, _, _)| id).filter(|other| other.pool == id.pool);
-            own.into_iter().all(|other| silent.contains(&other))
-        };
-        let silent = silent.iter().filter(|id| !others_are(id)).cloned().collect();
+    /// Which backends do not answer the sessions that they have.
+    pub const fn silent(&self) -> &Silent {
+        &self.silent
+    }
+
+    /// Says which backends are silent: true if it was otherwise.
+    pub fn set_silent(&mut self, silent: Silent) -> bool {
         let changed = self.silent != silent;
         self.silent = silent;
         changed
@@ -158,6 +170,8 @@ impl Load {
             .collect();
         let changed = full != self.full;
         self.full = full;
+        let has_none = |id: &BackendId| sessions.get(id).is_none_or(|count| *count == 0);
+        self.empty = config.backends().map(|(id, ..)| id).filter(has_none).collect();
         changed
     }
 }

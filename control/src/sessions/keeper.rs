@@ -109,7 +109,9 @@ impl Keeper {
         let mut retired = HashMap::new();
         let mut dead = Vec::new();
         let mut endpoints = Endpoints::default();
-        self.counts.resize(memory.slots.len(), (0, 0));
+        // What was counted before the first scan says nothing of this second.
+        let new = memory.slots.iter().skip(self.counts.len());
+        self.counts.extend(new.map(counts));
         let reader = Reader::new(memory);
         for (index, slot) in memory.slots.iter().enumerate() {
             let (index, word) = (index as u32, slot.state.load());
@@ -151,7 +153,7 @@ impl Keeper {
                         retired.insert(index, (slot.state.load(), now.monotonic));
                     } else if slot::is_open(word) {
                         endpoint.open += 1;
-                        let counts = (slot.rx_packets.get(), slot.tx_packets.get());
+                        let counts = counts(slot);
                         let (rx, tx) = std::mem::replace(&mut self.counts[index as usize], counts);
                         endpoint.asked += u64::from(counts.0 != rx);
                         endpoint.answered += u64::from(counts.1 != tx);
@@ -265,6 +267,11 @@ impl Endpoints {
             }
         }
     }
+}
+
+/// Packets from and to the client.
+fn counts(slot: &Slot) -> (u32, u32) {
+    (slot.rx_packets.get(), slot.tx_packets.get())
 }
 
 fn is_over(session: &Record, now: &Clock, policy: &dyn Policy) -> bool {

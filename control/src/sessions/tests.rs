@@ -230,15 +230,19 @@ fn a_scan_tells_how_many_sent_something_and_how_many_were_sent_something() {
         put(&t, index, slot::OPEN, endpoint);
     }
     put(&t, 8, slot::TENTATIVE, 0);
+    for slot in [3, 5, 7].map(|index| &t.slots[index]) {
+        slot.rx_packets.set(1000);
+        slot.tx_packets.set(9);
+    }
     let mut keeper = Keeper::default();
-    keeper.scan(&t, &at(0), &Rules);
+    assert!(keeper.scan(&t, &at(0), &Rules).heard.is_empty(), "what was before says nothing");
     assert!(keeper.scan(&t, &at(1), &Rules).heard.is_empty(), "nothing since");
     let sends = |index: usize| t.slots[index].rx_packets.set(t.slots[index].rx_packets.get() + 1);
     sends(3);
     sends(5);
     sends(8);
     t.slots[5].tx_packets.set(u32::MAX);
-    t.slots[7].tx_packets.set(1);
+    t.slots[7].tx_packets.set(10);
     let heard = keeper.scan(&t, &at(2), &Rules).heard;
     assert_eq!(heard, [(0, (2, 1)), (1, (0, 1))].into());
     assert!(keeper.scan(&t, &at(3), &Rules).heard.is_empty());

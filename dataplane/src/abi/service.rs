@@ -22,6 +22,20 @@ pub enum Profile {
     Dtls = 8,
 }
 
+impl Profile {
+    /// All.
+    pub const ALL: [Self; 8] = [
+        Self::Udp,
+        Self::WireGuard,
+        Self::OpenVpn,
+        Self::Tcp,
+        Self::Ike,
+        Self::Ipsec,
+        Self::Quic,
+        Self::Dtls,
+    ];
+}
+
 /// Set in [`Directory::service`](super::Directory::service) and in flows if the protocol is TCP: a service may have listeners of both, and
 /// a client the same port in both.
 pub const SERVICE_TCP: u16 = 1 << 15;

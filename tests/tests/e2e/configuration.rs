@@ -178,6 +178,35 @@ fn a_configuration_that_nobody_confirms_is_taken_back_also_by_a_killed_daemon() 
     farm.gateway_mut().run().unwrap();
     assert!(quotas(&farm) == 79 && !is_said(&farm, NOT_CONFIRMED));
 
+    // What operators said of backends is not lost with a configuration that does not know them.
+    let mut backends = farm.config().pool[0].backend.iter();
+    let at = backends.position(|backend| backend.name != session.backend).unwrap();
+    let backend = farm.config().pool[0].backend[at].name.clone();
+    farm.gateway().act(&["backend", "drain", &backend]).unwrap();
+    let mut renamed = farm.config().clone();
+    renamed.tenant[0].max_sessions = 79;
+    renamed.pool[0].backend[at].name = "other".to_owned();
+    farm.gateway().write(&renamed).unwrap();
+    farm.gateway().act(&["apply", "--confirm", "1h"]).unwrap();
+    farm.gateway().act(&["revert"]).unwrap();
+    let backends = farm.gateway().backends().unwrap();
+    let state = backends.iter().find(|b| b.name == backend).map(|b| b.state.as_str());
+    assert_eq!(state, Some("draining"));
+    farm.gateway().act(&["backend", "undrain", &backend]).unwrap();
+
+    // A mistyped time changes nothing, and ends no daemon.
+    write(&farm, 80);
+    let far = ["9000y", "18446744073709551615s"];
+    for far in far {
+        for args in
+            [&["apply", "--confirm", far][..], &["backend", "drain", &backend, "--deadline", far]]
+        {
+            let refused = farm.gateway().act(args).unwrap_err().to_string();
+            assert!(refused.contains("more than ten years"), "{refused}");
+        }
+    }
+    assert!(quotas(&farm) == 79 && !is_said(&farm, ON_TRIAL));
+
     // And one can go back at once, and mend the file.
     write(&farm, 80);
     farm.gateway().act(&["apply", "--confirm", "1h"]).unwrap();

@@ -128,6 +128,10 @@ fn a_concentrator_that_hangs_is_found_by_its_sessions_and_gets_no_more() {
     for member in newcomers {
         assert_ne!(farm.reach(member).unwrap(), hanging);
     }
+    // An operator's word is believed, until its sessions say otherwise again.
+    farm.gateway().act(&["backend", "undrain", &name]).unwrap();
+    assert_eq!(state(&farm), "active");
+    until("silence", SOON, || Ok((state(&farm) == "silent").then_some(()))).unwrap();
     drop(stopped);
     until("an answer", SOON, || Ok((state(&farm) == "active").then_some(()))).unwrap();
     // What was under way waited for it.

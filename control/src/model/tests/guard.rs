@@ -1,5 +1,6 @@
 //! How far probes are believed: what a guard must never do, and what it must.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,10 @@ use proptest::prelude::*;
 
 use crate::config::{BackendId, Config, Family};
 use crate::health::Streak;
-use crate::model::{AddressHealth, Guard, HealthView, Judgement, Load, Probed, ProbedView, Status};
+use crate::model::{
+    AddressHealth, Drain, Guard, HealthView, Judgement, Load, Overrides, Probed, ProbedView,
+    Silent, Status,
+};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -31,12 +35,19 @@ fn id(n: usize) -> BackendId {
     BackendId::new("p", &format!("b{n}"))
 }
 
+/// These do not answer their sessions, and others do.
+fn alone(backends: impl IntoIterator<Item = usize>) -> Silent {
+    let all: BTreeSet<_> = backends.into_iter().map(id).collect();
+    Silent { avoided: all.clone(), alone: all.clone(), all }
+}
+
 /// A pool, its probes, and what is believed of it.
 struct World {
     config: Config,
     now: Instant,
     streaks: Vec<Streak>,
     guard: Guard,
+    overrides: Overrides,
     load: Load,
     believed: Judgement,
 }
@@ -49,6 +60,7 @@ impl World {
             now: Instant::now(),
             streaks: vec![Streak::known(Status::Up); backends],
             guard: Guard::default(),
+            overrides: Overrides::default(),
             load: Load::default(),
             believed: Judgement::default(),
         }
@@ -70,9 +82,9 @@ impl World {
     }
 
     fn judge(&mut self) {
-        let before = &self.believed.health;
-        self.believed =
-            self.guard.judge(self.now, &self.config, &self.probed(), before, &self.load);
+        let (before, probed) = (&self.believed.health, self.probed());
+        let (overrides, load) = (&self.overrides, &self.load);
+        self.believed = self.guard.judge(self.now, &self.config, &probed, before, overrides, load);
     }
 
     /// Some seconds, in which each is probed once, one after the other; those are good that `answers` says.
@@ -167,18 +179,44 @@ fn sessions_are_the_second_witness() {
     let mut world = World::new(4, "fall = 3, max_down = \"50%\"");
     world.seconds(10, |n| n == 3);
     assert_eq!((world.down(), world.held()), (vec![], 3));
-    world.load.set_silent(&world.config, &[id(0), id(2)].into());
+    world.load.set_silent(alone([0, 2]));
     world.judge();
     assert_eq!((world.down(), world.held()), (vec![0, 2], 1));
-    world.load.set_silent(&world.config, &[id(0), id(1), id(2)].into());
+    world.load.set_silent(alone([0, 1, 2]));
     world.seconds(5, |n| n == 3);
     assert_eq!((world.down(), world.held()), (vec![0, 2], 1));
-    // All silent: no witness against any of them.
-    let mut all = World::new(3, "fall = 3");
-    all.seconds(10, |_| false);
-    all.load.set_silent(&all.config, &(0..3).map(id).collect());
-    all.seconds(5, |_| false);
-    assert_eq!((all.down(), all.held()), (vec![], 3));
+    // Silent while nobody of the pool was answered: no witness, though not all are.
+    for silent in [3, 2] {
+        let mut world = World::new(3, "fall = 3");
+        world.seconds(10, |_| false);
+        world.load.set_silent(Silent { alone: BTreeSet::new(), ..alone(0..silent) });
+        world.seconds(5, |_| false);
+        assert_eq!((world.down(), world.held()), (vec![], 3));
+    }
+}
+
+/// Those that are switched off for repair take nobody's place among those that may go down.
+#[test]
+fn who_is_drained_and_empty_is_no_part_of_the_pool() {
+    let drain = |world: &mut World, sessions: u64| {
+        world.overrides.drained = (0..3).map(|n| (id(n), Drain::default())).collect();
+        let sessions = (0..5).map(|n| (id(n), if n < 3 { sessions } else { 9 })).collect();
+        world.load.observe(&world.config, &sessions);
+    };
+    let mut world = World::new(5, "fall = 3");
+    drain(&mut world, 0);
+    for _ in 0..10 {
+        for n in 0..5 {
+            world.now += INTERVAL / 5;
+            world.probe(n, n == 4);
+        }
+    }
+    assert_eq!((world.down(), world.held()), (vec![0, 1, 2, 3], 0));
+    // Those that have sessions left are protected like any other.
+    let mut world = World::new(5, "fall = 3");
+    drain(&mut world, 1);
+    world.seconds(10, |n| n == 4);
+    assert_eq!((world.down(), world.held()), (vec![], 4));
 }
 
 #[test]
@@ -188,13 +226,14 @@ fn a_family_is_held_for_itself() {
     let mut found = Probed::known(AddressHealth::both(Status::Up));
     found.set(Family::V6, Status::Down, true);
     let both = ProbedView::from([(id(0), found), (id(1), found)]);
-    let judged = guard.judge(Instant::now(), &config, &both, &HealthView::new(), &Load::default());
+    let (none, load) = (Overrides::default(), Load::default());
+    let judged = guard.judge(Instant::now(), &config, &both, &HealthView::new(), &none, &load);
     assert_eq!(judged.held, [(id(0), Family::V6), (id(1), Family::V6)].into());
     assert!(judged.health.values().all(|health| !health.is_impaired()));
     let mut four = found;
     four.set(Family::V4, Status::Down, true);
     let one = ProbedView::from([(id(0), four), (id(1), found)]);
-    let judged = guard.judge(Instant::now(), &config, &one, &judged.health, &Load::default());
+    let judged = guard.judge(Instant::now(), &config, &one, &judged.health, &none, &load);
     assert_eq!(judged.health[&id(0)].of(Family::V4), Status::Down);
     assert_eq!(judged.held, [(id(0), Family::V6), (id(1), Family::V6)].into());
 }
@@ -220,7 +259,7 @@ proptest! {
         silent in proptest::collection::btree_set(0..7_usize, 0..7),
     ) {
         let mut world = World::new(backends, &format!("fall = 2, max_down = \"{share}%\""));
-        world.load.set_silent(&world.config, &silent.into_iter().map(id).collect());
+        world.load.set_silent(alone(silent));
         for (n, good, later) in probes {
             world.now += Duration::from_millis(later);
             let before = world.down();

@@ -9,7 +9,7 @@ use dataplane::abi::{
 
 use super::World;
 use crate::config::{BackendId, Family};
-use crate::model::{AddressHealth, HealthView, Registry, Status};
+use crate::model::{AddressHealth, Drain, HealthView, Registry, Silent, Status};
 
 const EXAMPLE: &str = include_str!("../../../../docs/fernpass.toml");
 const V4: &str = "203.0.113.10:51820";
@@ -101,6 +101,11 @@ fn tables_tell_a_new_daemon_who_was_dead() {
     assert_eq!(registry.health(), HealthView::new());
 }
 
+fn silent(backends: &[u8]) -> Silent {
+    let all: BTreeSet<_> = backends.iter().map(|n| wg(*n)).collect();
+    Silent { avoided: all.clone(), all, ..Silent::default() }
+}
+
 /// It keeps what it has, and gets nothing new: unless all of its pool are silent, for then it is not they.
 #[test]
 fn a_silent_backend_gets_no_new_sessions_while_others_answer() {
@@ -109,11 +114,50 @@ fn a_silent_backend_gets_no_new_sessions_while_others_answer() {
     let mut world = World::new(EXAMPLE);
     world.settle();
     assert_eq!(placed_on(&world, V4).len(), 2);
-    assert!(world.load.set_silent(&world.config, &[wg(1)].into()));
-    assert!(!world.load.set_silent(&world.config, &[wg(1)].into()), "nothing new");
+    assert!(world.load.set_silent(silent(&[1])));
+    assert!(!world.load.set_silent(silent(&[1])), "nothing new");
     world.settle();
     assert_eq!((placed_on(&world, V4).len(), flags(&world, at)), (1, LIVE));
-    assert!(world.load.set_silent(&world.config, &[wg(1), wg(2)].into()));
+    // It is tried.
+    assert!(world.load.set_silent(Silent { avoided: BTreeSet::new(), ..silent(&[1]) }));
     world.settle();
     assert_eq!((placed_on(&world, V4).len(), flags(&world, at)), (2, LIVE | ENDPOINT_ACCEPTS));
+    assert!(world.load.set_silent(silent(&[1, 2])));
+    world.settle();
+    assert_eq!((placed_on(&world, V4).len(), flags(&world, at)), (2, LIVE | ENDPOINT_ACCEPTS));
+}
+
+/// Rather one that may hang than none.
+#[test]
+fn a_silent_backend_gets_new_sessions_where_no_other_one_could_take_them() {
+    const BOTH: u8 = ENDPOINT_LIVE | ENDPOINT_ACCEPTS;
+    let at = "10.20.0.12:51820";
+    let mut world = World::new(EXAMPLE);
+    world.settle();
+    let both = placed_on(&world, V4);
+    world.load.set_silent(silent(&[2]));
+    world.settle();
+    let first = placed_on(&world, V4);
+    let second = &both - &first;
+    assert_eq!((first.len(), second.len()), (1, 1));
+
+    world.overrides.drained.insert(wg(1), Drain::default());
+    world.settle();
+    assert_eq!((placed_on(&world, V4), flags(&world, at)), (second.clone(), BOTH));
+    world.overrides.drained.clear();
+    world.settle();
+    assert_eq!((placed_on(&world, V4), flags(&world, at)), (first.clone(), ENDPOINT_LIVE));
+
+    // In the one family in which the other is dead.
+    world.health.insert(wg(1), down_at(Family::V4));
+    world.settle();
+    assert_eq!((placed_on(&world, V4), flags(&world, at)), (second.clone(), BOTH));
+    assert_eq!(placed_on(&world, V6), first);
+    world.health.clear();
+
+    let most = world.config.pools[0].backends[0].max_sessions.insert(10);
+    let full = [(wg(1), *most)].into();
+    world.load.observe(&world.config, &full);
+    world.settle();
+    assert_eq!((placed_on(&world, V4), flags(&world, at)), (second, BOTH));
 }
