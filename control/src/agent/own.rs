@@ -89,3 +89,48 @@ fn services(config: &Config, pool: &str) -> Vec<(AddressKey, Service)> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::addresses;
+    use crate::routing::netns::Namespace;
+
+    const CONFIG: &str = r#"
+[gateway]
+interfaces = ["eth0"]
+[[tenant]]
+name = "t"
+max_sessions = 9
+[[service]]
+name = "s"
+tenant = "t"
+profile = "udp"
+listen = ["203.0.113.1:1/udp"]
+pool = "p"
+[[pool]]
+name = "p"
+mode = "dsr"
+agent = true
+backend = [{ name = "first", address = "10.0.0.1" }, { name = "second", address = "10.0.0.2", address6 = "fd00::2" }]
+"#;
+
+    #[test]
+    fn a_machine_is_the_backend_whose_addresses_it_has_also_where_it_may_bind_to_others() {
+        let config = Config::parse(CONFIG, "test").unwrap_or_else(|e| panic!("{e}"));
+        let namespace = Namespace::new();
+        namespace.ip("address add 10.0.0.2/32 dev lo");
+        namespace.ip("address add fd00::2/128 dev lo nodad");
+        namespace.run_async(move || async move {
+            for setting in ["ipv4", "ipv6"] {
+                std::fs::write(format!("/proc/sys/net/{setting}/ip_nonlocal_bind"), "1")
+                    .expect("root may");
+            }
+            let addresses = addresses::own().await.expect("netlink");
+            let own = Own::find(&config, &addresses).expect("the second one");
+            assert_eq!((own.name(), own.sockets.len()), ("p/second", 2));
+            let nowhere = Own::find(&config, &BTreeSet::new());
+            assert!(matches!(nowhere, Err(AgentError::NotABackend { .. })));
+        });
+    }
+}

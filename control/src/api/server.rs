@@ -170,3 +170,46 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(e) => Err(e),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::routing::post;
+
+    use super::*;
+
+    /// It is logged when it is done, by what calls the handler.
+    #[tokio::test]
+    async fn what_was_asked_for_is_carried_out_also_if_who_asked_has_gone_away() {
+        let path = std::env::temp_dir().join(format!("fernpass-server-{}", std::process::id()));
+        let (begun, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let handler = {
+            let (begun, done) = (Arc::clone(&begun), Arc::clone(&done));
+            async move || {
+                begun.store(true, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                done.store(true, Ordering::SeqCst);
+            }
+        };
+        let app = Router::new().route("/", post(handler)).layer(middleware::from_fn(audit));
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(answer(open(&path).unwrap(), app, stopped));
+        let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        client.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").unwrap();
+        let is = async |what: &AtomicBool| {
+            while !what.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        is(&begun).await;
+        drop(client);
+        let carried_out = tokio::time::timeout(Duration::from_secs(20), is(&done)).await;
+        stop.send_replace(true);
+        served.await.unwrap();
+        fs::remove_file(&path).unwrap();
+        carried_out.expect("it goes on");
+    }
+}

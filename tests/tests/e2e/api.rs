@@ -112,9 +112,31 @@ fn the_api_serves_many_bears_bad_ones_and_tells_who_changed_what() {
     assert!(line(&["asked for a change", "x2026 all is well", "status=4"]));
     gateway.act(&["backend", "undrain", &backend]).unwrap();
 
+    // Several at once are one answer, and one that cannot be drained keeps none of the others from it.
+    let names: Vec<_> = gateway.backends().unwrap().into_iter().map(|b| b.name).take(2).collect();
+    let done = gateway.call(&["backend", "drain", &names[0], &names[1]]).unwrap();
+    assert_eq!(done.as_array().map(Vec::len), Some(2), "{done}");
+    for name in &names {
+        gateway.act(&["backend", "undrain", name]).unwrap();
+    }
+    let partly = gateway.act(&["backend", "drain", &names[0], "nobody", &names[1]]);
+    let partly = partly.unwrap_err().to_string();
+    assert!(
+        partly.contains("nobody") && names.iter().all(|name| partly.contains(name)),
+        "{partly}"
+    );
+    let backends = gateway.backends().unwrap();
+    assert_eq!(backends.iter().filter(|b| b.state == "draining").count(), 2);
+    for name in &names {
+        gateway.act(&["backend", "undrain", name]).unwrap();
+    }
+
     let memory = gateway.process_status("VmRSS").unwrap();
     let memory: u64 = memory.split_whitespace().next().unwrap().parse().unwrap();
     assert!(memory < 150_000, "{memory} KiB");
+    // A daemon that is to end does not wait for them.
+    farm.gateway_mut().terminate().unwrap();
+    farm.gateway_mut().run().unwrap();
     drop((silent, halves, deaf));
     let tally = traffic.stop();
     assert_eq!(tally.lost, 0, "{tally:?}");

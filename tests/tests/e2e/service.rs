@@ -4,10 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use lab::gate;
+use lab::gateway::{Config, Gateway};
 use lab::layout::plan::Family;
+use lab::peer::Implementation::WireguardGo;
 use lab::scenario::{Farm, roam, sessions_open};
+use lab::{Lab, Options};
 
-use crate::common::{MIXED, farm, holds};
+use crate::common::{MIXED, PLENTY, farm, holds};
 
 /// CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON and CAP_BPF (linux/capability.h).
 const CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
@@ -76,4 +80,16 @@ fn a_daemon_without_root_makes_everything_new() {
     farm.gateway_mut().kill();
     farm.gateway_mut().run_as_service().unwrap();
     assert_eq!(farm.gateway().sessions().unwrap().len(), MIXED.len());
+}
+
+/// It may make none any more when it makes the socket.
+#[test]
+fn a_confined_daemon_has_the_directory_of_its_socket() {
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = lab.pool("justiz", &[WireguardGo]).unwrap();
+    let mut config = Config::new(&lab).with_tenant(&pool, PLENTY);
+    config.api.socket = lab.dir().join("not/there/api.sock").display().to_string();
+    let gateway = Gateway::start(&lab, &config).unwrap();
+    assert_eq!(gateway.sessions().unwrap().len(), 0);
 }
