@@ -1,8 +1,10 @@
 //! The kernel program that watches what leaves.
 
 use std::fmt;
+use std::io;
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::tc::TcError;
 use aya::programs::{SchedClassifier, TcAttachType, tc};
 use aya::{Ebpf, EbpfLoader};
 use dataplane::abi::AddressKey;
@@ -68,9 +70,10 @@ impl Program {
     pub(super) fn leave(interfaces: &[String]) {
         for name in interfaces {
             match tc::qdisc_detach_program(name, TcAttachType::Egress, NAME) {
-                Ok(()) => tracing::debug!(interface = name, "an agent's program taken off"),
-                // There is none, as nearly always.
-                Err(e) => tracing::trace!(interface = name, "{e}"),
+                Ok(()) => tracing::info!(interface = name, "an agent's program was taken off"),
+                // There is none.
+                Err(TcError::IoError(e)) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => tracing::warn!(interface = name, "an agent's program may be left: {e}"),
             }
         }
     }

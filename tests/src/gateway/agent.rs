@@ -27,14 +27,22 @@ impl Agent {
         let name = format!("agent-{}", station.number());
         let ns = Some(station.ns().fd());
         let launch = Launch { name: &name, dir: lab.dir(), ns, lifetime: lab.lifetime() };
-        let mut agent = Self { process: Child::launch(command, launch)? };
         let log = lab.dir().join(format!("{name}.log"));
+        // One before it has written there, too.
+        let before = std::fs::metadata(&log).map_or(0, |log| log.len() as usize);
+        let mut agent = Self { process: Child::launch(command, launch)? };
         until(&format!("the start of {name}"), START, || {
             agent.process.must_run()?;
             let said = std::fs::read_to_string(&log).unwrap_or_default();
+            let said = said.get(before..).unwrap_or_default();
             Ok(said.contains("telling of answers").then_some(()))
         })?;
         Ok(agent)
+    }
+
+    /// Asks it to end, and waits for it.
+    pub fn terminate(mut self) -> Result<()> {
+        self.process.terminate(START)
     }
 
     /// Kills it.

@@ -22,7 +22,7 @@ fn clients_whose_esp_is_not_in_udp_stay_on_their_concentrator_and_roam_by_mobike
     let gateway = Gateway::start(&lab, &config.answered_directly(None).with_agents()).unwrap();
     gateway.await_backends(SOON).unwrap();
     let stations = pool.site().stations().iter();
-    let _agents: Vec<_> = stations.map(|s| Agent::start(&lab, &gateway, s).unwrap()).collect();
+    let mut agents: Vec<_> = stations.map(|s| Agent::start(&lab, &gateway, s).unwrap()).collect();
     for family in FAMILIES {
         let host = lab.host().unwrap();
         let mut client = IkeClient::start(&lab, &host, &mut pool, family).unwrap();
@@ -44,4 +44,19 @@ fn clients_whose_esp_is_not_in_udp_stay_on_their_concentrator_and_roam_by_mobike
         assert_eq!(client.authentications(), 1, "{}", client.log());
         assert!(counters.get("in_direct") >= tally.sent - tally.lost, "{counters:?}");
     }
+
+    // Before Linux 6.6 what an agent put on the interface is still there when it has ended.
+    let station = &pool.site().stations()[0];
+    let filters = || {
+        let shown = station.ns().run("tc", &["filter", "show", "dev", "eth0", "egress"]).unwrap();
+        shown.matches(" handle ").count()
+    };
+    let mut agent = agents.remove(0);
+    for _ in 0..3 {
+        agent.kill();
+        agent = Agent::start(&lab, &gateway, station).unwrap();
+        assert!(filters() <= 1, "{} filters", filters());
+    }
+    agent.terminate().unwrap();
+    assert_eq!(filters(), 0);
 }
