@@ -1,5 +1,6 @@
 //! Probes in the protocols of real servers, through the gateway that they are behind; and how far they are believed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -325,6 +326,56 @@ impl Drop for Firewall {
     fn drop(&mut self) {
         let _ = self.0.run("nft", &["delete table inet lab"]);
     }
+}
+
+/// Nothing comes through between the gateway and the farm. Concentrators fall silent one after the other, as each has another number of clients: that
+/// does not make those that do first the only ones.
+#[test]
+fn when_the_way_to_the_farm_is_cut_no_session_ends() {
+    let (_place, mut farm) = farm();
+    for _ in 0..7 {
+        farm.join(0, WireguardGo, Family::V4).unwrap();
+    }
+    holds(&sessions_open(&farm).unwrap());
+    let traffic: Vec<_> =
+        farm.members_of(0).into_iter().map(|m| farm.traffic(m, 20).unwrap()).collect();
+    let ids = |farm: &Farm| -> BTreeSet<String> {
+        farm.gateway().sessions().unwrap().into_iter().map(|s| s.id).collect()
+    };
+    let states = |farm: &Farm| -> Vec<String> {
+        farm.gateway().backends().unwrap().into_iter().map(|b| b.state).collect()
+    };
+    // Each has to be heard before it can be missed.
+    traffic[0].wait_for(20 * 22, Duration::from_secs(90)).unwrap();
+    let before = ids(&farm);
+    assert_eq!(before.len(), traffic.len());
+
+    farm.lab().inside().ip(&["link set gw nomaster"]).unwrap();
+    let cut = Instant::now();
+    until("the silence of a concentrator", SOON, || {
+        Ok(states(&farm).iter().any(|state| state == "silent").then_some(()))
+    })
+    .unwrap();
+    println!("silent after {:?}: {:?}", cut.elapsed(), states(&farm));
+    while cut.elapsed() < Duration::from_secs(20) {
+        let states = states(&farm);
+        assert!(states.iter().all(|state| state != "down"), "{states:?}");
+        assert_eq!(ids(&farm), before, "{states:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    println!("at last: {:?}", states(&farm));
+    farm.lab().inside().ip(&["link set gw master br0"]).unwrap();
+    until("answers", Duration::from_secs(60), || {
+        let states = states(&farm);
+        assert!(states.iter().all(|state| state != "down"), "{states:?}");
+        Ok(states.iter().all(|state| state == "active").then_some(()))
+    })
+    .unwrap();
+    for sequence in traffic {
+        sequence.wait_for(20, Duration::from_secs(60)).unwrap();
+        sequence.stop();
+    }
+    assert_eq!(ids(&farm), before);
 }
 
 /// All probes fail, of no backend's fault: nobody loses anything, whatever becomes of the daemon. One that dies meanwhile is found
