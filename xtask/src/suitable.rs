@@ -30,6 +30,13 @@ fn obstacle() -> Option<String> {
             "it takes root to load kernel programs and to make network namespaces".to_owned(),
         );
     }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !std::env::split_paths(&path).any(|directory| directory.ends_with("sbin")) {
+        return Some(
+            "PATH has no /usr/sbin, where programs of root's are, as after `su` without `-`"
+                .to_owned(),
+        );
+    }
     if !Path::new("/sys/kernel/btf/vmlinux").exists()
         && !Path::new("/proc/sys/net/core/bpf_jit_enable").exists()
     {

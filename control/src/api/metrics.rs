@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::AtomicU64;
 
-use crate::daemon::view::{Backend, BackendState, Counter, Status, Tenant};
+use crate::daemon::view::{Backend, Counter, Status, Tenant};
 use crate::daemon::{Handle, Refusal};
 use crate::model::Status as Health;
 
@@ -126,7 +126,11 @@ fn by_tenant(registry: &mut Registry, tenants: &[Tenant]) {
         registry.register(name, help, family);
     };
     counters("tenant_opened", "Sessions opened", |t| t.opened);
-    counters("tenant_refused", "Packets refused at the quota", |t| t.refused);
+    counters(
+        "tenant_refused",
+        "Packets refused at the quota, at what others are guaranteed, or by the rate of new sessions",
+        |t| t.refused,
+    );
     counters("tenant_rx_packets", "Packets from clients", |t| t.rx_packets);
     counters("tenant_rx_bytes", "Bytes from clients", |t| t.rx_bytes);
     counters("tenant_tx_packets", "Packets to clients", |t| t.tx_packets);
@@ -156,10 +160,10 @@ fn by_backend(registry: &mut Registry, backends: &[Backend]) {
         i64::from(b.health != Health::Down)
     });
     gauges("backend_draining", "Whether an operator keeps new sessions away", |b| {
-        i64::from(b.state == BackendState::Draining)
+        i64::from(b.drained)
     });
     gauges("backend_silent", "Whether it does not answer its sessions any more", |b| {
-        i64::from(b.state == BackendState::Silent)
+        i64::from(b.silent)
     });
     gauges("backend_held", "Whether it stays in service although its probes fail", |b| {
         i64::from(b.held)
@@ -242,10 +246,12 @@ mod tests {
             pool: "p".to_owned(),
             address: [10, 20, 0, 11].into(),
             address6: None,
-            state: BackendState::Impaired,
+            state: crate::daemon::view::BackendState::Impaired,
             health: Health::Up,
             health4: Some(Health::Up),
             health6: Some(Health::Down),
+            drained: true,
+            silent: false,
             held: true,
             last_error: None,
             weight: 100,

@@ -1,7 +1,7 @@
 //! Errors as problem details (RFC 9457).
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -42,6 +42,13 @@ impl Problem {
     pub(super) fn no_path(path: &str) -> Self {
         let detail = format!("there is no {path}; see /v1/openapi.json");
         Self::new("not-found", "There is no such thing", StatusCode::NOT_FOUND, detail)
+    }
+
+    /// The path is there, and not for this method.
+    pub(super) fn no_method(method: &Method, path: &str) -> Self {
+        let detail = format!("{method} is not for {path}; see /v1/openapi.json");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Self::new("invalid", "The request makes no sense", status, detail)
     }
 
     /// Whether the configuration is at fault.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{OriginalUri, Path, Query, State};
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -92,6 +92,9 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/openapi.json", get(async || Json(openapi())))
         .route("/metrics", get(prometheus))
         .fallback(async |OriginalUri(uri): OriginalUri| Problem::no_path(uri.path()))
+        .method_not_allowed_fallback(async |method: Method, OriginalUri(uri): OriginalUri| {
+            Problem::no_method(&method, uri.path())
+        })
         .with_state(handle)
 }
 
@@ -262,8 +265,8 @@ pub(super) async fn revert(State(handle): State<Handle>) -> Answer<Reloaded> {
     Ok(Json(handle.revert().await?))
 }
 
-/// Metrics in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain")))]
+/// Metrics in the format of OpenMetrics, which Prometheus reads.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "application/openmetrics-text")))]
 pub(super) async fn prometheus(State(handle): State<Handle>) -> Result<impl IntoResponse, Problem> {
     let text = metrics::collect(&handle).await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

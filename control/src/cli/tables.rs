@@ -150,6 +150,12 @@ pub(super) fn backends(rows: &[Backend]) -> String {
         if b.weight != b.configured_weight {
             notes.push(format!("configured weight {}", b.configured_weight));
         }
+        if b.drained && b.state != BackendState::Draining {
+            notes.push("drained".to_owned());
+        }
+        if b.silent && b.state != BackendState::Silent {
+            notes.push("silent".to_owned());
+        }
         if b.held && b.state != BackendState::Held {
             notes.push("held in service".to_owned());
         }

@@ -2,13 +2,24 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::Config;
+use crate::config::{Config, Pool};
 
 /// One line for each thing that is new, gone or different.
 pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     let tree = |config: &Config| serde_json::to_value(config).map(named).unwrap_or(Value::Null);
     let mut lines = Vec::new();
     compare("", &tree(old), &tree(new), &mut lines);
+    // Of files that probes need, the tree has the names alone.
+    for pool in &new.pools {
+        let Some(before) = old.pool(&pool.name) else { continue };
+        let shown = |pool: &Pool| serde_json::to_value(&pool.health).ok();
+        if before.health != pool.health && shown(before) == shown(pool) {
+            lines.push(format!(
+                "pool.{}.health: a file that it names has other contents",
+                pool.name
+            ));
+        }
+    }
     lines
 }
 

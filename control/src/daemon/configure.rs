@@ -48,7 +48,8 @@ impl Daemon {
         }
         let until = confirm.map(super::moment).transpose()?;
         let new = self.file()?;
-        let until = until.filter(|_| new.text != self.core.source);
+        let is_other = new.text != self.core.source || new.config != *self.core.state.config;
+        let until = until.filter(|_| is_other);
         let trial = until.map(|_| Trial {
             before: self.core.source.clone(),
             tried: new.text.clone(),

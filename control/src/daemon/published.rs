@@ -83,6 +83,8 @@ pub(super) struct EndpointInfo {
     pub(super) names: EndpointNames,
     pub(super) tenant: u32,
     profile: &'static str,
+    /// It gets new sessions.
+    accepts: bool,
 }
 
 /// Endpoints by index.
@@ -94,8 +96,9 @@ pub(super) fn endpoints(tables: &Wanted) -> Endpoints {
     let info = |(index, row): (&u32, &abi::Endpoint)| {
         let known = abi::Profile::ALL.into_iter().find(|known| *known as u8 == row.profile);
         let profile = known.map_or("unknown", |known| Profile::of_table(known).as_str());
+        let (tenant, accepts) = (row.tenant.into(), row.flags & abi::ENDPOINT_ACCEPTS != 0);
         let names = registry.endpoint(*index)?;
-        Some((*index, EndpointInfo { names, tenant: row.tenant.into(), profile }))
+        Some((*index, EndpointInfo { names, tenant, profile, accepts }))
     };
     tables.endpoints.iter().filter_map(info).collect()
 }
@@ -294,17 +297,16 @@ impl Published {
         let tally = tally(self, tables, |info| info.names.backend.pool.clone());
         let row = |pool: &Pool| {
             let services = self.config.services.iter().filter(|s| s.pool == pool.name);
-            let accepting = |backend: &&crate::config::Backend| {
-                use view::BackendState as S;
-                let id = BackendId::new(&pool.name, &backend.name);
-                matches!(self.backend_state(&id), S::Active | S::Impaired | S::Held)
-            };
+            let of_pool =
+                |info: &&EndpointInfo| info.accepts && info.names.backend.pool == pool.name;
+            let accepting = self.endpoints.values().filter(of_pool);
+            let accepting: BTreeSet<_> = accepting.map(|info| &info.names.backend).collect();
             view::Pool {
                 name: pool.name.clone(),
                 mode: pool.mode.as_str().to_owned(),
                 services: services.map(|s| s.name.clone()).collect(),
                 backends: pool.backends.len() as u64,
-                accepting: pool.backends.iter().filter(accepting).count() as u64,
+                accepting: accepting.len() as u64,
                 sessions: tally.get(&pool.name).map_or(0, |(open, _)| *open),
                 idle_timeout: pool.idle_timeout.as_secs(),
             }
@@ -327,6 +329,8 @@ impl Published {
                     .address_of(Family::V6)
                     .filter(|address| *address != backend.address),
                 state: self.backend_state(&id),
+                drained: self.overrides.drained.contains_key(&id),
+                silent: self.load.silent().all.contains(&id),
                 held: held::is_held(&self.held, &id),
                 health: health.overall(),
                 health4: health_of(Family::V4),
@@ -481,7 +485,7 @@ fn unknown() -> EndpointInfo {
         backend: BackendId::new("", ""),
         listener: String::new(),
     };
-    EndpointInfo { names, tenant: 0, profile: "unknown" }
+    EndpointInfo { names, tenant: 0, profile: "unknown", accepts: false }
 }
 
 fn row(session: &Record, info: &EndpointInfo, now: &Clock) -> view::Session {
@@ -563,7 +567,7 @@ mod tests {
             backend: BackendId::new("p", &format!("b{n}")),
             listener: String::new(),
         };
-        let info = |n| EndpointInfo { names: names(n), tenant: n, profile: "udp" };
+        let info = |n| EndpointInfo { names: names(n), tenant: n, profile: "udp", accepts: true };
         (0..2).map(|n| (n, info(n))).collect()
     }
 

@@ -118,7 +118,7 @@ pub enum SessionState {
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,
 )]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SessionFilter {
     /// Of this tenant.
@@ -272,6 +272,10 @@ pub struct Backend {
     /// Likewise, at its IPv6 address, if it has one.
     #[schema(value_type = Option<String>)]
     pub health6: Option<HealthStatus>,
+    /// Whether an operator keeps new sessions away, whatever else it is.
+    pub drained: bool,
+    /// Whether it does not answer its sessions any more, whatever else it is.
+    pub silent: bool,
     /// Whether it stays in service although its probes fail, because too many of its pool do at once.
     pub held: bool,
     /// Why the last probe failed, while it fails.
