@@ -115,7 +115,7 @@ reasons! {
     Paced "paced" Dropped "A handshake to a backend that was given as many a second as it takes; its client tries again.";
     RatePackets "rate_packets" Dropped "The tenant sent or was sent too many packets a second.";
     RateBits "rate_bits" Dropped "The tenant sent or was sent too many bits a second.";
-    TentativeFull "tentative_full" Dropped "The tenant has too many tentative sessions.";
+    TentativeFull "tentative_full" Event "The answer to a handshake was not remembered: the tenant has too many tentative sessions.";
     TableFull "table_full" Dropped "The session table has no place for a new session.";
     IdTableFull "id_table_full" Dropped "The id table has no place for a new session's id.";
     Unresolved "unresolved" Dropped "To a backend that answers its clients by itself, whose neighbour is not known: the kernel's stack could not send it there.";

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use aya::maps::{Map, ProgramArray};
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as Mode};
 use aya::programs::{ProgramError, ProgramInfo, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -136,8 +136,7 @@ impl Program {
     ) -> Result<Attachment, LoadError> {
         let path = self.pins.link(ifindex);
         if path.exists() {
-            // The link of an interface that was deleted leads nowhere (ENOLINK).
-            if self.swap(&path).is_ok() {
+            if self.swap(&path)? {
                 self.links.insert(ifindex);
                 self.forget_stages()?;
                 return Ok(Attachment::Replaced);
@@ -185,7 +184,7 @@ impl Program {
     /// Puts this program into a link that is pinned with other tables; takes the link away if it leads nowhere. One that
     /// is gone was kept already.
     pub(crate) fn swap_or_forget(&mut self, path: &Path) -> Result<(), LoadError> {
-        if !path.exists() || self.swap(path).is_ok() {
+        if !path.exists() || self.swap(path)? {
             return Ok(());
         }
         fs::remove_file(path).map_err(|source| LoadError::Path { path: path.to_owned(), source })
@@ -213,17 +212,21 @@ impl Program {
         Ok(())
     }
 
-    /// Puts this program into a pinned link.
-    fn swap(&mut self, path: &Path) -> Result<(), LoadError> {
-        let failed = |e: LinkError| LoadError::kernel("opening a pinned link", &e);
-        let link = PinnedLink::from_pin(path).map_err(failed)?;
-        let link = XdpLink::try_from(FdLink::from(link)).map_err(failed)?;
+    /// Puts this program into a pinned link. False if that leads nowhere: its interface was deleted, or it cannot be opened, and then it is not ours.
+    /// What fails otherwise says nothing of the link, which goes on with the program that it has.
+    fn swap(&mut self, path: &Path) -> Result<bool, LoadError> {
+        let link = PinnedLink::from_pin(path).map(FdLink::from).and_then(XdpLink::try_from);
+        let Ok(link) = link else { return Ok(false) };
         let xdp = xdp(&mut self.ebpf, NAME)?;
         let failed = |e: ProgramError| LoadError::kernel("replacing the program of a link", &e);
-        let id = xdp.attach_to_link(link).map_err(failed)?;
+        let id = match xdp.attach_to_link(link) {
+            Ok(id) => id,
+            Err(e) if os_error(&e) == Some(libc::ENOLINK) => return Ok(false),
+            Err(e) => return Err(failed(e)),
+        };
         // The pin keeps it attached; the handle is not needed.
         drop(xdp.take_link(id).map_err(failed)?);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -263,7 +263,9 @@ pub(super) fn make<T: Tables>(
     if open {
         quota::open(t, new.endpoint)?;
     } else if !quota::tentative(tenant) {
-        return Err(Reason::TentativeFull);
+        // Nor is it refused: who asks for much could keep others from their answers.
+        t.count(Reason::TentativeFull);
+        return Err(Reason::OutStateless);
     }
     if !quota::slot(s) {
         // `slot` gave its own count back already.

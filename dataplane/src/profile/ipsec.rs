@@ -80,11 +80,17 @@ pub fn outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Rea
     })
 }
 
+/// Types of payloads: Encrypted and Authenticated (RFC 7296, 3.2), and the same in parts (RFC 7383, 2.5).
+const ENCRYPTED: u8 = 46;
+const ENCRYPTED_FRAGMENT: u8 = 53;
+
 struct Message {
     /// The concentrator's SPI; 0 if it has none yet.
     id: u32,
     flags: u8,
     exchange: u8,
+    /// The type of its first payload.
+    first: u8,
 }
 
 /// Reads an IKE message of `len` bytes without its marker. `from_client` decides whose the flags are.
@@ -101,7 +107,7 @@ fn ike(head: Option<impl View<IKE>>, len: u32, from_client: bool) -> Result<Mess
     let sum = (spi as u32).wrapping_add((spi >> 32) as u32);
     // Only no SPI is 0.
     let id = sum | u32::from(sum == 0 && spi != 0);
-    Ok(Message { id, flags, exchange: head.u8::<18>() })
+    Ok(Message { id, flags, exchange: head.u8::<18>(), first: head.u8::<16>() })
 }
 
 /// IKE from a client.
@@ -116,7 +122,11 @@ pub fn ike_inbound(head: Option<impl View<IKE>>, len: u32) -> Result<Inbound, Re
 #[inline(always)]
 pub fn ike_outbound(head: Option<impl View<IKE>>, len: u32) -> Result<Outbound, Reason> {
     let m = ike(head, len, false)?;
-    let proof = if m.id == 0 || m.flags & RESPONSE == 0 {
+    // What is not encrypted (RFC 7296, 2.21.4) says nothing of who asked.
+    let proof = if m.id == 0
+        || m.flags & RESPONSE == 0
+        || m.exchange != SA_INIT && !matches!(m.first, ENCRYPTED | ENCRYPTED_FRAGMENT)
+    {
         Proof::Nothing
     } else if m.exchange == SA_INIT {
         Proof::Handshake

@@ -9,8 +9,9 @@
 //!
 //! A server answers a SYN from anywhere, so a SYN-ACK proves nothing: it is remembered as a handshake, while there
 //! is room, so that the connection stays where it is whatever happens to the pool meanwhile; without room it is
-//! forwarded without state. What a server sends after it, other than a reset, it sends to a client that has
-//! acknowledged the SYN-ACK, and thereby is there.
+//! forwarded without state. Data, or an end, a server sends to a client that has acknowledged the SYN-ACK, and thereby is there. An
+//! acknowledgement alone proves nothing: so a server answers, too, what does not fit a connection that is only beginning
+//! (3.10.7.4), and that can be forged.
 
 use super::{HEAD, Inbound, Outbound, Proof};
 use crate::header::SYN;
@@ -21,9 +22,9 @@ const FIN: u8 = 0x01;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// The flags, of a header within `len` bytes from its ninth on.
+/// The flags, of a header within `len` bytes from its ninth on; and whether anything follows it.
 #[inline(always)]
-fn read(head: Option<impl View<HEAD>>, len: u32) -> Result<u8, Reason> {
+fn read(head: Option<impl View<HEAD>>, len: u32) -> Result<(u8, bool), Reason> {
     let Some(head) = head else { return Err(Reason::TcpMalformed) };
     let offset = u32::from(head.u8::<4>() >> 4) << 2;
     let flags = head.u8::<5>() & (FIN | SYN | RST | ACK);
@@ -32,13 +33,13 @@ fn read(head: Option<impl View<HEAD>>, len: u32) -> Result<u8, Reason> {
     {
         return Err(Reason::TcpMalformed);
     }
-    Ok(flags)
+    Ok((flags, offset < len + 8))
 }
 
 /// A client's reset ends the connection; its FIN is answered by one.
 #[inline(always)]
 pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reason> {
-    let flags = read(head, len)?;
+    let (flags, _) = read(head, len)?;
     let opens = flags & (SYN | ACK) == SYN;
     Ok(Inbound { closes: flags & RST != 0, opens, ..Inbound::default() })
 }
@@ -46,13 +47,15 @@ pub fn inbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Inbound, Reaso
 /// See the module.
 #[inline(always)]
 pub fn outbound(head: Option<impl View<HEAD>>, len: u32) -> Result<Outbound, Reason> {
-    let flags = read(head, len)?;
+    let (flags, has_data) = read(head, len)?;
     let proof = if flags & RST != 0 {
         Proof::Nothing
     } else if flags & SYN != 0 {
         Proof::Handshake
-    } else {
+    } else if has_data || flags & FIN != 0 {
         Proof::Data
+    } else {
+        Proof::Nothing
     };
     let (begins, closes) = (flags & SYN != 0, flags & (FIN | RST) != 0);
     // There is no counter: one that is not noted.

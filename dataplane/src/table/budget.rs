@@ -27,11 +27,11 @@ pub fn take<T: Tables>(t: &T, s: &Settings, client: &Address, now: u64) -> bool 
     let e = entry.load();
     let mut until = now;
     if e & !TIME == tag && e != 0 {
-        // Within half the range: else it is an old entry, or the clock has wrapped.
-        let ahead = (e & TIME).wrapping_sub(now) & TIME;
-        if ahead < TIME / 2 {
+        // No entry is written that is further ahead: it is an old one, and the clock has gone round, which takes 13 days.
+        let (ahead, burst) = ((e & TIME).wrapping_sub(now) & TIME, u64::from(s.budget_burst.get()));
+        if ahead <= burst + cost {
             until = now.wrapping_add(ahead);
-            if ahead > u64::from(s.budget_burst.get()) {
+            if ahead > burst {
                 return false;
             }
         }

@@ -85,6 +85,28 @@ fn the_first_message_is_tentative_and_authentication_opens() {
     }
 }
 
+/// It says that there is no such association, and anybody could have asked.
+#[test]
+fn an_answer_that_is_not_encrypted_moves_and_opens_nothing() {
+    for (l500, l4500) in [(IKE, IPSEC), (IKE6, IPSEC6)] {
+        let world = World::new();
+        let (home, away) = (client(&l4500, 1), client(&l4500, 2));
+        let ordinal = connect(&world, (&l500, &l4500), home, SPIS, SPI);
+        let mut plain = response(Informational, SPIS);
+        // A Notify payload, behind the marker and the header's SPIs.
+        plain[4 + 16] = 41;
+        forwarded(&world.answer(&l4500, ordinal, away, plain.clone()), Reason::OutStateless);
+        assert_eq!(state(&world, &l4500, away), None);
+        assert_eq!(state(&world, &l4500, home), Some(slot::OPEN));
+        let parts = {
+            plain[4 + 16] = 53;
+            plain
+        };
+        forwarded(&world.answer(&l4500, ordinal, away, parts), Reason::OutEstablished);
+        assert_eq!(state(&world, &l4500, away), Some(slot::OPEN));
+    }
+}
+
 /// Ethernet makes it longer than itself: it was read as ESP, and refused.
 #[test]
 fn a_keepalive_with_padding_behind_it_is_one() {

@@ -84,10 +84,29 @@ fn tentative_sessions_are_capped_and_data_is_not_held_up_by_them() {
             world.answer(&WG, 0, client(&WG, n), response(500 + u32::from(n), 100 + u32::from(n)));
         forwarded(&outcome, Reason::OutEstablished);
     }
-    refused(&world.answer(&WG, 0, client(&WG, 9), response(509, 109)), Reason::TentativeFull);
+    // It is not remembered, nor is it refused: those who take the places are anybody.
+    forwarded(&world.answer(&WG, 0, client(&WG, 9), response(509, 109)), Reason::OutStateless);
+    assert_eq!(world.count(Reason::TentativeFull), 1);
     forwarded(&world.answer(&WG, 0, client(&WG, 9), data(1, 0)), Reason::OutEstablished);
     forwarded(&world.answer(&WG_OTHER, 0, client(&WG, 9), response(5, 1)), Reason::OutEstablished);
     assert_eq!(world.tables.tenants[0].tentative.load(), 5);
+}
+
+/// After 13 days the clock of the budgets has gone round, and after half of that it looked as if it went backwards.
+#[test]
+fn a_source_has_its_budget_again_after_any_time() {
+    const DAY: u64 = 24 * 3600 * 1000;
+    for days in 1..=40 {
+        let world = World::new();
+        world.tables.settings.budget_cost.set(977);
+        world.tables.settings.budget_burst.set(9 * 977);
+        for _ in 0..20 {
+            world.inbound(&WG, client(&WG, 1), initiation(1));
+        }
+        world.advance(days * DAY);
+        let outcome = world.inbound(&WG, client(&WG, 1), initiation(1));
+        assert!(outcome.is_forwarded(), "{days} days later: {:?}", outcome.verdict);
+    }
 }
 
 #[test]

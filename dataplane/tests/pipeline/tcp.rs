@@ -42,6 +42,28 @@ fn a_connection_opens_by_what_follows_the_syn_ack() {
     }
 }
 
+/// A server sends one, too, for a second SYN that does not fit the first, to whoever forged both.
+#[test]
+fn an_acknowledgement_alone_opens_nothing() {
+    for l in [TCP, TCP6] {
+        let world = World::new();
+        let at = client(&l, 1);
+        let backend = world.inbound(&l, at, segment(SYN, &[])).backend(&l);
+        world.answer(&l, backend, at, segment(SYN | ACK, &[]));
+        forwarded(&world.answer(&l, backend, at, segment(ACK, &[])), Reason::OutEstablished);
+        assert_eq!((state(&world, &l, 1), world.sessions()), (Some(slot::TENTATIVE), 0));
+        let other = client(&l, 2);
+        let answer = world.answer(&l, backend, other, segment_with(ACK, &[1, 1, 1, 0], &[]));
+        forwarded(&answer, Reason::OutStateless);
+        assert_eq!(state(&world, &l, 2), None);
+        // What has an end or data after it is for one that is there.
+        for (n, last) in [(1, segment(FIN | ACK, &[])), (2, data(1))] {
+            world.answer(&l, backend, client(&l, n), last);
+            assert_eq!(state(&world, &l, n), Some(slot::OPEN));
+        }
+    }
+}
+
 #[test]
 fn a_flood_of_syns_opens_nothing_and_lets_others_connect() {
     let world = World::new();
