@@ -209,6 +209,25 @@ fn since(before: &str, after: &str) -> String {
 
 fn end(guest: &mut Guest, checks: &mut Checks) -> anyhow::Result<()> {
     checks.note(
+        "pins that are root's are the daemon's with its next start",
+        guest
+            .shell(
+                "systemctl stop fernpass
+                 chown -R root:root /sys/fs/bpf/fernpass
+                 systemctl start fernpass
+                 stat -c %U /sys/fs/bpf/fernpass",
+            )
+            .and_then(|said| is(&said, "fernpass\n")),
+    );
+    checks.note(
+        "a failed start is tried again for as long as it takes",
+        guest
+            .shell(
+                "systemctl show --value -p StartLimitIntervalUSec fernpass fernpass-agent | xargs",
+            )
+            .and_then(|said| is(&said, "0 0\n")),
+    );
+    checks.note(
         "nothing of it failed, and nothing was denied that it needed",
         guest.shell("systemctl --failed --no-legend").and_then(|said| is(&said, "")),
     );
