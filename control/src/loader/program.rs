@@ -212,11 +212,17 @@ impl Program {
         Ok(())
     }
 
-    /// Puts this program into a pinned link. False if that leads nowhere: its interface was deleted, or it cannot be opened, and then it is not ours.
+    /// Puts this program into a pinned link. False if that leads nowhere: its interface was deleted, or it is another's, or no XDP link at all.
     /// What fails otherwise says nothing of the link, which goes on with the program that it has.
     fn swap(&mut self, path: &Path) -> Result<bool, LoadError> {
         let link = PinnedLink::from_pin(path).map(FdLink::from).and_then(XdpLink::try_from);
-        let Ok(link) = link else { return Ok(false) };
+        let link = match link {
+            Ok(link) => link,
+            Err(e) if matches!(os_error(&e), None | Some(libc::EACCES | libc::EPERM)) => {
+                return Ok(false);
+            }
+            Err(e) => return Err(LoadError::kernel("opening a pinned link", &e)),
+        };
         let xdp = xdp(&mut self.ebpf, NAME)?;
         let failed = |e: ProgramError| LoadError::kernel("replacing the program of a link", &e);
         let id = match xdp.attach_to_link(link) {

@@ -199,6 +199,9 @@ mod tests {
         }
         let million = Sizes::for_sessions(1 << 20);
         assert!(million.bytes() / (1 << 20) <= 320, "{}", million.bytes() / (1 << 20));
+        // The worst there is (docs/configuration.md).
+        let above = Sizes::for_sessions((1 << 20) + 1).bytes() / (1 << 20);
+        assert!((570..=580).contains(&above), "{above}");
         assert_eq!(
             Sizes::for_sessions(1),
             Sizes { slots: 1024, overflow: 64, ids: 512, hints: 128 }

@@ -1,4 +1,4 @@
-//! TCP: a connection opens when its client has acknowledged the SYN-ACK, and closes with FIN or reset.
+//! TCP: a connection opens with the server's first data, and closes with FIN or reset.
 
 use crate::{client, forwarded, refused};
 use dataplane::fixture::site::{BACKENDS, LAN, Listener, TCP, TCP6, UDP, UDP6, WAN};
