@@ -51,9 +51,11 @@ pub(super) fn nexthop<T: Tables>(t: &T, s: &Settings, slot: &Slot, flow: &Flow) 
     if let Some(index) = known_nexthop(s, slot) {
         return index;
     }
+    // Before the lookup: what is found while routes change may be out of date, and is to be looked up again.
+    let generation = generation(s);
     let Some(index) = t.route(&flow.client) else { return NO_NEXTHOP };
     slot.nexthop.set(index as u16);
-    slot.route_generation.set(generation(s));
+    slot.route_generation.set(generation);
     t.count(Reason::RouteLookup);
     index
 }

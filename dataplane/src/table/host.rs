@@ -74,6 +74,8 @@ pub struct HostTables {
     pub nexthops: Vec<NextHop>,
     pub directory: Vec<DirectoryEntry>,
     pub routes: BTreeMap<RouteKey, u32>,
+    /// What happens between a lookup of a route and the use of what it found.
+    pub amid_route: Option<fn(&Self)>,
     pub counters: Vec<Word>,
 }
 
@@ -116,6 +118,7 @@ impl HostTables {
             nexthops: filled(sizes.nexthops),
             directory: filled(DIRECTORY),
             routes: BTreeMap::new(),
+            amid_route: None,
             counters: filled(COUNT),
         }
     }
@@ -177,14 +180,19 @@ impl Tables for HostTables {
     }
     fn route(&self, to: &Address) -> Option<u32> {
         let to = u128::from_be_bytes(to.bytes());
-        self.routes
+        let found = self
+            .routes
             .iter()
             .filter(|(k, _)| {
                 let prefix = u128::from_be_bytes(k.address.bytes());
                 k.prefix_len == 0 || (prefix ^ to) >> (128 - k.prefix_len) == 0
             })
             .max_by_key(|(k, _)| k.prefix_len)
-            .map(|(_, v)| *v)
+            .map(|(_, v)| *v);
+        if let Some(happens) = self.amid_route {
+            happens(self);
+        }
+        found
     }
     fn count(&self, reason: Reason) {
         self.counters[reason as usize].add(1);

@@ -7,6 +7,7 @@ use dataplane::fixture::site::{self, BACKENDS, LAN, LISTENERS, Listener, UDP, WA
 use dataplane::fixture::{Frame, Outcome, World};
 use dataplane::pipeline::Action;
 use dataplane::reason::Reason;
+use dataplane::table::host::HostTables;
 use std::net::SocketAddr;
 
 /// The frame went out as its next hop wants it.
@@ -158,6 +159,24 @@ fn every_change_of_routes_is_seen_by_the_next_answer() {
             went_by(&world.answer(&WG, 0, at, data(5, 1)), hop, LAN);
         }
     }
+}
+
+#[test]
+fn a_next_hop_found_while_routes_change_is_looked_up_again() {
+    let mut world = World::new();
+    let at = v4(1);
+    world.answer(&WG, 0, at, data(5, 1));
+    let raise = |tables: &HostTables| {
+        let generation = &tables.settings.route_generation;
+        generation.set(generation.get() + 1);
+    };
+    raise(&world.tables);
+    world.tables.amid_route = Some(raise);
+    went_by(&world.answer(&WG, 0, at, data(5, 1)), site::CLIENTS, LAN);
+    world.tables.amid_route = None;
+    let key = *world.tables.routes.iter().find(|(_, hop)| **hop == site::CLIENTS).unwrap().0;
+    world.tables.routes.insert(key, site::CLIENTS_TAGGED);
+    went_by(&world.answer(&WG, 0, at, data(5, 1)), site::CLIENTS_TAGGED, LAN);
 }
 
 #[test]
