@@ -92,7 +92,9 @@ fn connections_outlast_drains_and_only_a_dead_servers_break() {
     let broken = || stand.iter().map(|load| u64::from(load.so_far().broken())).sum::<u64>();
     assert_eq!(broken(), 0);
     let counters = gateway.counters().unwrap();
-    assert!(counters.get("session_opened") >= 10_160);
+    // A port may come again while its last connection's session is not over yet, and goes on with that.
+    assert!(counters.get("session_opened") >= 10_160 - 100, "{counters:?}");
+    assert_eq!(counters.get("tentative_full"), 0);
     let dead = pool.servers().iter().max_by_key(|s| s.open()).unwrap().number();
     let theirs = pool.server(dead).open();
     assert!((20..160).contains(&theirs), "{theirs} of 160 on one server");

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use quinn::{TransportConfig, VarInt};
 
-/// A side that hears nothing for so long gives up.
-const IDLE: VarInt = VarInt::from_u32(6000);
+/// A side that hears nothing for so long gives up, in milliseconds: longer than a gateway takes to start on a busy machine.
+const IDLE: VarInt = VarInt::from_u32(15_000);
 
 /// What both sides' connections have in common.
 fn transport() -> Arc<TransportConfig> {
