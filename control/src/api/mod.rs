@@ -7,6 +7,7 @@
 mod audit;
 mod bounded;
 mod client;
+mod listed;
 mod metrics;
 mod openapi;
 mod problem;

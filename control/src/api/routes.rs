@@ -5,12 +5,13 @@ use std::time::Duration;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{OriginalUri, Path, Query, State};
 use axum::http::{Method, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::listed::listed;
 use super::metrics;
 use super::openapi::openapi;
 use super::problem::Problem;
@@ -130,12 +131,19 @@ reads! {
     pools "/v1/pools" Vec<Pool>;
     /// All backends.
     backends "/v1/backends" Vec<Backend>;
-    /// Routes to clients, as mirrored from the kernel.
-    routes "/v1/routes" Vec<Route>;
     /// Next hops.
     nexthops "/v1/nexthops" Vec<NextHop>;
     /// What became of packets, by reason.
     counters "/v1/counters" Vec<Counter>;
+}
+
+/// Routes to clients, as mirrored from the kernel.
+#[utoipa::path(get, path = "/v1/routes", responses(
+    (status = 200, body = Vec<Route>),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn routes(State(handle): State<Handle>) -> Response {
+    listed(handle.routes())
 }
 
 /// Sessions.
@@ -146,9 +154,10 @@ reads! {
 pub(super) async fn sessions(
     State(handle): State<Handle>,
     filter: Result<Query<SessionFilter>, QueryRejection>,
-) -> Answer<Vec<Session>> {
+) -> Result<Response, Problem> {
     let Query(filter) = filter.map_err(|e| Problem::invalid(e.body_text()))?;
-    Ok(Json(handle.sessions(filter).await?))
+    let most = filter.limit.unwrap_or(usize::MAX);
+    Ok(listed(handle.sessions(filter).await?.take(most)))
 }
 
 /// One session. The id may be abbreviated.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use std::sync::Arc;
 
+use super::lists::{RouteRows, SessionRows};
 use super::published::Published;
 use super::view;
 use crate::loader::Tables;
@@ -157,8 +158,11 @@ impl Handle {
     ///
     /// # Errors
     /// The filter names what does not exist.
-    pub async fn sessions(&self, filter: view::SessionFilter) -> Answer<Vec<view::Session>> {
-        self.read(move |p, t| p.sessions(t, &filter)).await
+    pub async fn sessions(&self, filter: view::SessionFilter) -> Answer<SessionRows> {
+        let published = Arc::clone(&self.published.borrow());
+        tokio::task::spawn_blocking(move || SessionRows::new(published, filter))
+            .await
+            .map_err(|_| Refusal::Stopping)?
     }
 
     /// `fernpass session show`.
@@ -170,11 +174,8 @@ impl Handle {
     }
 
     /// `fernpass route list`.
-    ///
-    /// # Errors
-    /// The daemon is stopping.
-    pub async fn routes(&self) -> Answer<Vec<view::Route>> {
-        self.read(|p, _| Ok(p.routes())).await
+    pub fn routes(&self) -> RouteRows {
+        RouteRows::new(Arc::clone(&self.published.borrow()))
     }
 
     /// `fernpass nexthop list`.

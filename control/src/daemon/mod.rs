@@ -10,7 +10,7 @@
 //! * `growth`: larger tables, and those of another version.
 //! * `state`: the inputs of the model, and the one way in which the tables change.
 //! * `policy`: when sessions end.
-//! * `published`: what readers see; [`view`]: in which form.
+//! * `published`: what readers see, `lists`: a row at a time; [`view`]: in which form.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +27,7 @@ mod handle;
 mod held;
 mod interfaces;
 mod links;
+mod lists;
 mod policy;
 mod published;
 mod silence;
@@ -45,7 +46,8 @@ pub use start::{Prepared, StartError};
 /// See [`crate::fuzz::goes_by_file`].
 #[cfg(feature = "fuzz")]
 pub(crate) fn goes_by_file(kept: &[u8], file: &str, now: u64) -> bool {
-    let start = store::trial(kept).map_or(trial::Start::File(None), |kept| kept.start(file, now));
+    let kept: Option<trial::Trial> = serde_json::from_slice(kept).ok();
+    let start = kept.map_or(trial::Start::File(None), |kept| kept.start(file, now));
     !matches!(start, trial::Start::Before(..))
 }
 

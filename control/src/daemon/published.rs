@@ -179,7 +179,7 @@ fn tally<K: Ord>(
     tally
 }
 
-fn not_found(what: &str, name: &str, mut all: Vec<String>) -> Refusal {
+pub(super) fn not_found(what: &str, name: &str, mut all: Vec<String>) -> Refusal {
     let hint = match did_you_mean(name, all.iter().map(String::as_str)) {
         Some(question) => format!("; {question}"),
         None if all.is_empty() => String::new(),
@@ -370,53 +370,11 @@ impl Published {
         }
     }
 
-    pub(super) fn sessions(
-        &self,
-        tables: &Tables,
-        filter: &view::SessionFilter,
-    ) -> Result<Vec<view::Session>, Refusal> {
-        let config = &self.config;
-        if let Some(name) = filter.tenant.as_ref().filter(|name| config.tenant(name).is_none()) {
-            let all = config.tenants.iter().map(|t| t.name.clone()).collect();
-            return Err(not_found("tenant", name, all));
-        }
-        if let Some(name) = filter.service.as_ref().filter(|name| config.service(name).is_none()) {
-            let all = config.services.iter().map(|s| s.name.clone()).collect();
-            return Err(not_found("service", name, all));
-        }
-        let backend = filter.backend.as_ref().map(|name| find_backend(config, name)).transpose()?;
-        let is_wanted = |session: &Record, info: &EndpointInfo| {
-            let names = &info.names;
-            filter.tenant.as_ref().is_none_or(|name| *name == names.tenant)
-                && filter.service.as_ref().is_none_or(|name| *name == names.service)
-                && backend.as_ref().is_none_or(|id| *id == names.backend)
-                && filter.client.is_none_or(|address| address == session.client.ip())
-        };
-        let now = Clock::now();
-        let unknown = unknown();
-        let rows = Reader::new(tables).list().into_iter().filter_map(|session| {
-            let info = self.endpoints.get(&session.endpoint).unwrap_or(&unknown);
-            is_wanted(&session, info).then(|| row(&session, info, &now))
-        });
-        Ok(rows.take(filter.limit.unwrap_or(usize::MAX)).collect())
-    }
-
     pub(super) fn session(&self, tables: &Tables, id: &str) -> Result<view::Session, Refusal> {
         let session = find_session(tables, id)?;
         let unknown = unknown();
         let info = self.endpoints.get(&session.endpoint).unwrap_or(&unknown);
         Ok(row(&session, info, &Clock::now()))
-    }
-
-    pub(super) fn routes(&self) -> Vec<view::Route> {
-        let mut links = LinkNames::default();
-        let row = |(prefix, key): (&crate::model::Prefix, &crate::model::HopKey)| view::Route {
-            prefix: format!("{}/{}", prefix.address, prefix.length),
-            via: key.neighbour.to_string(),
-            interface: links.name(key.interface),
-            resolved: self.routes.hops.get(key).is_some_and(|hop| hop.resolved),
-        };
-        self.routes.routes.iter().map(row).collect()
     }
 
     pub(super) fn nexthops(&self) -> Vec<view::NextHop> {
@@ -478,7 +436,7 @@ pub(super) fn identity(identity: u64) -> String {
     format!("{identity:016x}")
 }
 
-fn unknown() -> EndpointInfo {
+pub(super) fn unknown() -> EndpointInfo {
     let names = EndpointNames {
         tenant: String::new(),
         service: String::new(),
@@ -488,7 +446,7 @@ fn unknown() -> EndpointInfo {
     EndpointInfo { names, tenant: 0, profile: "unknown", accepts: false }
 }
 
-fn row(session: &Record, info: &EndpointInfo, now: &Clock) -> view::Session {
+pub(super) fn row(session: &Record, info: &EndpointInfo, now: &Clock) -> view::Session {
     let silence = session.silence(now);
     view::Session {
         id: identity(session.identity),

@@ -129,6 +129,15 @@ impl<'a> Reader<'a> {
         sessions
     }
 
+    /// Identities and slots of all sessions, each once, by identity.
+    pub fn places(self) -> Vec<(u64, u32)> {
+        let places = self.all().map(|r| (r.identity, std::cmp::Reverse(r.moves), r.index));
+        let mut places: Vec<_> = places.collect();
+        places.sort_unstable();
+        places.dedup_by_key(|(identity, ..)| *identity);
+        places.into_iter().map(|(identity, _, index)| (identity, index)).collect()
+    }
+
     /// The session of this identity.
     pub fn find(self, identity: u64) -> Option<Record> {
         self.all().filter(|r| r.identity == identity).max_by_key(|r| r.moves)

@@ -1,0 +1,68 @@
+//! Long answers, of which no more is in memory than what is being sent.
+
+use std::io;
+
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+/// About as much is made at once, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// These rows, as a JSON array that is made while it is read.
+pub(super) fn listed<T: Serialize + 'static>(
+    rows: impl Iterator<Item = T> + Send + 'static,
+) -> Response {
+    let mut pieces = pieces(rows);
+    // To find the next rows of a narrow filter may take long.
+    let pieces = std::iter::from_fn(move || tokio::task::block_in_place(|| pieces.next()));
+    let body = Body::from_stream(futures_util::stream::iter(pieces));
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// The array's text, in pieces.
+fn pieces<T: Serialize>(rows: impl Iterator<Item = T>) -> impl Iterator<Item = io::Result<Bytes>> {
+    let mut rows = rows.fuse();
+    let mut before = Some(b'[');
+    std::iter::from_fn(move || {
+        let mut piece = Vec::with_capacity(PIECE + 1024);
+        while let Some(mark) = before {
+            let row = rows.next();
+            if row.is_some() || mark == b'[' {
+                piece.push(mark);
+            }
+            let Some(row) = row else {
+                before = None;
+                piece.push(b']');
+                break;
+            };
+            if let Err(e) = serde_json::to_writer(&mut piece, &row) {
+                before = None;
+                return Some(Err(e.into()));
+            }
+            before = Some(b',');
+            if piece.len() >= PIECE {
+                break;
+            }
+        }
+        (!piece.is_empty()).then(|| Ok(piece.into()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_the_array_and_none_is_long() {
+        for count in [0, 1, 2, 1000, 100_000] {
+            let rows = || (0..count).map(|n| format!("row {n}"));
+            let made: Vec<_> = pieces(rows()).map(Result::unwrap).collect();
+            assert!(made.iter().all(|piece| piece.len() < PIECE + 100), "{count}");
+            let text = made.concat();
+            let read: Vec<String> = serde_json::from_slice(&text).unwrap();
+            assert!(read.into_iter().eq(rows()), "{count}");
+        }
+    }
+}

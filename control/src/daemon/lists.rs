@@ -1,0 +1,118 @@
+//! Lists that may be long: a row at a time, so that who reads one slowly costs little memory.
+
+use std::net::IpAddr;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
+
+use super::handle::Refusal;
+use super::links::LinkNames;
+use super::published::{EndpointInfo, Published, find_backend, not_found, row, unknown};
+use super::view;
+use crate::config::BackendId;
+use crate::model::Prefix;
+use crate::sessions::{Clock, Reader, Record};
+
+/// The sessions of a filter, by identity, each as it is when its turn comes. One that is somewhere else then comes last.
+pub struct SessionRows {
+    published: Arc<Published>,
+    filter: view::SessionFilter,
+    backend: Option<BackendId>,
+    /// Identities and slots.
+    left: std::vec::IntoIter<(u64, u32)>,
+    /// Identities of those that were not where they had been. `None` once those were looked for.
+    moved: Option<Vec<u64>>,
+    unknown: EndpointInfo,
+}
+
+impl SessionRows {
+    /// Finds where the sessions are.
+    ///
+    /// # Errors
+    /// The filter names what does not exist.
+    pub(super) fn new(
+        published: Arc<Published>,
+        filter: view::SessionFilter,
+    ) -> Result<Self, Refusal> {
+        let config = &published.config;
+        if let Some(name) = filter.tenant.as_ref().filter(|name| config.tenant(name).is_none()) {
+            let all = config.tenants.iter().map(|t| t.name.clone()).collect();
+            return Err(not_found("tenant", name, all));
+        }
+        if let Some(name) = filter.service.as_ref().filter(|name| config.service(name).is_none()) {
+            let all = config.services.iter().map(|s| s.name.clone()).collect();
+            return Err(not_found("service", name, all));
+        }
+        let backend = filter.backend.as_ref().map(|name| find_backend(config, name)).transpose()?;
+        let left = Reader::new(&*published.tables).places().into_iter();
+        let (moved, unknown) = (Some(Vec::new()), unknown());
+        Ok(Self { published, filter, backend, left, moved, unknown })
+    }
+
+    /// The next session that is there.
+    fn record(&mut self) -> Option<Record> {
+        loop {
+            let reader = Reader::new(&*self.published.tables);
+            for (identity, index) in self.left.by_ref() {
+                match reader.get(index).filter(|record| record.identity == identity) {
+                    Some(record) => return Some(record),
+                    None => self.moved.iter_mut().for_each(|moved| moved.push(identity)),
+                }
+            }
+            // In order, as the others were.
+            let moved = self.moved.take().filter(|moved| !moved.is_empty())?;
+            let mut places = reader.places();
+            places.retain(|(identity, _)| moved.binary_search(identity).is_ok());
+            self.left = places.into_iter();
+        }
+    }
+}
+
+impl Iterator for SessionRows {
+    type Item = view::Session;
+
+    fn next(&mut self) -> Option<view::Session> {
+        loop {
+            let session = self.record()?;
+            let endpoints = &self.published.endpoints;
+            let info = endpoints.get(&session.endpoint).unwrap_or(&self.unknown);
+            let (filter, names) = (&self.filter, &info.names);
+            let is_wanted = filter.tenant.as_ref().is_none_or(|name| *name == names.tenant)
+                && filter.service.as_ref().is_none_or(|name| *name == names.service)
+                && self.backend.as_ref().is_none_or(|id| *id == names.backend)
+                && filter.client.is_none_or(|address: IpAddr| address == session.client.ip());
+            if is_wanted {
+                return Some(row(&session, info, &Clock::now()));
+            }
+        }
+    }
+}
+
+/// All routes, as they were when the list was asked for.
+pub struct RouteRows {
+    published: Arc<Published>,
+    last: Option<Prefix>,
+    links: LinkNames,
+}
+
+impl RouteRows {
+    pub(super) fn new(published: Arc<Published>) -> Self {
+        Self { published, last: None, links: LinkNames::default() }
+    }
+}
+
+impl Iterator for RouteRows {
+    type Item = view::Route;
+
+    fn next(&mut self) -> Option<view::Route> {
+        let view = &self.published.routes;
+        let after = self.last.map_or(Unbounded, Excluded);
+        let (prefix, key) = view.routes.range((after, Unbounded)).next()?;
+        self.last = Some(*prefix);
+        Some(view::Route {
+            prefix: format!("{}/{}", prefix.address, prefix.length),
+            via: key.neighbour.to_string(),
+            interface: self.links.name(key.interface),
+            resolved: view.hops.get(key).is_some_and(|hop| hop.resolved),
+        })
+    }
+}
