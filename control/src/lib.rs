@@ -20,3 +20,4 @@ pub mod migration;
 pub mod model;
 pub mod routing;
 pub mod sessions;
+mod systemd;

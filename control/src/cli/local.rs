@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::args::{Args, Place};
+use super::log::audit;
 use super::output::Output;
 use crate::agent::Agent;
 use crate::config::{Config, ReadError, XdpMode};
@@ -91,7 +92,9 @@ impl Site {
     }
 }
 
-fn done(output: &Output, message: String) -> Result<(), Failure> {
+/// Something was changed: told to who asked, and logged.
+fn changed(output: &Output, asked: &str, message: String) -> Result<(), Failure> {
+    audit(asked);
     output.show(&Done { message }, |done| done.message.clone())
 }
 
@@ -114,8 +117,9 @@ pub(super) fn load(place: &Place, output: &Output) -> Result<(), Failure> {
             let _ = pins.remove();
         }
     })?;
-    done(
+    changed(
         output,
+        "load",
         format!(
             "program {} loaded under {}, {} tables for {} sessions",
             program.id(),
@@ -133,7 +137,11 @@ pub(super) fn unload(place: &Place, output: &Output) -> Result<(), Failure> {
     let bpffs = Bpffs::existing(&site.bpffs)?;
     let _lock = bpffs.lock()?;
     let interfaces = remove_all(&bpffs)?.ok_or(LoadError::NotLoaded { path: site.bpffs })?;
-    done(output, format!("taken off {interfaces} interfaces; tables and sessions are gone"))
+    changed(
+        output,
+        "unload",
+        format!("taken off {interfaces} interfaces; tables and sessions are gone"),
+    )
 }
 
 /// `fernpass attach`.
@@ -145,8 +153,9 @@ pub(super) fn attach(name: &str, place: &Place, output: &Output) -> Result<(), F
         return Err(LoadError::NotLoaded { path: site.bpffs }.into());
     }
     let attachment = Program::load(&pins, PacketLog::Off)?.attach(name, index, site.mode)?;
-    done(
+    changed(
         output,
+        &format!("attach {name}"),
         match attachment {
             Attachment::New => format!("attached to {name}"),
             Attachment::Replaced => format!("was attached to {name}; the program was replaced"),
@@ -160,7 +169,7 @@ pub(super) fn detach(name: &str, place: &Place, output: &Output) -> Result<(), F
     let index = interfaces::index(name)?;
     let (_bpffs, pins, _lock) = site.loaded()?;
     Program::detach(&pins, name, index)?;
-    done(output, format!("detached from {name}"))
+    changed(output, &format!("detach {name}"), format!("detached from {name}"))
 }
 
 /// Figures of the kernel program and its tables.

@@ -10,6 +10,7 @@
 
 mod args;
 mod local;
+mod log;
 mod output;
 mod remote;
 mod run;

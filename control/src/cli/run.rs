@@ -3,25 +3,22 @@
 use std::future::Future;
 use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::fstat;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Failure;
+use super::log::log;
 use crate::agent::Agent;
 use crate::api::Server;
 use crate::config::{Config, ReadError};
 use crate::confine;
 use crate::daemon::{Daemon, Handle, Prepared, Refusal, StartError};
 use crate::loader::PacketLog;
+use crate::systemd::notify;
 
 pub(super) fn run(file: &Path, packets: PacketLog, confined: bool) -> Result<(), Failure> {
     log();
@@ -173,34 +170,4 @@ async fn feed_watchdog(mut handle: Handle) {
         notify(&[NotifyState::Watchdog]);
         tokio::time::sleep(pause).await;
     }
-}
-
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(states) {
-        tracing::debug!("systemd cannot be told: {e}");
-    }
-}
-
-/// Messages go to the journal, with their fields, where stderr leads there; otherwise to stderr.
-fn log() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error,netlink_proto=error"));
-    let registry = tracing_subscriber::registry().with(filter);
-    if is_journal(io::stderr())
-        && let Ok(journal) = tracing_journald::layer()
-    {
-        registry.with(journal.with_field_prefix(Some("FERNPASS".to_owned()))).init();
-        return;
-    }
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal());
-    registry.with(lines).init();
-}
-
-/// Whether a stream is the one that systemd connected with the journal (`$JOURNAL_STREAM`, systemd.exec(5)).
-fn is_journal(stream: impl AsFd) -> bool {
-    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
-    fstat(stream).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
 }

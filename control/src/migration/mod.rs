@@ -29,6 +29,7 @@ use crate::loader::{
     Bpffs, LoadError, Old, PacketLog, Pins, Program, Sizes, Tables, Writer, stage, wait,
 };
 use crate::model::{TableWriter as _, Wanted, apply, diff};
+use crate::systemd::at_work;
 
 /// New tables, not yet in use.
 #[derive(Debug)]
@@ -334,7 +335,9 @@ impl Migration {
     /// # Errors
     /// See [`Self::advance`].
     pub(crate) fn run(&mut self) -> Result<(), LoadError> {
-        while self.advance()? {}
+        while self.advance()? {
+            at_work();
+        }
         Ok(())
     }
 
