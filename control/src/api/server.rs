@@ -85,7 +85,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut served = JoinSet::new();
         let mut own = inode(&self.path);
-        // Why it could not be made again, as that was said last.
+        // What was said last of why it is not there.
         let mut failed = None;
         served.spawn(answer(self.api, app.clone(), stopped.clone()));
         let mut look = tokio::time::interval(LOOK);
@@ -95,8 +95,17 @@ impl Server {
                 () = &mut shutdown => break,
                 _ = look.tick() => {}
             }
+            let there = inode(&self.path);
+            if there.is_some() && there == own {
+                continue;
+            }
             // Another's in its place is left alone.
-            if inode(&self.path).is_some() {
+            if there.is_some() {
+                let why = format!(
+                    "{} is not this daemon's socket any more: the API cannot be reached there until it is removed",
+                    self.path.display()
+                );
+                say(&mut failed, why);
                 continue;
             }
             match open(&self.path) {
@@ -106,11 +115,7 @@ impl Server {
                     (own, failed) = (inode(&self.path), None);
                 }
                 Err(e) => {
-                    let why = e.to_string();
-                    if failed.as_ref() != Some(&why) {
-                        tracing::error!("{why}");
-                        failed = Some(why);
-                    }
+                    say(&mut failed, e.to_string());
                     own = None;
                 }
             }
@@ -121,6 +126,14 @@ impl Server {
         if own.is_some() && inode(&self.path) == own {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Says it, unless it was what was said last.
+fn say(last: &mut Option<String>, why: String) {
+    if last.as_ref() != Some(&why) {
+        tracing::error!("{why}");
+        *last = Some(why);
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::core::Core;
 use super::handle::{Command, Outcome, Refusal, Reply};
+use super::interfaces::Ensured;
 use super::published::{Published, Totals, find_backend, find_session, identity};
 use super::store::Store;
 use super::view::{Done, Drift, Verified};
@@ -22,7 +23,7 @@ use crate::sessions::Clock;
 const TICK: Duration = Duration::from_secs(1);
 
 /// How often it is looked what stands in the way around the program.
-const LOOK: Duration = Duration::from_secs(60);
+pub(super) const LOOK: Duration = Duration::from_secs(60);
 
 /// The daemon, started: it forwards, and [`Daemon::run`] keeps it up to date.
 pub struct Daemon {
@@ -76,7 +77,7 @@ impl Daemon {
 
     async fn tick(&mut self) {
         self.attach_again().await;
-        if self.core.looked.elapsed() >= LOOK {
+        if Instant::now() >= self.core.look_at {
             self.look_around().await;
         }
         self.revert_if_due().await;
@@ -90,11 +91,13 @@ impl Daemon {
         }
     }
 
-    /// Attaches to interfaces that were deleted and made again.
-    async fn attach_again(&mut self) {
+    /// Attaches to interfaces that were deleted and made again, and to those that the program was taken from, which are returned.
+    async fn attach_again(&mut self) -> Vec<String> {
         let gateway = self.core.state.config.gateway.clone();
         let before = self.core.interfaces.indexes();
-        for failure in self.core.interfaces.ensure(&gateway.interfaces, gateway.xdp_mode).await {
+        let Ensured { taken_off, failures } =
+            self.core.interfaces.ensure(&gateway.interfaces, gateway.xdp_mode).await;
+        for failure in failures {
             tracing::warn!("{failure}");
         }
         let indexes = self.core.interfaces.indexes();
@@ -103,6 +106,7 @@ impl Daemon {
             self.look_around().await;
         }
         self.mirror.set_interfaces(indexes);
+        taken_off
     }
 
     /// Looks what stands in the way around the program, and mends it where the configuration says so.
@@ -110,10 +114,11 @@ impl Daemon {
         let config = Arc::clone(&self.core.state.config);
         let mut around = super::start::surroundings(&config).await;
         around.extend(super::start::sinks(&config.gateway).await);
+        around.extend(self.store.obstacle());
         for warning in around.iter().filter(|warning| !self.core.around.contains(warning)) {
             tracing::warn!("{warning}");
         }
-        (self.core.around, self.core.looked) = (around, Instant::now());
+        (self.core.around, self.core.look_at) = (around, Instant::now() + LOOK);
     }
 
     pub(super) fn reconcile(&mut self, why: &str) -> usize {
@@ -148,9 +153,7 @@ impl Daemon {
     /// Backends whose drain's deadline has come open no more sessions, before what is left of theirs is ended.
     fn release_drained(&mut self) {
         if self.core.state.release_drained(SystemTime::now()) {
-            if let Err(e) = self.store.save(&self.core.state.overrides) {
-                tracing::error!("{e}");
-            }
+            self.keep_overrides();
             self.reconcile("drain deadline");
         }
     }
@@ -221,12 +224,13 @@ impl Daemon {
             Command::Difference => self.difference().map(Outcome::Difference),
             Command::Apply { confirm } => self.apply(confirm).await.map(Outcome::Reloaded),
             Command::Confirm => self.confirm().map(Outcome::Done),
-            Command::Verify => self.verify().map(Outcome::Verified),
+            Command::Verify => self.verify().await.map(Outcome::Verified),
             Command::Revert => self.revert().await.map(Outcome::Reloaded),
         }
     }
 
-    fn verify(&mut self) -> Result<Verified, Refusal> {
+    async fn verify(&mut self) -> Result<Verified, Refusal> {
+        let taken_off = self.attach_again().await;
         let (drift, writes) =
             self.core.state.verify().map_err(|e| Refusal::Failed(e.to_string()))?;
         let told = |d: &crate::model::Drift| Drift {
@@ -248,7 +252,17 @@ impl Daemon {
                 "tables mended"
             );
         }
-        Ok(Verified { drift: drift.iter().map(told).collect(), writes: writes as u64 })
+        let mut drift: Vec<_> = drift.iter().map(told).collect();
+        if !taken_off.is_empty() {
+            drift.push(Drift {
+                table: "interfaces".to_owned(),
+                missing: taken_off.len() as u64,
+                foreign: 0,
+                different: 0,
+                entries: taken_off.iter().map(|what| format!("missing: {what}")).collect(),
+            });
+        }
+        Ok(Verified { drift, writes: writes as u64 })
     }
 
     /// Changes what operators said: in the tables and in the store, or not at all.
@@ -267,12 +281,18 @@ impl Daemon {
             }
             Err(e) => {
                 self.core.state.overrides = before;
-                if let Err(e) = self.store.save(&self.core.state.overrides) {
-                    tracing::error!("{e}");
-                }
+                self.keep_overrides();
                 self.reconcile("taking an override back");
                 Err(Refusal::Failed(e))
             }
+        }
+    }
+
+    /// Keeps what operators said as it is, or says at once, and in the status soon, why it cannot be kept.
+    pub(super) fn keep_overrides(&mut self) {
+        if let Err(e) = self.store.save(&self.core.state.overrides) {
+            tracing::error!("{e}");
+            self.core.look_at = Instant::now();
         }
     }
 

@@ -118,9 +118,7 @@ impl Daemon {
     /// Forgets drains and weights of backends that there are no more: not before it is known that they do not come back.
     fn forget_strangers(&mut self) {
         self.core.state.forget_strangers();
-        if let Err(e) = self.store.save(&self.core.state.overrides) {
-            tracing::error!("{e}");
-        }
+        self.keep_overrides();
     }
 
     fn on_trial(&self) -> Result<Trial, Refusal> {

@@ -32,7 +32,8 @@ pub(super) struct Core {
     pub(super) warnings: Vec<String>,
     /// What stands in the way around the program, when it was looked for last.
     pub(super) around: Vec<String>,
-    pub(super) looked: Instant,
+    /// When it is looked for next.
+    pub(super) look_at: Instant,
     pub(super) meter: Meter,
     pub(super) forecasts: Forecasts,
     pub(super) told: Arc<Told>,

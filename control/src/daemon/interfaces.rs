@@ -16,6 +16,15 @@ pub(super) struct Interfaces {
     missing: BTreeSet<String>,
 }
 
+/// What was found of interfaces that should run the program.
+#[derive(Debug, Default)]
+pub(super) struct Ensured {
+    /// Those that somebody had taken it from, and whether they have it again.
+    pub(super) taken_off: Vec<String>,
+    /// Why it could not be attached, each once.
+    pub(super) failures: Vec<String>,
+}
+
 impl Interfaces {
     /// None yet.
     pub(super) fn new(program: Program, pins: Pins) -> Self {
@@ -95,35 +104,56 @@ impl Interfaces {
         Ok(())
     }
 
-    /// Attaches to those of the interfaces that were deleted and made again. Returns what
-    /// failed, each once.
-    pub(super) async fn ensure(&mut self, names: &[String], mode: XdpMode) -> Vec<String> {
-        let mut failures = Vec::new();
+    /// Attaches to those of the interfaces that were deleted and made again, and to those that do not run the
+    /// program any more.
+    pub(super) async fn ensure(&mut self, names: &[String], mode: XdpMode) -> Ensured {
+        let mut ensured = Ensured::default();
         for name in names {
-            let index = interfaces::index(name);
-            if let (Ok(index), Some((attached, _))) = (&index, self.attached.get(name))
-                && index == attached
+            let found = interfaces::index(name);
+            let known = self.attached.get(name).map(|(index, _)| *index);
+            let same = found.as_ref().is_ok_and(|index| Some(*index) == known);
+            if let (true, Ok(index)) = (same, &found)
+                && !self.lacks_program(*index).await
             {
                 continue;
             }
-            let result = match index {
+            let result = match found {
                 Ok(index) => self.attach(name, index, mode).await.map(drop),
                 Err(e) => Err(e),
             };
             match result {
                 Ok(()) => {
-                    tracing::info!(interface = %name, "attached again");
+                    if same {
+                        tracing::warn!(interface = %name, "somebody had taken the program off; it is attached again");
+                        ensured.taken_off.push(format!("{name}, attached again"));
+                    } else {
+                        tracing::info!(interface = %name, "attached again");
+                    }
                     self.missing.remove(name);
                 }
                 Err(e) => {
+                    if same {
+                        ensured.taken_off.push(format!("{name}: {e}"));
+                    }
                     self.attached.remove(name);
                     if self.missing.insert(name.clone()) {
-                        failures.push(e.to_string());
+                        ensured.failures.push(e.to_string());
                     }
                 }
             }
         }
-        failures
+        ensured
+    }
+
+    /// Whether an interface does not run the program, as far as the kernel says what it runs.
+    async fn lacks_program(&self, index: u32) -> bool {
+        match interfaces::running(index).await {
+            Ok(running) => running.is_none_or(|running| running.program != self.program.id()),
+            Err(e) => {
+                tracing::debug!(index, "what it runs is not known: {e}");
+                false
+            }
+        }
     }
 
     /// Attaches to one interface. A link that runs in another mode is made anew.
@@ -133,8 +163,8 @@ impl Interfaces {
         index: u32,
         mode: XdpMode,
     ) -> Result<Attachment, LoadError> {
-        let running = interfaces::xdp_mode(index).await;
-        if running.is_some_and(|running| running != mode) && self.pins.link(index).exists() {
+        let running = interfaces::running(index).await.ok().flatten();
+        if running.is_some_and(|running| running.mode != mode) && self.pins.link(index).exists() {
             tracing::warn!(interface = %name, "the XDP mode changes: packets are not forwarded for a moment");
             Program::detach(&self.pins, name, index)?;
         }

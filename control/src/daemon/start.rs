@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
-use super::actor::{Daemon, epoch};
+use super::actor::{Daemon, LOOK, epoch};
 use super::core::{Core, Meter};
 use super::forecast::Forecasts;
 use super::growth;
@@ -87,8 +87,9 @@ impl Prepared {
         if let Some(directory) = config.api.socket.parent() {
             let _ = fs::create_dir_all(directory);
         }
-        let mut not_reverted = None;
-        let (config, source, trial) = match store.trial() {
+        let (kept, lost) = store.trial();
+        let mut not_reverted = lost;
+        let (config, source, trial) = match kept {
             None => (config, source, None),
             Some(trial) => match trial.start(&source, epoch(SystemTime::now())) {
                 Start::File(trial) => (config, source, trial),
@@ -126,7 +127,7 @@ impl Daemon {
         log: PacketLog,
     ) -> Result<(Self, Handle), StartError> {
         let Prepared { config, source, trial, not_reverted, bpffs, lock, store } = prepared;
-        let (overrides, lost) = store.load()?;
+        let (overrides, lost) = store.load();
 
         let pins = Pins::under(&bpffs);
         let found = find(&bpffs)?;
@@ -134,7 +135,9 @@ impl Daemon {
         let started = Parts { config, overrides, store, pins: pins.clone(), bpffs };
         match started.start(file, lock, found, log).await {
             Ok((mut daemon, handle)) => {
-                daemon.core.warnings.extend(lost.into_iter().chain(not_reverted));
+                let lost: Vec<_> = lost.into_iter().chain(not_reverted).collect();
+                lost.iter().for_each(|warning| tracing::warn!("{warning}"));
+                daemon.core.warnings.extend(lost);
                 daemon.core.source = source;
                 daemon.core.trial = trial;
                 Ok((daemon, handle))
@@ -195,6 +198,7 @@ impl Parts {
         let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
         around.extend(sinks(&gateway).await);
+        around.extend(store.obstacle());
         for warning in warnings.iter().chain(&around) {
             tracing::warn!("{warning}");
         }
@@ -221,7 +225,7 @@ impl Parts {
             monitor,
             warnings: warnings.into_iter().collect(),
             around,
-            looked: Instant::now(),
+            look_at: Instant::now() + LOOK,
             meter: Meter::default(),
             forecasts: Forecasts::default(),
             told: Arc::default(),

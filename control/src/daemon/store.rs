@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::trial::Trial;
 use crate::model::Overrides;
@@ -31,26 +32,10 @@ impl Store {
         Ok(Self { file: dir.join("overrides.json"), trial: dir.join("trial.json") })
     }
 
-    /// What was kept. A file that cannot be understood is put aside, and the warning says so.
-    pub(super) fn load(&self) -> Result<(Overrides, Option<String>), StoreError> {
-        let text = match fs::read(&self.file) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
-            Err(source) => return Err(self.failed(source)),
-        };
-        match serde_json::from_slice(&text) {
-            Ok(overrides) => Ok((overrides, None)),
-            Err(e) => {
-                let aside = self.file.with_extension("json.bad");
-                fs::rename(&self.file, &aside).map_err(|source| self.failed(source))?;
-                let warning = format!(
-                    "{} could not be understood ({e}) and is now {}: drains and weights set at run time are lost",
-                    self.file.display(),
-                    aside.display()
-                );
-                Ok((Overrides::default(), Some(warning)))
-            }
-        }
+    /// What was kept, and a warning if that is lost.
+    pub(super) fn load(&self) -> (Overrides, Option<String>) {
+        let (kept, warning) = read(&self.file, "drains and weights set at run time are lost");
+        (kept.unwrap_or_default(), warning)
     }
 
     /// Replaces what was kept: all of it, or nothing.
@@ -58,9 +43,24 @@ impl Store {
         replace(&self.file, overrides)
     }
 
-    /// The configuration that was on trial. One that cannot be understood is none: then the file counts.
-    pub(super) fn trial(&self) -> Option<Trial> {
-        trial(&fs::read(&self.trial).ok()?)
+    /// The configuration that was on trial, and a warning if that is lost.
+    pub(super) fn trial(&self) -> (Option<Trial>, Option<String>) {
+        read(&self.trial, "if a configuration was on trial, it is not taken back")
+    }
+
+    /// Why nothing can be kept, for `fernpass status`.
+    pub(super) fn obstacle(&self) -> Option<String> {
+        let path = self.file.with_extension("json.try");
+        let write = || {
+            File::create(&path)?.write_all(b"\n")?;
+            fs::remove_file(&path)
+        };
+        let source = write().err()?;
+        let dir = path.parent().unwrap_or(&path).to_owned();
+        Some(format!(
+            "{}: `drain`, `undrain`, `weight` and `apply --confirm` are refused; all else goes on",
+            StoreError { path: dir, source }
+        ))
     }
 
     /// Keeps the configuration on trial, or that there is none.
@@ -79,15 +79,25 @@ impl Store {
         };
         replace(&self.trial, trial)
     }
-
-    fn failed(&self, source: io::Error) -> StoreError {
-        StoreError { path: self.file.clone(), source }
-    }
 }
 
-/// The trial that a file's bytes tell of.
-pub(super) fn trial(bytes: &[u8]) -> Option<Trial> {
-    serde_json::from_slice(bytes).ok()
+/// What a file holds. One that cannot be read or understood is put aside where that is possible, and the warning says so, and
+/// what follows.
+fn read<T: DeserializeOwned>(path: &Path, lost: &str) -> (Option<T>, Option<String>) {
+    let why = match fs::read(path) {
+        Ok(text) => match serde_json::from_slice(&text) {
+            Ok(kept) => return (Some(kept), None),
+            Err(e) => format!("could not be understood ({e})"),
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return (None, None),
+        Err(e) => format!("could not be read ({e})"),
+    };
+    let aside = path.with_extension("json.bad");
+    let now = match fs::rename(path, &aside) {
+        Ok(()) => format!("is now {}", aside.display()),
+        Err(e) => format!("cannot be put aside ({e})"),
+    };
+    (None, Some(format!("{} {why} and {now}: {lost}", path.display())))
 }
 
 /// Replaces what a file holds: all of it, or nothing.
@@ -109,11 +119,27 @@ mod tests {
     use crate::config::BackendId;
     use crate::model::Drain;
 
+    /// A store in a directory of its own, which goes with it.
+    struct Kept(PathBuf, Store);
+
+    impl Kept {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("fernpass-{name}-{}", std::process::id()));
+            let store = Store::open(&dir).unwrap();
+            Self(dir, store)
+        }
+    }
+
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
     #[test]
     fn keeps_overrides_and_puts_garbage_aside() {
-        let dir = std::env::temp_dir().join(format!("fernpass-store-{}", std::process::id()));
-        let store = Store::open(&dir).unwrap();
-        assert_eq!(store.load().unwrap(), (Overrides::default(), None));
+        let Kept(dir, store) = &Kept::new("overrides");
+        assert_eq!(store.load(), (Overrides::default(), None));
 
         let mut overrides = Overrides::default();
         overrides.drained.insert(
@@ -122,13 +148,53 @@ mod tests {
         );
         overrides.weights.insert(BackendId::new("p", "wg-2"), 5);
         store.save(&overrides).unwrap();
-        assert_eq!(store.load().unwrap(), (overrides, None));
+        assert_eq!(store.load(), (overrides, None));
 
         fs::write(dir.join("overrides.json"), "{\"drained\": 3}").unwrap();
-        let (empty, warning) = store.load().unwrap();
+        let (empty, warning) = store.load();
         assert_eq!(empty, Overrides::default());
         assert!(warning.unwrap().contains("overrides.json.bad"));
         assert!(dir.join("overrides.json.bad").exists());
-        fs::remove_dir_all(dir).unwrap();
+        assert_eq!(store.load(), (Overrides::default(), None));
+    }
+
+    #[test]
+    fn a_trial_that_is_cut_off_is_put_aside_and_told() {
+        let Kept(dir, store) = &Kept::new("trial");
+        assert_eq!(store.trial(), (None, None));
+        let trial = Trial { before: "a".to_owned(), tried: "b".to_owned(), until: Some(7) };
+        store.keep_trial(Some(&trial)).unwrap();
+        assert_eq!(store.trial(), (Some(trial), None));
+
+        let path = dir.join("trial.json");
+        let text = fs::read(&path).unwrap();
+        fs::write(&path, &text[..text.len() / 2]).unwrap();
+        let (none, warning) = store.trial();
+        let warning = warning.unwrap();
+        assert!(none.is_none() && warning.contains("trial.json.bad"), "{warning}");
+        assert!(warning.contains("not taken back"), "{warning}");
+        store.keep_trial(None).unwrap();
+        assert_eq!(fs::read(dir.join("trial.json.bad")).unwrap().len(), text.len() / 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_nor_put_aside_stops_nobody() {
+        let Kept(dir, store) = &Kept::new("unreadable");
+        assert_eq!(store.obstacle(), None);
+        fs::create_dir(dir.join("overrides.json")).unwrap();
+        // A file cannot be replaced by a directory.
+        fs::write(dir.join("overrides.json.bad"), "").unwrap();
+        let (none, warning) = store.load();
+        let warning = warning.unwrap();
+        assert_eq!(none, Overrides::default());
+        for words in ["could not be read", "cannot be put aside"] {
+            assert!(warning.contains(words), "{warning}");
+        }
+        fs::create_dir(dir.join("overrides.json.try")).unwrap();
+        let obstacle = store.obstacle().unwrap();
+        assert!(
+            obstacle.contains("cannot keep state in") && obstacle.contains("drain"),
+            "{obstacle}"
+        );
     }
 }

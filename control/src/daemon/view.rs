@@ -401,7 +401,7 @@ pub struct Verified {
 /// How one table differed from what was written to it, in entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drift {
-    /// The map's name.
+    /// The map's name; `interfaces` for interfaces that did not run the program.
     pub table: String,
     /// Entries that were gone.
     pub missing: u64,

@@ -1,6 +1,7 @@
 //! Names, indexes and XDP modes of interfaces.
 
 use std::fs;
+use std::io;
 
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
@@ -36,20 +37,37 @@ fn names() -> Vec<String> {
     table.lines().filter_map(name).collect()
 }
 
-/// The mode in which an interface runs an XDP program, if it runs one.
-pub async fn xdp_mode(index: u32) -> Option<XdpMode> {
-    let (connection, handle, _) = new_connection().ok()?;
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The mode in which it runs.
+    pub mode: XdpMode,
+    /// The kernel's number for it, as `bpftool prog` shows it.
+    pub program: u32,
+}
+
+/// The XDP program that an interface runs, if it runs one.
+///
+/// # Errors
+/// There is no such interface, or the kernel does not say.
+pub async fn running(index: u32) -> io::Result<Option<Running>> {
+    let (connection, handle, _) = new_connection()?;
     tokio::spawn(connection);
-    let link = handle.link().get().match_index(index).execute().try_next().await.ok()??;
-    let xdp = link.attributes.into_iter().find_map(|attribute| match attribute {
-        LinkAttribute::Xdp(xdp) => Some(xdp),
-        _ => None,
-    })?;
-    xdp.into_iter().find_map(|attribute| match attribute {
-        LinkXdp::Attached(XdpAttached::Driver) => Some(XdpMode::Native),
-        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpMode::Generic),
-        _ => None,
-    })
+    let mut found = handle.link().get().match_index(index).execute();
+    let link = found.try_next().await.map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?;
+    let (mut mode, mut program) = (None, None);
+    for attribute in link.attributes {
+        let LinkAttribute::Xdp(xdp) = attribute else { continue };
+        for attribute in xdp {
+            match attribute {
+                LinkXdp::Attached(XdpAttached::Driver) => mode = Some(XdpMode::Native),
+                LinkXdp::Attached(XdpAttached::SocketBuffer) => mode = Some(XdpMode::Generic),
+                LinkXdp::ProgId(id) => program = Some(id),
+                _ => {}
+            }
+        }
+    }
+    Ok(mode.zip(program).map(|(mode, program)| Running { mode, program }))
 }
 
 #[cfg(test)]

@@ -13,9 +13,12 @@ use dataplane::abi::{
 use lab::layout::plan::{self, Family};
 use lab::peer::Implementation::{Boringtun, WireguardGo};
 use lab::scenario::{FarmPlan, PoolPlan, sessions_open};
+use lab::wait::until;
 use serde_json::json;
 
-use crate::common::{PLENTY, holds, start};
+use crate::common::{PLENTY, holds, one_pool, start};
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// The pinned tables, as bytes.
 struct Pins(PathBuf);
@@ -51,6 +54,45 @@ impl Pins {
         });
         u32::from_ne_bytes(found.unwrap().try_into().unwrap())
     }
+}
+
+#[test]
+fn an_interface_that_somebody_takes_the_program_off_gets_it_again() {
+    let pools = [one_pool(PLENTY)];
+    let (_place, mut farm) = start(&FarmPlan::new(&pools));
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    holds(&sessions_open(&farm).unwrap());
+    let before = farm.session(0).unwrap();
+    let interfaces = || farm.gateway().call(&["status"]).unwrap()["interfaces"].clone();
+    let listed = interfaces();
+    let links = PathBuf::from(&farm.config().gateway.bpffs).join(format!("v{ABI_VERSION}/links"));
+    let take_off = || {
+        for interface in listed.as_array().unwrap() {
+            std::fs::remove_file(links.join(format!("if{}", interface["index"]))).unwrap();
+        }
+    };
+    let all = listed.as_array().unwrap().len();
+    let attached = || std::fs::read_dir(&links).unwrap().count();
+
+    take_off();
+    until("the program", SOON, || Ok((attached() == all).then_some(()))).unwrap();
+    farm.reach(0).unwrap();
+    assert_eq!(farm.session(0).unwrap().id, before.id);
+    assert!(farm.gateway().log().contains("somebody had taken the program off"));
+
+    // Who asks before the daemon looks by itself is told.
+    let told = until("being told", SOON, || {
+        take_off();
+        let verified = farm.gateway().call(&["verify"])?;
+        let found = verified["drift"].as_array().and_then(|drift| drift.first()).cloned();
+        Ok(found.filter(|drift| drift["missing"] == json!(all)))
+    });
+    let told = told.unwrap();
+    assert_eq!(told["table"], json!("interfaces"), "{told}");
+    assert!(told["entries"][0].as_str().unwrap().ends_with("attached again"), "{told}");
+    assert_eq!((attached(), &interfaces()), (all, &listed));
+    farm.reach(0).unwrap();
+    assert_eq!(farm.session(0).unwrap().id, before.id);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the daemon keeps, and is reached by, is taken from it: forwarding goes on, and it says what is wrong.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -85,14 +86,27 @@ fn a_state_directory_that_is_full_damaged_or_read_only_stops_nothing() {
     assert!(is_said(&farm, "could not be understood") && dir.join("overrides.json.bad").exists());
     assert_eq!(state(&farm, &backend), "active");
 
+    // So is what was kept of a configuration on trial: the file counts, as nothing is left to go back to.
+    farm.gateway_mut().kill();
+    let trial = dir.join("trial.json");
+    fs::write(&trial, "{\"before\": \"").unwrap();
+    farm.gateway_mut().run().unwrap();
+    assert!(is_said(&farm, "it is not taken back") && dir.join("trial.json.bad").exists());
+
     // Read-only, also for a daemon that starts.
     farm.gateway().act(&["backend", "drain", &backend]).unwrap();
     mount.again("ro");
     let refused = farm.gateway().act(&["backend", "undrain", &backend]).unwrap_err().to_string();
     assert!(refused.contains("cannot keep state"), "{refused}");
+    until("a warning", SOON, || Ok(is_said(&farm, "cannot keep state").then_some(()))).unwrap();
+    // What is damaged then cannot even be put aside.
+    mount.again("rw");
+    fs::write(dir.join("trial.json"), "{").unwrap();
+    mount.again("ro");
     farm.gateway_mut().kill();
     farm.gateway_mut().run().unwrap();
     assert_eq!(state(&farm, &backend), "draining");
+    assert!(is_said(&farm, "cannot be put aside") && is_said(&farm, "cannot keep state"));
     mount.again("rw");
     farm.gateway().act(&["backend", "undrain", &backend]).unwrap();
     assert_eq!(state(&farm, &backend), "active");
@@ -112,6 +126,27 @@ fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     let socket = PathBuf::from(farm.gateway().socket());
     fs::remove_file(&socket).unwrap();
     until("the socket", SOON, || Ok(farm.gateway().act(&["status"]).ok())).unwrap();
+    // Another's in its place is said, and left alone.
+    fs::remove_file(&socket).unwrap();
+    let taken = UnixListener::bind(&socket).unwrap();
+    let is_logged = |words: &str| farm.gateway().log().contains(words).then_some(());
+    until("a line", SOON, || Ok(is_logged("is not this daemon's socket any more"))).unwrap();
+    drop(taken);
+    fs::remove_file(&socket).unwrap();
+    until("the socket", SOON, || Ok(farm.gateway().act(&["status"]).ok())).unwrap();
+
+    // A daemon that finds something else there says so, and takes nothing away. A socket that nobody answers at is stale.
+    farm.gateway_mut().kill();
+    fs::remove_file(&socket).unwrap();
+    fs::write(&socket, "mine").unwrap();
+    farm.gateway_mut().run().unwrap_err();
+    let log = farm.gateway().log();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains(&socket.display().to_string()), "{log}");
+    assert_eq!(fs::read_to_string(&socket).unwrap(), "mine");
+    fs::remove_file(&socket).unwrap();
+    drop(UnixListener::bind(&socket).unwrap());
+    farm.gateway_mut().run().unwrap();
 
     // The bpffs: what is there is forwarded on, and said.
     let bpffs = farm.config().gateway.bpffs.clone();
