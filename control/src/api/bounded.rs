@@ -1,7 +1,7 @@
 //! Connections, of which there are only so many at once, and none for ever: who opens many, or reads slowly, keeps nobody else
 //! from the API for long, and the daemon's memory and descriptors within bounds.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -84,6 +84,19 @@ impl<I: AsyncRead + AsyncWrite> AsyncWrite for Connection<I> {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.io.as_mut().poll_write(cx, buffer)
+    }
+
+    // Without these, what is to be sent would be copied together first, up to 400 KB of it.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.io.as_mut().poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -33,6 +33,8 @@ pub(super) fn run(file: &Path, packets: PacketLog, confined: bool) -> Result<(),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Who asks for what takes long waits for others who do.
+        .max_blocking_threads(8)
         .enable_all()
         .build()
         .map_err(|e| Failure::Io(format!("cannot start: {e}")))?;

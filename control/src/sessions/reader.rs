@@ -131,8 +131,8 @@ impl<'a> Reader<'a> {
 
     /// Identities and slots of all sessions, each once, by identity.
     pub fn places(self) -> Vec<(u64, u32)> {
-        let places = self.all().map(|r| (r.identity, std::cmp::Reverse(r.moves), r.index));
-        let mut places: Vec<_> = places.collect();
+        let moved = |r: Record| (r.identity, std::cmp::Reverse(r.moves), r.index);
+        let mut places: Vec<_> = self.all().map(moved).collect();
         places.sort_unstable();
         places.dedup_by_key(|(identity, ..)| *identity);
         places.into_iter().map(|(identity, _, index)| (identity, index)).collect()

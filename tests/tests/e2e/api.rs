@@ -4,9 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use lab::gate;
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
-use lab::scenario::{FarmPlan, sessions_open};
+use lab::scenario::{FarmPlan, ReadersPlan, readers, sessions_open};
 
 use crate::common::{PLENTY, holds, one_pool, start};
 
@@ -40,6 +41,12 @@ fn post(path: &str, body: &[u8]) -> Vec<u8> {
         body.len()
     );
     [head.as_bytes(), body].concat()
+}
+
+#[test]
+fn long_lists_cost_little_memory_whoever_asks_and_does_not_read() {
+    let _place = gate::enter().unwrap();
+    holds(&readers(&ReadersPlan { sessions: 8_000, deaf: 40, askers: 64 }).unwrap());
 }
 
 #[test]
