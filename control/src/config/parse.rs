@@ -71,7 +71,11 @@ impl Config {
     fn find(text: &str, file: &str, mut findings: Findings) -> (Option<Self>, Report) {
         let (root, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
-            findings.error(error.span().unwrap_or(0..0), error.message());
+            let finding = findings.error(error.span().unwrap_or(0..0), error.message());
+            // All others say what is expected.
+            if error.message() == "duplicate key" {
+                finding.help("it is said before, too: remove one of the two");
+            }
         }
         let draft = sections::read(root.get_ref(), &mut findings);
         check::check(&draft, &mut findings);

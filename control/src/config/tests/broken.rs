@@ -75,11 +75,16 @@ fn errors(text: &str) -> Vec<Finding> {
     report.findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect()
 }
 
-/// Whether one of the errors is about it. That there is no end is noticed where something else begins.
+/// Whether one of the errors is about it, and says what is to be written instead. That there is no end is noticed where
+/// something else begins.
 fn is_told(errors: &[Finding], broken: &Broken) -> bool {
     let after = if broken.how.starts_with("no end") { 3 } else { 1 };
     let lines = broken.line + 1..=broken.line + 1 + after;
-    errors.iter().any(|error| lines.contains(&error.line) && !error.message.is_empty())
+    let mends = |error: &Finding| {
+        error.help.is_some()
+            || ["must be", "expected"].iter().any(|word| error.message.contains(word))
+    };
+    errors.iter().any(|error| lines.contains(&error.line) && mends(error))
 }
 
 #[test]
