@@ -10,9 +10,11 @@ use lab::gateway::{Caller, Config, Gateway, Said, invoke};
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
 use lab::peer::Pool;
+use lab::scenario::sessions_open;
 use lab::{Lab, Options};
+use serde_json::json;
 
-use crate::common::PLENTY;
+use crate::common::{PLENTY, farm, holds};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -54,6 +56,61 @@ fn answers(said: &Said, codes: &[i32], words: &[&str]) {
 
 fn as_root(lab: &Lab, args: &[&str]) -> Said {
     invoke(lab.gateway(), Caller::Root, args, DEADLINE).unwrap()
+}
+
+/// A configuration with one line broken, for each line with a key and each way to break it; with the line's number, from 1.
+fn broken(text: &str) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut all = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some((key, value)) = line.split_once(" = ") else { continue };
+        for wrong in [
+            format!("{key}x = {value}"),
+            format!("{key} = 2026-01-01T08:00:00Z"),
+            format!("{key} = [[1], [2]]"),
+            format!("{key} = {{ colour = \"red\" }}"),
+            format!("{key} {value}"),
+            format!("{line}\n{line}"),
+            format!("{key} ="),
+        ] {
+            let is_second = wrong.contains('\n');
+            let mut lines = lines.clone();
+            lines[at] = &wrong;
+            all.push((at + 1 + usize::from(is_second), lines.join("\n")));
+        }
+    }
+    all
+}
+
+/// Two hundred wrong files, each reloaded by a gateway that forwards: each is refused at its line, and nothing changes.
+#[test]
+fn wrong_configurations_change_nothing_of_a_running_gateway() {
+    let (_place, mut farm) = farm();
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    holds(&sessions_open(&farm).unwrap());
+    let traffic = farm.traffic(0, 200).unwrap();
+    let file = farm.gateway().config_file();
+    let text = fs::read_to_string(&file).unwrap();
+    let all = broken(&text);
+    assert!(all.len() >= 200, "{}", all.len());
+    for (line, wrong) in &all {
+        fs::write(&file, wrong).unwrap();
+        let said = invoke(
+            farm.gateway().ns(),
+            Caller::Root,
+            &["--socket", farm.gateway().socket(), "reload"],
+            DEADLINE,
+        );
+        let place = format!("{}:{line}:", file.display());
+        answers(&said.unwrap(), &[1, 2], &[&place]);
+    }
+    fs::write(&file, text).unwrap();
+    let same = farm.gateway().show(&["diff"]).unwrap();
+    assert!(same.contains("the configuration in force is the file's"), "{same}");
+    let verified = farm.gateway().call(&["verify"]).unwrap();
+    assert_eq!((&verified["drift"], &verified["writes"]), (&json!([]), &json!(0)));
+    let tally = traffic.stop();
+    assert_eq!((tally.lost, tally.reordered), (0, 0), "{tally:?}");
 }
 
 #[test]
