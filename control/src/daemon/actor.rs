@@ -93,6 +93,8 @@ impl Daemon {
 
     /// Attaches to interfaces that were deleted and made again, and to those that the program was taken from, which are returned.
     async fn attach_again(&mut self) -> Vec<String> {
+        // Links are pinned there, too.
+        self.core.interfaces.keep_pins();
         let gateway = self.core.state.config.gateway.clone();
         let before = self.core.interfaces.indexes();
         let Ensured { taken_off, failures } =

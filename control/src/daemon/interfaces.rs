@@ -14,6 +14,8 @@ pub(super) struct Interfaces {
     attached: BTreeMap<String, (u32, XdpMode)>,
     /// Interfaces that could not be attached again, so that it is said once.
     missing: BTreeSet<String>,
+    /// Why what somebody unpinned is not pinned again.
+    unpinned: Option<String>,
 }
 
 /// What was found of interfaces that should run the program.
@@ -28,7 +30,7 @@ pub(super) struct Ensured {
 impl Interfaces {
     /// None yet.
     pub(super) fn new(program: Program, pins: Pins) -> Self {
-        Self { program, pins, attached: BTreeMap::new(), missing: BTreeSet::new() }
+        Self { program, pins, attached: BTreeMap::new(), missing: BTreeSet::new(), unpinned: None }
     }
 
     /// Goes on with another program, which has the links of these interfaces.
@@ -43,14 +45,34 @@ impl Interfaces {
 
     /// What stands in the way of the next daemon, if anything: it would begin anew.
     pub(super) fn warning(&self) -> Option<String> {
-        let pin = self.pins.map(dataplane::abi::maps::SETTINGS);
-        (!pin.exists()).then(|| {
-            format!(
-                "{} is gone, with what this daemon left there for the next one: packets are forwarded, but a restart begins anew, and learns \
-                 the sessions again from their traffic",
-                pin.display()
-            )
-        })
+        let why = self.unpinned.as_ref()?;
+        Some(format!(
+            "{} is gone, with what this daemon left there for the next one, and cannot be made again ({why}): packets are forwarded as long \
+             as this daemon runs; a restart begins anew, and learns the sessions again from their traffic",
+            self.pins.dir().display()
+        ))
+    }
+
+    /// Pins again what somebody has removed.
+    pub(super) fn keep_pins(&mut self) {
+        if self.program.is_pinned() {
+            self.unpinned = None;
+            return;
+        }
+        match self.program.pin_again() {
+            Ok(missing) => {
+                let pins = self.pins.dir().display();
+                tracing::warn!(%pins, missing = missing.join(", "), "pins were gone, and are there again");
+                self.unpinned = None;
+            }
+            Err(e) => {
+                let why = Some(e.to_string());
+                if self.unpinned != why {
+                    tracing::error!("what is pinned for the next daemon is gone: {e}");
+                    self.unpinned = why;
+                }
+            }
+        }
     }
 
     /// For `fernpass status`.

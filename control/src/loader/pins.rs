@@ -63,7 +63,7 @@ impl Pins {
     }
 
     /// Where the same version's tables are before they count, and when they no longer do.
-    fn nobodys(&self) -> Self {
+    pub(super) fn nobodys(&self) -> Self {
         let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
         let version = name.split('-').next().unwrap_or_default();
         Self { dir: self.dir.with_file_name(format!("{version}{NEW}")) }

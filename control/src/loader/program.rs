@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, ProgramArray};
 use aya::programs::links::{FdLink, PinnedLink};
@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use super::error::{Chain, os_error};
 use super::pins::loader;
-use super::{LoadError, OBJECT, PacketLog, PacketLogger, Pins};
+use super::shape::SHAPES;
+use super::{Bpffs, LoadError, OBJECT, PacketLog, PacketLogger, Pins};
 use crate::config::XdpMode;
 
 /// The program that is attached.
@@ -79,7 +80,7 @@ impl Program {
         load_programs(&mut ebpf)?;
         let id = info(xdp(&mut ebpf, NAME)?)?.id();
         let Some(Map::ProgramArray(stages)) = ebpf.map(maps::STAGES) else {
-            return Err(missing(maps::STAGES));
+            return Err(absent(maps::STAGES));
         };
         stages
             .pin(pins.stages(id))
@@ -121,6 +122,61 @@ impl Program {
     /// The kernel's number for it, as `bpftool prog` and `ip link` show it.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Whether all is pinned that the next daemon needs, but for the links.
+    pub(crate) fn is_pinned(&self) -> bool {
+        let maps = SHAPES.iter().map(|(name, _)| self.pins.map(name));
+        let others = [self.pins.program(), self.pins.stages(self.id), self.pins.links()];
+        maps.chain(others).all(|path| path.exists())
+    }
+
+    /// Pins again what somebody has removed, all of it if need be. Returns what was missing.
+    ///
+    /// # Errors
+    /// The bpffs is gone, or the kernel refuses.
+    pub(crate) fn pin_again(&mut self) -> Result<Vec<String>, LoadError> {
+        let failed = |e| LoadError::kernel("pinning again", &e);
+        let made = |path: PathBuf| {
+            fs::create_dir(&path).map_err(|source| LoadError::Path { path, source })
+        };
+        // Tables that are not whole must not be found by the next daemon.
+        let staging = (!self.pins.exist()).then(|| self.pins.nobodys());
+        if let Some(staging) = &staging {
+            Bpffs::existing(staging.dir().parent().unwrap_or(staging.dir()))?;
+            staging.remove()?;
+            made(staging.dir().to_owned())?;
+        }
+        let to = staging.as_ref().unwrap_or(&self.pins);
+        let mut missing = Vec::new();
+        if !to.links().exists() {
+            made(to.links())?;
+            missing.push("links".to_owned());
+        }
+        for (name, _) in SHAPES {
+            let path = to.map(name);
+            if !path.exists() {
+                let map = self.ebpf.map(name).ok_or_else(|| absent(name))?;
+                map.pin(path).map_err(failed)?;
+                missing.push(name.to_owned());
+            }
+        }
+        if let Some(staging) = staging {
+            staging.rename(&self.pins)?;
+        }
+        let path = self.pins.stages(self.id);
+        if !path.exists() {
+            let map = self.ebpf.map(maps::STAGES).ok_or_else(|| absent(maps::STAGES))?;
+            map.pin(path).map_err(failed)?;
+            missing.push("the program's stages".to_owned());
+        }
+        let path = self.pins.program();
+        if !path.exists() {
+            let pinned = xdp(&mut self.ebpf, NAME)?.pin(path);
+            pinned.map_err(|e| LoadError::kernel("pinning again", &e))?;
+            missing.push("the program".to_owned());
+        }
+        Ok(missing)
     }
 
     /// Attaches the program to an interface, or swaps it into the link that an earlier
@@ -249,7 +305,7 @@ pub fn load_programs(ebpf: &mut Ebpf) -> Result<(), LoadError> {
     for stage in Stage::ALL {
         let fd = xdp(ebpf, stage.program())?.fd().map_err(|e| LoadError::kernel(WHAT, &e))?;
         let fd = fd.try_clone().map_err(|e| LoadError::kernel(WHAT, &e))?;
-        let map = ebpf.map_mut(maps::STAGES).ok_or_else(|| missing(maps::STAGES))?;
+        let map = ebpf.map_mut(maps::STAGES).ok_or_else(|| absent(maps::STAGES))?;
         ProgramArray::try_from(map)
             .and_then(|mut stages| stages.set(stage as u32, &fd, 0))
             .map_err(|e| LoadError::kernel(WHAT, &e))?;
@@ -263,10 +319,10 @@ fn names() -> impl Iterator<Item = &'static str> {
 }
 
 fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, LoadError> {
-    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| missing(name))
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| absent(name))
 }
 
-fn missing(name: &str) -> LoadError {
+fn absent(name: &str) -> LoadError {
     LoadError::Kernel {
         what: "loading the kernel program".to_owned(),
         reason: format!("the object has no `{name}`"),

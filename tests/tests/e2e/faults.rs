@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use dataplane::abi::{ABI_VERSION, maps};
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
 use lab::scenario::{Farm, sessions_open};
@@ -148,8 +149,32 @@ fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     drop(UnixListener::bind(&socket).unwrap());
     farm.gateway_mut().run().unwrap();
 
-    // The bpffs: what is there is forwarded on, and said.
+    // A pin: it is there again at once, and the next daemon finds all.
     let bpffs = farm.config().gateway.bpffs.clone();
+    let pins = PathBuf::from(&bpffs).join(format!("v{ABI_VERSION}"));
+    let id = farm.session(0).unwrap().id;
+    for pin in [maps::SLOTS, maps::NAMES, "program"] {
+        fs::remove_file(pins.join(pin)).unwrap();
+    }
+    let are_again = "missing=\"SLOTS, NAMES, the program\"";
+    until("the pins", SOON, || Ok(farm.gateway().log().contains(are_again).then_some(()))).unwrap();
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    assert_eq!(farm.session(0).unwrap().id, id);
+    let tally = traffic.stop();
+    assert_eq!(tally.lost, 0, "{tally:?}");
+    // All of them: with the links the program is off the interfaces, until they are there again.
+    fs::remove_dir_all(&pins).unwrap();
+    let links = || fs::read_dir(pins.join("links")).map_or(0, Iterator::count);
+    until("the links", SOON, || Ok((links() == 3).then_some(()))).unwrap();
+    farm.reach(0).unwrap();
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    farm.reach(0).unwrap();
+    assert_eq!(farm.session(0).unwrap().id, id);
+
+    // The bpffs: what is there is forwarded on, and said.
+    let traffic = farm.traffic(0, 100).unwrap();
     run("umount", &["-l", &bpffs]);
     until("a warning", SOON, || Ok(is_said(&farm, "a restart begins anew").then_some(()))).unwrap();
     traffic.wait_for(200, SOON).unwrap();
