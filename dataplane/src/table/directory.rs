@@ -155,8 +155,13 @@ mod writing {
                 .map(move |n| &entries[(first.wrapping_add(n) & mask) as usize])
         }
 
+        /// The entries of a key: the first is what a lookup finds. Others are of a writer that died within [`Table::put`].
+        fn places(self, key: &AddressKey) -> impl Iterator<Item = &'a DirectoryEntry> {
+            self.run(key).filter(|e| is_key(e, e.word.load(), &key.address, port_protocol(key)))
+        }
+
         fn place(self, key: &AddressKey) -> Option<&'a DirectoryEntry> {
-            self.run(key).find(|e| is_key(e, e.word.load(), &key.address, port_protocol(key)))
+            self.places(key).next()
         }
 
         /// Frees all entries. Nobody may be reading this table.
@@ -171,6 +176,7 @@ mod writing {
         /// # Errors
         /// There is no room within reach.
         pub fn put(self, key: &AddressKey, value: &Directory) -> Result<(), Crowded> {
+            self.places(key).skip(1).for_each(empty);
             let old = self.place(key);
             if let Some(old) = old
                 && old.index.get() == value.index
@@ -210,6 +216,7 @@ mod writing {
 
         /// Empties the entry of a key, if it has one.
         pub fn remove(self, key: &AddressKey) {
+            self.places(key).skip(1).for_each(empty);
             if let Some(entry) = self.place(key) {
                 empty(entry);
             }
@@ -220,9 +227,9 @@ mod writing {
             self.0.iter().filter(|entry| entry.word.load() != 0).count()
         }
 
-        /// What it holds.
+        /// What lookups find in it.
         pub fn iter(self) -> impl Iterator<Item = (AddressKey, Directory)> {
-            self.0.iter().filter_map(|entry| {
+            self.0.iter().filter_map(move |entry| {
                 let value = value(entry.word.load(), entry);
                 let address =
                     Address::from_halves([entry.address[0].get(), entry.address[1].get()]);
@@ -233,7 +240,8 @@ mod writing {
                     protocol: (port_protocol >> 16) as u8,
                     zero: 0,
                 };
-                (value.kind != 0).then_some((key, value))
+                let is_found = || self.place(&key).is_some_and(|first| core::ptr::eq(first, entry));
+                (value.kind != 0 && is_found()).then_some((key, value))
             })
         }
     }
@@ -242,7 +250,7 @@ mod writing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::{KIND_ENDPOINT, KIND_LISTENER};
+    use crate::abi::{DirectoryEntry, KIND_ENDPOINT, KIND_LISTENER};
     use crate::table::host::{HostTables, Sizes};
     use std::vec::Vec;
 
@@ -313,6 +321,33 @@ mod tests {
             assert_eq!(table.used(), used + 1);
             assert_eq!(table.iter().filter(|(k, _)| *k == key(0)).count(), 1);
         }
+    }
+
+    #[test]
+    fn of_an_entry_that_a_writer_died_at_the_former_is_found_and_the_other_goes() {
+        let t = HostTables::new(Sizes::default());
+        let table = Table(&t.directory);
+        let all = || table.iter().map(|(_, value)| value.index).collect::<Vec<_>>();
+        let found = || find(&t, &t.settings, &key(0)).index;
+        let die = |old: u32, new: u32| {
+            table.put(&key(0), &value(old)).expect("room");
+            let lies = |entry: &&DirectoryEntry| {
+                is_key(entry, entry.word.load(), &key(0).address, port_protocol(&key(0)))
+            };
+            let before = t.directory.iter().find(lies).expect("it was put");
+            table.put(&key(0), &value(new)).expect("room");
+            before.word.store(value(old).pack());
+            assert_eq!((found(), all()), (old, [old].into()), "as before");
+        };
+        die(0, 5);
+        table.put(&key(0), &value(6)).expect("room");
+        assert_eq!((found(), all()), (6, [6].into()));
+        die(7, 8);
+        table.put(&key(0), &Directory { ring: 1, ..value(7) }).expect("in place");
+        assert_eq!((found(), all()), (7, [7].into()));
+        die(9, 5);
+        table.remove(&key(0));
+        assert_eq!((find(&t, &t.settings, &key(0)).kind, all()), (0, [].into()));
     }
 
     /// What is first looked at tells whether there is more to look at.

@@ -1,6 +1,8 @@
-//! A reload of which a write fails.
+//! A reload of which a write fails, or within which the daemon dies.
 
 use std::sync::atomic::Ordering;
+
+use dataplane::fault;
 
 use super::world::{CONFIG, World, parsed};
 use crate::model::drift;
@@ -45,5 +47,55 @@ fn a_reload_of_which_any_write_fails_leaves_everything_as_it_was() {
     world.until.store(usize::MAX, Ordering::Relaxed);
     assert_eq!(state.verify().unwrap(), (Vec::new(), 0));
     world.is_accounted(&state);
+    world.pins.remove().unwrap();
+}
+
+#[test]
+fn a_daemon_that_dies_at_any_write_of_a_reload_is_made_good_by_the_next() {
+    let mut world = World::new("reload");
+    let (before, after) = (parsed(CONFIG), parsed(&after()));
+    let mut state = world.start();
+    for writes in 0.. {
+        // The new configuration has no second backend: its sessions are over then.
+        for backend in [0, 1] {
+            if !world.clients.iter().any(|client| client.backend == backend) {
+                world.join(backend);
+            }
+        }
+        world.tick(&mut state);
+        let reload = || state.configure(after.clone()).unwrap();
+        let lived = fault::within(writes, reload).is_some();
+        drop(state);
+        // Nobody is there.
+        world.talk_on(0);
+
+        // The file is the new one, or somebody has put the old one back.
+        world.config = if writes % 2 == 0 || lived { &after } else { &before }.clone();
+        state = world.start();
+        world.talk_on(0);
+        if writes % 2 == 0 || lived {
+            world.clients.retain(|client| client.backend == 0);
+        } else {
+            world.talk_on(1);
+        }
+        for _ in 0..3 {
+            world.pass(1);
+            world.tick(&mut state);
+        }
+        world.is_settled(&mut state);
+        world.is_accounted(&state);
+        assert!(state.config.services == world.config.services, "after {writes}");
+        assert_eq!(state.verify().unwrap(), (Vec::new(), 0), "after {writes}");
+        world.talk_on(0);
+
+        world.config = before.clone();
+        state.configure(before.clone()).unwrap();
+        world.tick(&mut state);
+        world.talk_on(0);
+        if lived {
+            assert!(writes > 20, "{writes}");
+            break;
+        }
+    }
     world.pins.remove().unwrap();
 }
