@@ -50,6 +50,8 @@ pub struct BackendView {
     pub held: bool,
     /// Why the last probe failed, while it fails.
     pub last_error: Option<String>,
+    /// When what is left of its sessions is ended, while it drains (RFC 3339).
+    pub drain_deadline: Option<String>,
     /// How many sessions fewer it has each minute, while it drains.
     pub drain_rate: Option<f64>,
 }
