@@ -111,8 +111,14 @@ impl Counters {
 impl Gateway {
     /// The sessions, in the order of their ids; handshakes in progress are none.
     pub fn sessions(&self) -> Result<Vec<SessionView>> {
-        let mut sessions: Vec<SessionView> = self.list("session", "sessions")?;
+        let mut sessions = self.sessions_and_handshakes()?;
         sessions.retain(|session| session.state != "tentative");
+        Ok(sessions)
+    }
+
+    /// The sessions, and handshakes in progress, in the order of their ids.
+    pub fn sessions_and_handshakes(&self) -> Result<Vec<SessionView>> {
+        let mut sessions: Vec<SessionView> = self.list("session", "sessions")?;
         sessions.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(sessions)
     }
