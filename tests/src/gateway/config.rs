@@ -84,6 +84,8 @@ pub struct Tenant {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_out: Option<Rate>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_in: Option<Rate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_out: Option<Rate>,
 }
 
@@ -98,6 +100,7 @@ impl Tenant {
             new_sessions: None,
             packets_in: None,
             packets_out: None,
+            bits_in: None,
             bits_out: None,
         }
     }

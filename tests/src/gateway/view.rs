@@ -50,6 +50,8 @@ pub struct BackendView {
     pub held: bool,
     /// Why the last probe failed, while it fails.
     pub last_error: Option<String>,
+    /// When what is left of its sessions is ended, while it drains (RFC 3339).
+    pub drain_deadline: Option<String>,
     /// How many sessions fewer it has each minute, while it drains.
     pub drain_rate: Option<f64>,
 }
@@ -109,8 +111,14 @@ impl Counters {
 impl Gateway {
     /// The sessions, in the order of their ids; handshakes in progress are none.
     pub fn sessions(&self) -> Result<Vec<SessionView>> {
-        let mut sessions: Vec<SessionView> = self.list("session", "sessions")?;
+        let mut sessions = self.sessions_and_handshakes()?;
         sessions.retain(|session| session.state != "tentative");
+        Ok(sessions)
+    }
+
+    /// The sessions, and handshakes in progress, in the order of their ids.
+    pub fn sessions_and_handshakes(&self) -> Result<Vec<SessionView>> {
+        let mut sessions: Vec<SessionView> = self.list("session", "sessions")?;
         sessions.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(sessions)
     }

@@ -66,8 +66,13 @@ impl Crowded {
         Ok(crowd)
     }
 
-    /// Opens so many sessions, on which nothing is sent any more.
-    pub(super) fn idle(&self, sessions: usize) -> Result<()> {
+    /// Opens so many sessions, on which nothing is sent any more, before so many busy ones. These may get ports of silent ones, whose
+    /// sessions are theirs then: so there are that many more.
+    pub(super) fn idle_beside(&self, idle: usize, busy: usize) -> Result<()> {
+        if idle == 0 {
+            return Ok(());
+        }
+        let sessions = idle + busy;
         loop {
             let open = self.gateway.call(&["status"])?["sessions"].as_u64().unwrap_or(0) as usize;
             // A port may be one that was used before.

@@ -1,15 +1,18 @@
 //! A concentrator is drained.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Check, Claim, Farm, SOON};
+use super::crowded::Crowded;
+use super::{Check, Claim, Farm, SOON, ms};
 use crate::error::{LabError, Result};
-use crate::gateway::SessionView;
+use crate::gateway::{BackendView, SessionView};
 use crate::layout::plan::Family;
 use crate::peer::Implementation;
-use crate::traffic::Tally;
+use crate::traffic::{CrowdTally, Tally};
+use crate::wait::until;
 
 /// What [`drain`] measured.
 #[derive(Clone, Debug, Serialize)]
@@ -121,6 +124,126 @@ impl Claim for Drain {
             self.lost,
             self.sent,
             places.join(", "),
+        )
+    }
+}
+
+/// Over what the ends of the sessions are spread in [`drain_to_the_end`].
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// What [`drain_to_the_end`] measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ending {
+    /// The backend.
+    pub backend: String,
+    /// Its sessions before.
+    pub before: u64,
+    /// Those that were left shortly before the deadline,
+    pub at_deadline: u64,
+    /// and when about half of the spread was over:
+    pub halfway: u64,
+    /// how long after the deadline that was.
+    pub halfway_ms: u64,
+    /// How long after the deadline none was left.
+    pub empty_ms: u64,
+    /// Traffic on all sessions, those of the other backends, too.
+    pub traffic: CrowdTally,
+}
+
+/// Drains a backend with many sessions, whose clients send on, until none is left, in a lab of its own.
+pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
+    let farm = Crowded::start((2 * sessions as u32).next_power_of_two())?;
+    let crowd = farm.crowd(sessions, 2 * sessions as u32)?;
+    let gateway = &farm.gateway;
+    let most = gateway.backends()?.into_iter().max_by_key(|backend| backend.sessions);
+    let most = most.ok_or_else(|| LabError::Scenario("there are no backends".to_owned()))?;
+    let now = || -> Result<BackendView> {
+        let same = gateway.backends()?.into_iter().find(|backend| backend.name == most.name);
+        same.ok_or_else(|| LabError::Scenario(format!("{} is gone", most.name)))
+    };
+    let spread = format!("{}s", SPREAD.as_secs());
+    gateway.act(&["backend", "drain", &most.name, "--deadline", "3s", "--spread", &spread])?;
+    let deadline = now()?.drain_deadline.and_then(|at| humantime::parse_rfc3339(&at).ok());
+    let deadline = deadline.ok_or_else(|| LabError::Scenario("no deadline is told".to_owned()))?;
+
+    let mut at_deadline = 0;
+    until("the deadline", SOON, || {
+        let left = now()?.sessions;
+        let is_over = SystemTime::now() >= deadline;
+        if !is_over {
+            at_deadline = left;
+        }
+        Ok(is_over.then_some(()))
+    })?;
+    let since = || SystemTime::now().duration_since(deadline).unwrap_or_default();
+    // Each second some of them end: half of the spread, and half a second.
+    let halfway = SPREAD / 2 + Duration::from_millis(500);
+    let (halfway, halfway_ms) = until("the middle of the drain", SOON, || {
+        let asked = since();
+        let left = now()?.sessions;
+        Ok((asked >= halfway).then(|| (left, ms(asked))))
+    })?;
+    let empty_ms =
+        until(
+            "the end of the drain",
+            2 * SOON,
+            || Ok((now()?.sessions == 0).then(|| ms(since()))),
+        )?;
+    until("all its clients being elsewhere", SOON, || {
+        Ok((crowd.so_far().strayed as u64 >= most.sessions).then_some(()))
+    })?;
+    Ok(Ending {
+        backend: most.name,
+        before: most.sessions,
+        at_deadline,
+        halfway,
+        halfway_ms,
+        empty_ms,
+        traffic: crowd.stop(),
+    })
+}
+
+impl Claim for Ending {
+    fn failures(&self) -> Vec<String> {
+        let quarter = self.before / 4;
+        Check::default()
+            .that(self.before >= 100, || format!("it had {} sessions only", self.before))
+            .that(self.at_deadline == self.before, || {
+                format!("{} of {} were left before the deadline", self.at_deadline, self.before)
+            })
+            .that((quarter..=3 * quarter).contains(&self.halfway), || {
+                format!(
+                    "{} of {} were left {} ms after the deadline",
+                    self.halfway, self.before, self.halfway_ms
+                )
+            })
+            // The last second's end with the next look at them.
+            .that(self.empty_ms <= ms(SPREAD) + 2000, || {
+                format!("none was left after {} ms only", self.empty_ms)
+            })
+            .that(self.traffic.strayed as u64 == self.before, || {
+                format!("{} of {} clients went elsewhere", self.traffic.strayed, self.before)
+            })
+            // At most what was under way when a session ended.
+            .that(self.traffic.lost <= self.before, || {
+                format!("{} of {} packets lost", self.traffic.lost, self.traffic.sent)
+            })
+            .failures()
+    }
+
+    fn summary(&self) -> String {
+        format!(
+            "{} drained: of its {} sessions {} were left before the deadline, {} after {} ms of the spread's {}, none after {} ms; their \
+             clients and all others lost {} of {} packets",
+            self.backend,
+            self.before,
+            self.at_deadline,
+            self.halfway,
+            self.halfway_ms,
+            ms(SPREAD),
+            self.empty_ms,
+            self.traffic.lost,
+            self.traffic.sent,
         )
     }
 }

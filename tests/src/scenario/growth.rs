@@ -32,7 +32,9 @@ pub struct GrowthPlan {
 /// What [`growth`] measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Growth {
-    /// Sessions before.
+    /// Sessions of the plan.
+    pub planned: usize,
+    /// Sessions before, which are as many at least.
     pub sessions: usize,
     /// Of them those that are gone, or whose id, backend or number of moves is another.
     pub changed: usize,
@@ -55,9 +57,7 @@ pub struct Growth {
 /// Makes the tables larger under traffic, in a lab of its own.
 pub fn growth(plan: &GrowthPlan) -> Result<Growth> {
     let mut farm = Crowded::start(plan.from)?;
-    if plan.idle > 0 {
-        farm.idle(plan.idle)?;
-    }
+    farm.idle_beside(plan.idle, plan.busy)?;
     let crowd = farm.crowd(plan.busy, plan.rate)?;
     let mut config = farm.config.clone();
     config.gateway.max_sessions = plan.to;
@@ -83,6 +83,7 @@ pub fn growth(plan: &GrowthPlan) -> Result<Growth> {
     let mut lower = gateway.counters()?.lower_than(&counters);
     lower.extend(less(&before, &after));
     Ok(Growth {
+        planned: plan.busy + plan.idle,
         sessions: before.len(),
         changed: changed(&before, &after),
         lower,
@@ -119,6 +120,9 @@ impl Claim for Growth {
     fn failures(&self) -> Vec<String> {
         let t = &self.traffic;
         Check::default()
+            .that(self.sessions >= self.planned, || {
+                format!("{} sessions instead of {}", self.sessions, self.planned)
+            })
             .that(t.lost == 0, || format!("{} of {} packets lost", t.lost, t.sent))
             .that(t.reordered + t.duplicated == 0, || {
                 format!("{} packets reordered, {} duplicated", t.reordered, t.duplicated)

@@ -32,7 +32,7 @@ mod upgrade;
 
 pub use chaos::{Chaos, ChaosPlan, chaos};
 pub use death::{Death, death};
-pub use drain::{Drain, drain};
+pub use drain::{Drain, Ending, drain, drain_to_the_end};
 pub use farm::{Farm, FarmPlan, Member, PoolPlan};
 pub use flood::{Flooded, flood, fragment_flood};
 pub use growth::{Growth, GrowthPlan, growth};

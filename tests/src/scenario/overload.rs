@@ -23,8 +23,8 @@ const GUARANTEED: u32 = 400;
 const WHILE: Duration = Duration::from_secs(3);
 /// Requests a second of the loud tenant.
 const LOUD: u32 = 6_000;
-/// Bits of an answer's IP packet: 64 bytes behind the headers of UDP and IPv4.
-const ANSWER_BITS: u64 = 8 * (64 + 28);
+/// Bits of the IP packet of a request, or of its answer: 64 bytes behind the headers of UDP and IPv4.
+const PACKET_BITS: u64 = 8 * (64 + 28);
 
 /// One dimension.
 #[derive(Clone, Debug, Serialize)]
@@ -200,7 +200,10 @@ pub fn overload() -> Result<Overload> {
         ground.traffic(("packets_out", "rate_packets"), packets, 1, |tenant| {
             tenant.packets_out = Some(packets);
         })?,
-        ground.traffic(("bits_out", "rate_bits"), bits, ANSWER_BITS, |tenant| {
+        ground.traffic(("bits_in", "rate_bits"), bits, PACKET_BITS, |tenant| {
+            tenant.bits_in = Some(bits);
+        })?,
+        ground.traffic(("bits_out", "rate_bits"), bits, PACKET_BITS, |tenant| {
             tenant.bits_out = Some(bits);
         })?,
         ground.new_sessions()?,

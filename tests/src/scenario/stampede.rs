@@ -1,24 +1,35 @@
-//! A backend dies under thousands of sessions, which all come back at once.
+//! A backend dies under thousands of sessions of two tenants, which all come back at once.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use super::{Check, Claim, SOON, ms};
 use crate::error::{LabError, Result};
-use crate::gateway::{BackendView, Config, Gateway, Health, Limits, Rate};
-use crate::layout::plan::Family;
-use crate::layout::{Kind, Lab, Options, Transport};
+use crate::gateway::{BackendView, Config, Gateway, Health, Limits, Rate, SessionView, Tenant};
+use crate::layout::plan::{self, Family};
+use crate::layout::{Kind, Lab, Options, Site, Transport};
 use crate::traffic::{Crowd, CrowdTally, ECHO_PORT, EchoServer, Target};
 use crate::wait::until;
 
 const KIND: Kind = Kind { prefix: "udp", profile: "udp", ports: &[(ECHO_PORT, Transport::Udp)] };
+/// Of the other tenant's service at the same machines.
+const OTHER_PORT: u16 = ECHO_PORT + 1;
+/// The tenant with two thirds of the sessions, and that with one.
+const LARGE: &str = "crowd";
+const SMALL: &str = "small";
 const MACHINES: usize = 3;
 const HOMES: usize = 6;
 /// Many flows come from few addresses here.
 const UNLIMITED: Limits =
     Limits { unestablished_per_source: Rate { rate: 100_000, burst: 100_000 } };
+/// When shares and paces are looked at after the release, while both tenants want more: when the burst is over, of which a tenant may take
+/// what the other has not come for yet, and some seconds later. Clients ask once a second: who had the burst is missed at the beginning of
+/// each second.
+const FROM: Duration = Duration::from_millis(600);
+const UNTIL: Duration = Duration::from_millis(3600);
 /// How long they may take to come back.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -40,14 +51,20 @@ pub struct Stampede {
     pub sessions: usize,
     /// Of them those on the backend that died.
     pub orphans: usize,
+    /// From its death until the daemon's log says that it is down.
+    pub detected_after_ms: u64,
     /// From its death until the gateway listed no session on it any more.
     pub released_after_ms: u64,
     /// What was configured: the probes' interval times their failures.
     pub patience_ms: u64,
     /// Handshakes a second that were let through, while more wanted to.
     pub pace: f64,
+    /// The same for each backend that was left, between two looks while both tenants wanted more.
+    pub paces: BTreeMap<String, f64>,
     /// What was configured, of all backends that were left.
     pub configured_pace: f64,
+    /// Clients of the small tenant and of the large one that came back a second, between these looks.
+    pub shares: [f64; 2],
     /// Handshakes that had to wait.
     pub paced: u64,
     /// Sessions of the other backends that are not what they were.
@@ -56,99 +73,224 @@ pub struct Stampede {
     pub others: CrowdTally,
 }
 
+/// Where it happens.
+struct Ground {
+    lab: Lab,
+    site: Site,
+    config: Config,
+    gateway: Gateway,
+    _servers: Vec<EchoServer>,
+}
+
+impl Ground {
+    /// Two tenants with a service each at the same pool.
+    fn new(sessions: u32) -> Result<Self> {
+        let lab = Lab::new(Options::default())?;
+        let site = lab.site(LARGE, KIND, MACHINES)?;
+        let mut servers = Vec::new();
+        for station in site.stations() {
+            for port in [ECHO_PORT, OTHER_PORT] {
+                let at = SocketAddr::new(station.address(Family::V4), port);
+                servers.push(EchoServer::start_at(station.ns(), at, station.number())?);
+            }
+        }
+        let mut config = Config::new(&lab).with_site(&site, 2 * sessions);
+        config.gateway.max_sessions = (2 * sessions).next_power_of_two();
+        config.limits = Some(UNLIMITED);
+        // Short enough for what is said of interval times failures to hold.
+        if let Some(health) = &mut config.pool[0].health {
+            health.timeout = "350ms".to_owned();
+        }
+        // There are few homes.
+        config.service[0].affinity = Some("flow");
+        config.tenant.push(Tenant::new(SMALL, 2 * sessions));
+        let mut service = config.service[0].clone();
+        service.name = format!("vpn-{SMALL}");
+        service.tenant = SMALL.to_owned();
+        service.listen = vec![format!("{}/udp", Self::vip(&site, OTHER_PORT))];
+        config.service.push(service);
+        let gateway = Gateway::start(&lab, &config)?;
+        gateway.await_backends(SOON)?;
+        Ok(Self { lab, site, config, gateway, _servers: servers })
+    }
+
+    fn vip(site: &Site, port: u16) -> SocketAddr {
+        SocketAddr::new(Family::V4.of(plan::vip(site.number())), port)
+    }
+
+    /// Two sessions of the large tenant for each of the small one, each with the same wish to come back.
+    fn crowd(&self, plan: &StampedePlan) -> Result<Crowd> {
+        let mut targets = Vec::new();
+        for _ in 0..HOMES {
+            let home = self.lab.host()?;
+            for port in [ECHO_PORT, ECHO_PORT, OTHER_PORT] {
+                targets.push(Target::outside_at(home.ns(), Self::vip(&self.site, port)));
+            }
+        }
+        let crowd = Crowd::start(&targets, plan.sessions.div_ceil(targets.len()), plan.rate)?;
+        crowd.wait_for(2, SOON * 3)?;
+        Ok(crowd)
+    }
+
+    /// Clients of each tenant, the small one and the large one, whose handshakes were let through so far, and when.
+    fn begun(&self) -> Result<([u64; 2], Instant)> {
+        let asked = Instant::now();
+        let (small, large) = (self.gateway.tenant(SMALL)?, self.gateway.tenant(LARGE)?);
+        let begun = [small, large].map(|tenant| tenant.opened + tenant.tentative);
+        Ok((begun, asked + asked.elapsed() / 2))
+    }
+
+    /// When the daemon's log says that the IPv4 address of a backend went down.
+    fn went_down(&self, backend: &str) -> Option<SystemTime> {
+        let log = self.gateway.log();
+        let backend = format!("{backend} ");
+        let words = ["health changed", &backend, "family=IPv4", "now=Down"];
+        let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)))?;
+        humantime::parse_rfc3339(line.split(' ').next()?).ok()
+    }
+}
+
+/// Who has come back at one moment.
+struct Look {
+    /// Clients of each tenant whose handshakes were let through, and when that was asked.
+    tenants: [u64; 2],
+    asked: Instant,
+    /// Those on each backend, and when they were listed.
+    backends: BTreeMap<String, usize>,
+    listed: Instant,
+}
+
+/// How many sessions of those that are listed each backend has, by its name.
+fn on_each<'a>(sessions: impl IntoIterator<Item = &'a SessionView>) -> BTreeMap<String, usize> {
+    let mut on = BTreeMap::new();
+    for session in sessions {
+        *on.entry(session.backend.clone()).or_default() += 1;
+    }
+    on
+}
+
 /// Kills a backend under many sessions, whose clients send on.
 pub fn stampede(plan: &StampedePlan) -> Result<Stampede> {
-    let lab = Lab::new(Options::default())?;
-    let site = lab.site("crowd", KIND, MACHINES)?;
-    let mut servers = BTreeMap::new();
-    for station in site.stations() {
-        let server =
-            EchoServer::start(station.ns(), station.address(Family::V4), station.number())?;
-        servers.insert(station.number(), server);
-    }
-    let mut config = Config::new(&lab).with_site(&site, 2 * plan.sessions as u32);
-    config.gateway.max_sessions = (2 * plan.sessions as u32).next_power_of_two();
-    config.limits = Some(UNLIMITED);
-    // There are few homes.
-    config.service[0].affinity = Some("flow");
-    let gateway = Gateway::start(&lab, &config)?;
-    gateway.await_backends(SOON)?;
-    let mut targets = Vec::new();
-    for _ in 0..HOMES {
-        targets.push(Target::outside(lab.host()?.ns(), site.vip(Family::V4).ip()));
-    }
-    let crowd = Crowd::start(&targets, plan.sessions.div_ceil(HOMES), plan.rate)?;
-    crowd.wait_for(2, SOON * 3)?;
-    let before = gateway.sessions()?;
+    let mut ground = Ground::new(plan.sessions as u32)?;
+    let crowd = ground.crowd(plan)?;
+    // There are more of them than may have a handshake in progress at once: these open as others have.
+    let before = until("all sessions", SOON, || {
+        let sessions = ground.gateway.sessions()?;
+        Ok((sessions.len() == crowd.so_far().flows).then_some(sessions))
+    })?;
 
     // The pace is not for those that are there.
-    config.pool[0].handshakes = Some(Rate { rate: plan.pace, burst: plan.pace });
-    gateway.write(&config)?;
+    ground.config.pool[0].handshakes = Some(Rate { rate: plan.pace, burst: plan.pace });
+    let Ground { site, config, gateway, .. } = &ground;
+    gateway.write(config)?;
     gateway.act(&["reload"])?;
     let crowd = crowd.anew()?;
     crowd.wait_for(1, SOON)?;
-    let mut on: BTreeMap<u8, usize> = BTreeMap::new();
-    before.iter().for_each(|session| *on.entry(session.concentrator()).or_default() += 1);
-    let (&victim, &orphans) = on
-        .iter()
-        .max_by_key(|(_, sessions)| **sessions)
+    let (victims_name, orphans) = on_each(&before)
+        .into_iter()
+        .max_by_key(|(_, sessions)| *sessions)
         .ok_or_else(|| LabError::Scenario("there are no sessions".to_owned()))?;
+    let is_victims = |session: &&SessionView| session.backend == victims_name;
 
     let counters = gateway.counters()?;
-    let station = site.stations().iter().find(|station| station.number() == victim);
-    station.ok_or_else(|| LabError::Scenario("nobody to die".to_owned()))?.unplug()?;
-    let died = Instant::now();
-    let victims_name = format!("{}-{victim}", KIND.prefix);
+    let station = site.stations().iter().find(|station| victims_name.ends_with(station.name()));
+    let victim = station.ok_or_else(|| LabError::Scenario("nobody to die".to_owned()))?;
+    victim.unplug()?;
+    let (died, died_at) = (Instant::now(), SystemTime::now());
     let is_released = |backends: &[BackendView]| {
-        backends.iter().any(|b| b.name.ends_with(&victims_name) && b.sessions == 0)
+        backends.iter().any(|b| b.name.ends_with(victim.name()) && b.sessions == 0)
     };
     until("the death's discovery", BACK, || Ok(is_released(&gateway.backends()?).then_some(())))?;
-    let released = died.elapsed();
+    let released_at = Instant::now();
+    let released = released_at - died;
+    let detected = ground.went_down(victim.name()).and_then(|at| at.duration_since(died_at).ok());
+    let detected =
+        detected.ok_or_else(|| LabError::Scenario("the log says nothing of it".to_owned()))?;
     // What passes is what the pace lets pass since the release, and a burst: also where the machine stands still for a moment. At
     // the end there are too few left to use it up.
     let most = orphans as u64 * 3 / 4;
+    let look = || -> Result<Look> {
+        let (tenants, asked) = ground.begun()?;
+        // The table is read first; then it takes a while to write thousands of lines.
+        let listed = Instant::now();
+        let mut new = gateway.sessions_and_handshakes()?;
+        new.retain(|new| before.binary_search_by(|old| old.id.cmp(&new.id)).is_err());
+        Ok(Look { tenants, asked, backends: on_each(&new), listed })
+    };
+    let mut looks = Vec::new();
     let (back, at) = until("the return of most", BACK, || {
+        if [FROM, UNTIL].get(looks.len()).is_some_and(|&due| released_at.elapsed() >= due) {
+            looks.push(look()?);
+        }
         let asked = Instant::now();
         let back = gateway.counters()?.since(&counters).get("in_unestablished");
         Ok((back >= most).then(|| (back, asked + asked.elapsed() / 2)))
     })?;
     let bursts = u64::from(plan.pace) * (MACHINES as u64 - 1);
-    let pace =
-        back.saturating_sub(bursts) as f64 / (at - died).saturating_sub(released).as_secs_f64();
+    let pace = back.saturating_sub(bursts) as f64
+        / at.saturating_duration_since(released_at).as_secs_f64();
     let paced = gateway.counters()?.since(&counters).get("paced");
-    let after: BTreeMap<_, _> = gateway.sessions()?.into_iter().map(|s| (s.client, s)).collect();
-    let changed = before
-        .iter()
-        .filter(|old| old.concentrator() != victim)
-        .filter(|old| {
-            after
-                .get(&old.client)
-                .is_none_or(|new| (&new.id, &new.backend) != (&old.id, &old.backend))
-        })
-        .count();
+    let [first, last] = &looks[..] else {
+        return Err(LabError::Scenario("they came back too fast to look".to_owned()));
+    };
+    let seconds = (last.listed - first.listed).as_secs_f64();
+    let paces = last.backends.iter().map(|(backend, sessions)| {
+        let before = first.backends.get(backend).copied().unwrap_or(0);
+        (backend.clone(), (sessions - before) as f64 / seconds)
+    });
+    let seconds = (last.asked - first.asked).as_secs_f64();
+    let shares = [0, 1].map(|n| (last.tenants[n] - first.tenants[n]) as f64 / seconds);
+    let after = gateway.sessions()?;
+    let after: BTreeMap<_, _> = after.iter().map(|session| (session.client, session)).collect();
+    let is_same = |old: &&SessionView| {
+        after.get(&old.client).is_some_and(|new| (&new.id, &new.backend) == (&old.id, &old.backend))
+    };
+    let others = || before.iter().filter(|session| !is_victims(session));
     Ok(Stampede {
         sessions: before.len(),
         orphans,
+        detected_after_ms: ms(detected),
         released_after_ms: ms(released),
         patience_ms: ms(Health::QUICK),
         pace,
+        paces: paces.collect(),
         configured_pace: f64::from(plan.pace) * (MACHINES - 1) as f64,
+        shares,
         paced,
-        changed,
-        others: crowd.stop_where(|tally| !tally.answered_by.contains_key(&victim)),
+        changed: others().count() - others().filter(is_same).count(),
+        others: crowd.stop_where(|tally| !tally.answered_by.contains_key(&victim.number())),
     })
 }
 
 impl Claim for Stampede {
     fn failures(&self) -> Vec<String> {
         let (wanted, patience) = (self.configured_pace, self.patience_ms as f64);
+        let is_near = |wanted: f64, is: f64| (0.9 * wanted..=1.1 * wanted).contains(&is);
+        let left = MACHINES - 1;
+        let of_one = wanted / left as f64;
+        let (of_tenant, [small, large]) = (wanted / 2.0, self.shares);
         Check::default()
-            // A busy machine's probes and questions take their time, too.
+            // The log's line is written when it is found. A busy machine's processors are given to others for a moment.
+            .that(self.detected_after_ms as f64 <= 1.1 * patience + 100.0, || {
+                format!("found to be down after {} ms", self.detected_after_ms)
+            })
+            // A busy machine's questions take their time, too.
             .that((self.released_after_ms as f64) < 1.1 * patience + 1000.0, || {
                 format!("released after {} ms", self.released_after_ms)
             })
-            .that((0.9 * wanted..=1.1 * wanted).contains(&self.pace), || {
+            .that(is_near(wanted, self.pace), || {
                 format!("{:.0} came back a second, not {wanted}", self.pace)
+            })
+            .that(self.paces.len() == left, || format!("they came back to {:?}", self.paces))
+            .that(self.paces.values().all(|&pace| is_near(of_one, pace)), || {
+                format!("not {of_one} a second came to each backend: {:?}", self.paces)
+            })
+            .that(is_near(of_tenant, small), || {
+                format!("{small:.0} of the small tenant came back a second, not {of_tenant}")
+            })
+            // It borrows what the small one does not come for at the moment, which is there for that one nevertheless.
+            .that((0.9 * of_tenant..=1.2 * of_tenant).contains(&large), || {
+                format!("{large:.0} of the large tenant came back a second, not {of_tenant}")
             })
             .that(self.paced > 0, || "nobody had to wait".to_owned())
             .that(self.changed == 0, || {
@@ -162,14 +304,19 @@ impl Claim for Stampede {
 
     fn summary(&self) -> String {
         format!(
-            "a backend with {} of {} sessions died: released after {} ms (probes: {} ms), back at {:.0} a second ({:.0} \
-             configured), {} packets paced, {} sessions of the others changed, {} of their {} packets lost",
+            "a backend with {} of {} sessions died: found after {} ms (probes: {} ms), released after {} ms, back at {:.0} a second ({:.0} \
+             configured; {:.0?}), while both tenants wanted {:.0} of the small one and {:.0} of the large one, {} packets paced, {} sessions of the others \
+             changed, {} of their {} packets lost",
             self.orphans,
             self.sessions,
-            self.released_after_ms,
+            self.detected_after_ms,
             self.patience_ms,
+            self.released_after_ms,
             self.pace,
             self.configured_pace,
+            self.paces.values(),
+            self.shares[0],
+            self.shares[1],
             self.paced,
             self.changed,
             self.others.lost,

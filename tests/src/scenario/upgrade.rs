@@ -27,7 +27,9 @@ pub struct UpgradePlan {
 /// What [`upgrade`] measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Upgrade {
-    /// Sessions before.
+    /// Sessions of the plan.
+    pub planned: usize,
+    /// Sessions before, which are as many at least.
     pub sessions: usize,
     /// Of them those that are gone, or whose id, backend or number of moves is another, after the upgrade and after the downgrade.
     pub changed: [usize; 2],
@@ -51,14 +53,13 @@ pub fn upgrade(plan: &UpgradePlan) -> Result<Upgrade> {
     let mut farm = Crowded::start((2 * sessions).next_power_of_two())?;
     // Built before it is measured.
     farm.gateway.change_version(true)?;
-    if plan.idle > 0 {
-        farm.idle(plan.idle)?;
-    }
+    farm.idle_beside(plan.idle, plan.busy)?;
     let crowd = farm.crowd(plan.busy, plan.rate)?;
     let gateway = &mut farm.gateway;
     let (mut before, mut counters) = (gateway.sessions()?, gateway.counters()?);
     let layout = |status: serde_json::Value| status["abi"].as_u64().unwrap_or(0);
     let mut upgrade = Upgrade {
+        planned: plan.busy + plan.idle,
         sessions: before.len(),
         changed: [0; 2],
         layouts: [layout(gateway.call(&["status"])?), 0, 0],
@@ -103,6 +104,9 @@ impl Claim for Upgrade {
     fn failures(&self) -> Vec<String> {
         let t = &self.traffic;
         Check::default()
+            .that(self.sessions >= self.planned, || {
+                format!("{} sessions instead of {}", self.sessions, self.planned)
+            })
             .that(t.lost == 0, || format!("{} of {} packets lost", t.lost, t.sent))
             .that(t.reordered + t.duplicated == 0, || {
                 format!("{} packets reordered, {} duplicated", t.reordered, t.duplicated)

@@ -25,16 +25,15 @@ pub(crate) const BUFFER: usize = 8 << 20;
 
 /// A UDP socket in `ns` with a large buffer. It is bound to an address, because
 /// answers must come from the one that was asked.
-fn listen(ns: &Ns, own: IpAddr) -> Result<UdpSocket> {
+fn listen(ns: &Ns, at: SocketAddr) -> Result<UdpSocket> {
     let open = || {
-        let at = SocketAddr::new(own, PORT);
         let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
         set_socket_recv_buffer_size_force(&socket, BUFFER)?;
         socket.bind(&at.into())?;
         socket.set_nonblocking(true)?;
         Ok::<_, std::io::Error>(UdpSocket::from(socket))
     };
-    ns.enter(open)?.tried(|| format!("listening on {own}, UDP port {PORT}, in {}", ns.name()))
+    ns.enter(open)?.tried(|| format!("listening on {at}, UDP, in {}", ns.name()))
 }
 
 /// Answers UDP requests with themselves and its tag.
@@ -46,7 +45,12 @@ pub struct EchoServer {
 impl EchoServer {
     /// Starts a server with a tag on an address of `ns`.
     pub fn start(ns: &Ns, own: IpAddr, tag: u8) -> Result<Self> {
-        let socket = listen(ns, own)?;
+        Self::start_at(ns, SocketAddr::new(own, PORT), tag)
+    }
+
+    /// The same, with a port of its own.
+    pub fn start_at(ns: &Ns, at: SocketAddr, tag: u8) -> Result<Self> {
+        let socket = listen(ns, at)?;
         let server = Background::spawn(move |stop| {
             let mut buffer = vec![0; LONGEST];
             while !stop.is_given() {

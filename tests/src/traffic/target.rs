@@ -37,12 +37,17 @@ impl Target {
 
     /// A server in the open.
     pub fn outside(ns: &Ns, server: IpAddr) -> Self {
-        Self { ns: ns.clone(), through: None, own: None, server: SocketAddr::new(server, PORT) }
+        Self::outside_at(ns, SocketAddr::new(server, PORT))
+    }
+
+    /// The same, with a port of its own.
+    pub fn outside_at(ns: &Ns, server: SocketAddr) -> Self {
+        Self { ns: ns.clone(), through: None, own: None, server }
     }
 
     /// A local port whose datagrams are carried to a server.
     pub(crate) fn relayed(ns: &Ns, relay: SocketAddr) -> Self {
-        Self { ns: ns.clone(), through: None, own: None, server: relay }
+        Self::outside_at(ns, relay)
     }
 
     /// A connected, non-blocking socket.

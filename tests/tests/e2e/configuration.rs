@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use lab::gate;
-use lab::gateway::{Config, Gateway};
+use lab::gateway::{Config, Gateway, Limits, Rate, SessionView};
 use lab::layout::plan::{self, Family};
+use lab::layout::{Kind, Transport};
 use lab::peer::Implementation::WireguardGo;
 use lab::peer::WgClient;
 use lab::scenario::{Farm, FarmPlan, quota, sessions_open};
-use lab::traffic::ping;
+use lab::traffic::{Crowd, ECHO_PORT, EchoServer, Target, ping};
 use lab::wait::until;
 use lab::{Lab, Options};
 use serde_json::json;
@@ -44,6 +45,90 @@ fn a_reload_raises_a_quota_while_sessions_go_on() {
     let after = farm.session(0).unwrap();
     assert_eq!((after.id, after.backend), (before.id, before.backend));
     assert_eq!(farm.gateway().sessions().unwrap().len(), 2);
+}
+
+/// A tenant, a pool, a service and a backend come and go by a reload, while others' clients send.
+#[test]
+fn what_a_reload_adds_serves_and_what_it_removes_ends_and_nobody_else_notices() {
+    const UDP: Kind = Kind { prefix: "udp", profile: "udp", ports: &[(ECHO_PORT, Transport::Udp)] };
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let site = lab.site("justiz", UDP, 3).unwrap();
+    let mut servers = Vec::new();
+    for station in site.stations() {
+        let at = station.address(Family::V4);
+        servers.push(EchoServer::start(station.ns(), at, station.number()).unwrap());
+    }
+    let mut pool = lab.pool("finanz", &[WireguardGo, WireguardGo]).unwrap();
+    let mut large = Config::new(&lab).with_site(&site, PLENTY).with_tenant(&pool, PLENTY);
+    // Many come from few addresses here.
+    large.service[0].affinity = Some("flow");
+    large.limits = Some(Limits { unestablished_per_source: Rate { rate: 10_000, burst: 10_000 } });
+    let mut small = large.clone();
+    small.tenant.truncate(1);
+    small.pool.truncate(1);
+    small.service.truncate(1);
+    let third = small.pool[0].backend.pop().unwrap().name;
+    let gateway = Gateway::start(&lab, &small).unwrap();
+    gateway.await_backends(SOON).unwrap();
+    let crowd = |flows: usize| {
+        let target = Target::outside(lab.host().unwrap().ns(), site.vip(Family::V4).ip());
+        let crowd = Crowd::start(&[target], flows, 1000).unwrap();
+        crowd.wait_for(3, SOON).unwrap();
+        // The first ones are lost while the kernel asks for neighbours.
+        crowd.anew().unwrap()
+    };
+    let old = crowd(200);
+    old.wait_for(1, SOON).unwrap();
+    let before = gateway.sessions().unwrap();
+    assert_eq!(before.len(), 200);
+    let is_right = || {
+        let verified = gateway.call(&["verify"]).unwrap();
+        (&verified["drift"], &verified["writes"]) == (&json!([]), &json!(0))
+    };
+
+    gateway.write(&large).unwrap();
+    let printed = gateway.show(&["reload"]).unwrap();
+    assert!(printed.contains("finanz") && printed.contains(&third), "{printed}");
+    let client =
+        WgClient::start(&lab, &lab.host().unwrap(), &mut pool, WireguardGo, Family::V4).unwrap();
+    client.reach(SOON).unwrap();
+    let new = crowd(100);
+    new.wait_for(1, SOON).unwrap();
+    let sessions = gateway.sessions().unwrap();
+    let of_finanz = sessions.iter().filter(|session| session.tenant == "finanz");
+    assert_eq!(of_finanz.count(), 1);
+    let on_third = |sessions: &[SessionView]| {
+        sessions.iter().filter(|session| session.backend.ends_with(&third)).count()
+    };
+    // A third of the new ones, and none of those that were there.
+    assert!((15..=55).contains(&on_third(&sessions)), "{}", on_third(&sessions));
+    assert!(is_right());
+
+    gateway.write(&small).unwrap();
+    let printed = gateway.show(&["reload"]).unwrap();
+    assert!(printed.contains("finanz") && printed.contains(&third), "{printed}");
+    until("the end of what was on it", SOON, || {
+        let sessions = gateway.sessions()?;
+        let finanz = sessions.iter().any(|session| session.tenant == "finanz");
+        // Clients of the backend that is gone are served by the others.
+        Ok((!finanz && on_third(&sessions) == 0 && sessions.len() == 300).then_some(()))
+    })
+    .unwrap();
+    client.reach(Duration::from_secs(2)).unwrap_err();
+    old.wait_for(1, SOON).unwrap();
+    assert!(is_right());
+    let number = site.stations()[2].number();
+    for tally in [old.stop(), new.stop_where(|tally| !tally.answered_by.contains_key(&number))] {
+        let wrong = tally.lost + tally.reordered + tally.duplicated + tally.strayed as u64;
+        assert!(wrong == 0 && tally.sent > 1000, "{tally:?}");
+    }
+    let mut after = gateway.sessions().unwrap();
+    after.retain(|session| before.iter().any(|old| old.id == session.id));
+    let same = |sessions: &[SessionView]| -> Vec<_> {
+        sessions.iter().map(|s| (s.id.clone(), s.client, s.backend.clone(), s.moves)).collect()
+    };
+    assert_eq!(same(&after), same(&before));
 }
 
 #[test]

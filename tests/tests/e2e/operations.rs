@@ -6,7 +6,8 @@ use lab::gate;
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
 use lab::scenario::{
-    ChaosPlan, Farm, chaos, death, drain, impaired, rebuild, restart, roam, sessions_open,
+    ChaosPlan, Farm, chaos, death, drain, drain_to_the_end, impaired, rebuild, restart, roam,
+    sessions_open,
 };
 use lab::wait::until;
 
@@ -82,6 +83,12 @@ fn what_is_left_of_a_drain_at_its_deadline_is_served_elsewhere() {
     }
     assert!(on_it(&farm) > 0);
     assert_eq!(farm.gateway().counters().unwrap().since(&counters).get("released"), 0);
+}
+
+#[test]
+fn sessions_of_a_drain_end_one_after_the_other_from_its_deadline_on() {
+    let _place = gate::enter().unwrap();
+    holds(&drain_to_the_end(900).unwrap());
 }
 
 #[test]

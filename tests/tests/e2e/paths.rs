@@ -1,6 +1,7 @@
 //! Routes, links and neighbours change while the gateway forwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use lab::peer::Implementation::WireguardGo;
 use lab::scenario::{
     Farm, FarmPlan, link_down, neighbour_change, route_change, sessions_open, unresolved,
 };
+use serde_json::Value;
 
 use crate::common::{PLENTY, farm, holds, one_pool, start};
 
@@ -59,42 +61,224 @@ fn believed(farm: &Farm) -> BTreeSet<String> {
     lines("route").chain(lines("nexthop")).collect()
 }
 
-/// One change, as `ip` takes it: of 12 kinds of routes, or 16 of neighbours, links and addresses, too. Some of them fail: what they are
-/// about is gone.
-fn change(random: &mut fastrand::Rng, kinds: u8) -> String {
-    let (n, m) = (random.u8(1..250), random.u8(1..30));
-    let wan = random.u8(..2);
-    let net = format!("10.{}.{n}.0/24", 100 + m);
-    let net6 = format!("2001:db8:a{m:02x}:{n:x}::/64");
-    let peer = plan::wan_peer(wan);
-    let (via, via6) = (peer.v4, peer.v6);
-    let metric = random.u8(1..4);
-    match random.u8(..kinds) {
-        0..4 => format!("route replace {net} via {via} metric {metric}"),
-        4..6 => format!("route replace {net6} via {via6} dev wan{wan} metric {metric}"),
-        6 => format!(
-            "route replace {net} nexthop via {via} nexthop via {}",
-            plan::wan_peer(1 - wan).v4
-        ),
-        7 => format!("route replace blackhole {net} metric {metric}"),
-        8 => format!(
-            "route replace {net} via 192.0.2.{n} dev wan{wan} onlink mtu {}",
-            1000 + u32::from(n)
-        ),
-        9 | 10 => format!("route del {net}"),
-        11 => format!("route del {net6}"),
-        12 => format!(
-            "neigh replace 192.0.2.{n} lladdr 02:00:00:00:{m:02x}:{n:02x} dev wan{wan} nud permanent"
-        ),
-        13 => format!("neigh del 192.0.2.{n} dev wan{wan}"),
-        14 => format!("addr replace 10.99.{n}.1/24 dev wan1"),
-        _ => match random.u8(..4) {
-            0 => "link set wan1 down".to_owned(),
-            1 => format!("link set wan1 mtu {}", 1280 + u32::from(n)),
-            2 => format!("addr del 10.99.{n}.1/24 dev wan1"),
-            _ => "link set wan1 up".to_owned(),
-        },
+/// Changes of the network, as `ip` takes them: of routes, and of neighbours, links and addresses, too. What is deleted was added before;
+/// what fails nevertheless is little.
+struct Changes {
+    random: fastrand::Rng,
+    /// What can be deleted, and the uplink that takes it away with it, if it does.
+    added: BTreeMap<String, Option<u8>>,
+    /// What has to follow.
+    next: Vec<String>,
+    /// `wan1` is down.
+    is_down: bool,
+}
+
+impl Changes {
+    fn new(seed: u64) -> Self {
+        let random = fastrand::Rng::with_seed(seed);
+        Self { random, added: BTreeMap::new(), next: Vec::new(), is_down: false }
     }
+
+    /// So many, of 12 kinds of routes, or 16 of all: a line each.
+    fn lines(&mut self, count: usize, kinds: u8) -> String {
+        (0..count).map(|_| self.change(kinds) + "\n").collect()
+    }
+
+    fn change(&mut self, kinds: u8) -> String {
+        if let Some(next) = self.next.pop() {
+            return next;
+        }
+        let random = &mut self.random;
+        if self.is_down && random.u8(..4) == 0 {
+            // Its IPv6 address is gone with the link.
+            let [up, address] = self.end();
+            self.next.push(address);
+            return up;
+        }
+        let (n, m) = (random.u8(7..250), random.u8(1..30));
+        let wan = if self.is_down { 0 } else { random.u8(..2) };
+        let net = format!("10.{}.{n}.0/24", 100 + m);
+        let net6 = format!("2001:db8:a{m:02x}:{n:x}::/64");
+        let peer = plan::wan_peer(wan);
+        let (via, via6) = (peer.v4, peer.v6);
+        let metric = random.u8(1..4);
+        match random.u8(..kinds) {
+            0..4 => {
+                let route = format!("route del {net} metric {metric}");
+                self.added.insert(route, Some(wan));
+                format!("route replace {net} via {via} metric {metric}")
+            }
+            4..6 => {
+                let route = format!("route del {net6} metric {metric}");
+                self.added.insert(route, Some(wan));
+                format!("route replace {net6} via {via6} dev wan{wan} metric {metric}")
+            }
+            6 if !self.is_down => {
+                self.added.insert(format!("route del {net} metric 0"), None);
+                let other = plan::wan_peer(1 - wan).v4;
+                format!("route replace {net} nexthop via {via} nexthop via {other}")
+            }
+            6 | 7 => {
+                self.added.insert(format!("route del {net} metric {metric}"), None);
+                format!("route replace blackhole {net} metric {metric}")
+            }
+            8 => {
+                self.added.insert(format!("route del {net} metric 0"), Some(wan));
+                let mtu = 1000 + u32::from(n);
+                format!("route replace {net} via 192.0.2.{n} dev wan{wan} onlink mtu {mtu}")
+            }
+            9..12 => self.delete("route"),
+            12 => {
+                self.added.insert(format!("neigh del 192.0.2.{n} dev wan{wan}"), Some(wan));
+                let lladdr = format!("02:00:00:00:{m:02x}:{n:02x}");
+                format!("neigh replace 192.0.2.{n} lladdr {lladdr} dev wan{wan} nud permanent")
+            }
+            13 => self.delete("neigh"),
+            14 => {
+                self.added.insert(format!("addr del 10.99.{n}.1/24 dev wan1"), None);
+                format!("addr replace 10.99.{n}.1/24 dev wan1")
+            }
+            _ => match self.random.u8(..3) {
+                0 => {
+                    self.is_down = true;
+                    self.added.retain(|_, uplink| *uplink != Some(1));
+                    "link set wan1 down".to_owned()
+                }
+                1 => format!("link set wan1 mtu {}", 1280 + u32::from(n)),
+                _ => self.delete("addr"),
+            },
+        }
+    }
+
+    /// Deletes some of what was added; a route that is not there, if there is nothing.
+    fn delete(&mut self, kind: &str) -> String {
+        let nets = if self.random.u8(..3) == 0 { "2001:db8:a" } else { "10.1" };
+        let about = match kind {
+            "route" => format!("{nets}{}", self.random.u8(..30)),
+            "neigh" => format!("192.0.2.{}", self.random.u8(7..250)),
+            _ => format!("10.99.{}", self.random.u8(7..250)),
+        };
+        let (first, about) = (format!("{kind} del "), format!("{kind} del {about}"));
+        let mut behind = self.added.range(about..).chain(self.added.range(first.clone()..));
+        let some = behind.find(|(line, _)| line.starts_with(&first));
+        let some =
+            some.map_or_else(|| "route del 10.98.0.0/24".to_owned(), |(line, _)| line.clone());
+        self.added.remove(&some);
+        some
+    }
+
+    /// What puts the links in order again.
+    fn end(&mut self) -> [String; 2] {
+        (self.is_down, self.next) = (false, Vec::new());
+        let own = format!("addr replace {}/64 dev wan1 nodad", plan::wan(1).v6);
+        ["link set wan1 up".to_owned(), own]
+    }
+}
+
+/// A route as the daemon lists it.
+struct Route {
+    network: IpAddr,
+    length: u32,
+    via: String,
+    interface: String,
+}
+
+impl Route {
+    fn has(&self, address: IpAddr) -> bool {
+        match (self.network, address) {
+            (IpAddr::V4(net), IpAddr::V4(address)) => {
+                (net.to_bits() ^ address.to_bits()).leading_zeros() >= self.length
+            }
+            (IpAddr::V6(net), IpAddr::V6(address)) => {
+                (net.to_bits() ^ address.to_bits()).leading_zeros() >= self.length
+            }
+            _ => false,
+        }
+    }
+}
+
+fn routes(farm: &Farm) -> Vec<Route> {
+    let list = farm.gateway().call(&["route", "list"]).unwrap();
+    let route = |line: &Value| {
+        let word = |key: &str| line[key].as_str().unwrap();
+        let (network, length) = word("prefix").split_once('/').unwrap();
+        Route {
+            network: network.parse().unwrap(),
+            length: length.parse().unwrap(),
+            via: word("via").to_owned(),
+            interface: word("interface").to_owned(),
+        }
+    };
+    list.as_array().unwrap().iter().map(route).collect()
+}
+
+/// What the kernel's tables say of addresses, by `ip route get`: the neighbours that they are reached by, or nothing.
+fn asked(farm: &Farm, addresses: &[IpAddr]) -> Vec<Vec<(String, String)>> {
+    let lines: String = addresses.iter().map(|a| format!("route get fibmatch {a}\n")).collect();
+    let script = format!("ip -j -force -batch - 2>&1 <<'END'\n{lines}END\ntrue");
+    let said = farm.gateway().ns().run("sh", &["-c", &script]).unwrap();
+    let failed: BTreeSet<usize> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("Command failed -:")?.parse().ok())
+        .collect();
+    let mut found = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let hop = |hop: &Value| {
+        let word = |key: &str| hop[key].as_str().unwrap_or_default().to_owned();
+        (word("gateway"), word("dev"))
+    };
+    let one = |n: usize| {
+        if failed.contains(&n) {
+            return Vec::new();
+        }
+        let route = found.next().unwrap();
+        match route[0]["nexthops"].as_array() {
+            Some(hops) => hops.iter().map(hop).collect(),
+            None => vec![hop(&route[0])],
+        }
+    };
+    (1..=addresses.len()).map(one).collect()
+}
+
+/// What the kernel does with some hundred addresses, and the daemon believes otherwise.
+fn differences(farm: &Farm, random: &mut fastrand::Rng) -> Vec<String> {
+    let routes = routes(farm);
+    let mut inside = |route: &Route| match route.network {
+        IpAddr::V4(net) => {
+            let host = random.u32(..) & u32::MAX.checked_shr(route.length).unwrap_or(0);
+            IpAddr::from(Ipv4Addr::from_bits(net.to_bits() | host))
+        }
+        IpAddr::V6(net) => {
+            let host = random.u128(..) & u128::MAX.checked_shr(route.length).unwrap_or(0);
+            IpAddr::from(Ipv6Addr::from_bits(net.to_bits() | host))
+        }
+    };
+    let is_added = |route: &&Route| {
+        let net = route.network.to_string();
+        net.starts_with("10.1") || net.starts_with("2001:db8:a")
+    };
+    let added: Vec<_> = routes.iter().filter(is_added).collect();
+    let mut addresses: Vec<_> = added.iter().map(|route| inside(route)).collect();
+    fastrand::shuffle(&mut addresses);
+    addresses.truncate(400);
+    // Most of these have the default route alone.
+    let other = |n| {
+        let (m, n) = (fastrand::u8(101..130), fastrand::u8(n..250));
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0xa00 + u16::from(m), u16::from(n), 0, 0, 0, 9);
+        [IpAddr::from([10, m, n, 9]), v6.into()]
+    };
+    addresses.extend([7; 50].into_iter().flat_map(other));
+    let is_it = |address: IpAddr, hops: &[(String, String)]| {
+        let ours =
+            routes.iter().filter(|route| route.has(address)).max_by_key(|route| route.length);
+        let ours = ours.filter(|route| route.via != "0.0.0.0");
+        let hop = ours.map(|route| (route.via.clone(), route.interface.clone()));
+        let same = hop.as_ref().map_or(hops.is_empty(), |hop| hops.contains(hop));
+        (!same).then(|| format!("{address}: the kernel has {hops:?}, the daemon {hop:?}"))
+    };
+    let hops = asked(farm, &addresses);
+    let reached = hops.iter().filter(|hops| !hops.is_empty()).count();
+    assert!(reached > 100 && reached < hops.len(), "{reached} of {} are reached", hops.len());
+    addresses.iter().zip(&hops).filter_map(|(address, hops)| is_it(*address, hops)).collect()
 }
 
 /// Also where the kernel told more than the daemon could take in: it was stopped meanwhile.
@@ -102,7 +286,7 @@ fn change(random: &mut fastrand::Rng, kinds: u8) -> String {
 fn after_a_thousand_changes_of_the_network_the_tables_are_as_the_kernel_has_it() {
     let (_place, mut farm) = farm();
     let seed = fastrand::u64(..);
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut changes = Changes::new(seed);
     for overrun in [false, true] {
         let pid = farm.gateway().process_status("Pid").unwrap();
         let signal = |name: &str| {
@@ -112,20 +296,27 @@ fn after_a_thousand_changes_of_the_network_the_tables_are_as_the_kernel_has_it()
             signal("-STOP");
         }
         let shell = |script: String| farm.gateway().ns().run("sh", &["-c", &script]).unwrap();
+        let (mut made, mut failed) = (1000, 0);
         if overrun {
-            // Many more: its socket has room for thousands. Many in one process, which some failures would end: routes alone.
+            // Many more: its socket has room for thousands.
+            made *= 60;
             for _ in 0..60 {
-                let routes: Vec<_> = (0..1000).map(|_| change(&mut random, 12)).collect();
-                let routes = routes.join("\n");
-                shell(format!("ip -force -batch - >/dev/null 2>&1 <<'END'\n{routes}\nEND\ntrue"));
+                let routes = changes.lines(1000, 12);
+                let said = shell(format!(
+                    "ip -force -batch - 2>&1 >/dev/null <<'END' | grep -c 'Command failed'; true\n{routes}END\n"
+                ));
+                failed += said.trim().parse::<u32>().unwrap();
             }
         } else {
-            let all = (0..1000).map(|_| change(&mut random, 16)).collect::<Vec<_>>().join("\n");
-            shell(format!(
-                "while read -r line; do ip $line; done >/dev/null 2>&1 <<'END'\n{all}\nEND\ntrue"
+            let all = changes.lines(1000, 16);
+            let said = shell(format!(
+                "n=0; while read -r line; do ip $line || n=$((n + 1)); done >/dev/null 2>&1 <<'END'\n{all}END\necho $n"
             ));
+            failed = said.trim().parse().unwrap();
         }
-        farm.gateway().ns().ip(&["link set wan1 up"]).unwrap();
+        farm.gateway().ns().ip(&changes.end()).unwrap();
+        println!("seed {seed}, overrun {overrun}: {failed} of {made} changes failed");
+        assert!(failed * 20 <= made, "seed {seed}: {failed} of {made} changes failed");
         if overrun {
             signal("-CONT");
         }
@@ -134,6 +325,8 @@ fn after_a_thousand_changes_of_the_network_the_tables_are_as_the_kernel_has_it()
         assert!(told.len() > 100, "{}", told.len());
         let verified = farm.gateway().call(&["verify"]).unwrap();
         assert_eq!(verified["drift"], serde_json::json!([]));
+        let differs = differences(&farm, &mut changes.random);
+        assert!(differs.is_empty(), "seed {seed}, overrun {overrun}: {differs:#?}");
         // Who starts asks the kernel for all of it.
         farm.gateway_mut().kill();
         farm.gateway_mut().run().unwrap();
