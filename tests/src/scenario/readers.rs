@@ -43,7 +43,7 @@ pub struct Readers {
 /// Asks a gateway with many sessions, in a lab of its own.
 pub fn readers(plan: &ReadersPlan) -> Result<Readers> {
     let farm = Crowded::start((2 * plan.sessions as u32).next_power_of_two())?;
-    farm.idle(plan.sessions)?;
+    farm.idle_beside(plan.sessions, 100)?;
     let crowd = farm.crowd(100, 1000)?;
     let socket = farm.gateway.socket();
     let before = own_kib(&farm.gateway)?;
