@@ -143,9 +143,11 @@ pub(super) fn backends(rows: &[Backend]) -> String {
         if let Some(deadline) = &b.drain_deadline {
             notes.push(format!("until {deadline}"));
         }
-        if let Some(rate) = b.drain_rate {
-            let empty = b.drain_empty_at.as_ref().map(|at| format!(", empty about {at}"));
-            notes.push(format!("{rate} fewer a minute{}", empty.unwrap_or_default()));
+        let rate = b.drain_rate.map(|rate| format!("{rate} fewer a minute"));
+        let empty = b.drain_empty_at.as_ref().map(|at| format!("empty about {at}"));
+        let drain: Vec<_> = rate.into_iter().chain(empty).collect();
+        if !drain.is_empty() {
+            notes.push(drain.join(", "));
         }
         if b.weight != b.configured_weight {
             notes.push(format!("configured weight {}", b.configured_weight));

@@ -35,6 +35,8 @@ pub use health::{
 };
 pub use listener::{Family, Listener, ListenerError, Protocol};
 pub use parse::ReadError;
+#[cfg(feature = "fuzz")]
+pub(crate) use probe_files::Contents;
 pub use probe_files::{Authorities, ControlKey, FileOf, WireGuardKey};
 pub use server_id::{ServerId, ServerIdError};
 pub(crate) use suggest::did_you_mean;

@@ -28,7 +28,7 @@ impl<T> Serialize for FileOf<T> {
 }
 
 /// What can be in a file.
-pub(super) trait Contents: Sized {
+pub(crate) trait Contents: Sized {
     /// What it is, with its article.
     const EXPECTED: &'static str;
     /// How to come by such a file.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::config::BackendId;
+use crate::model::Drain;
 
 /// How far back a rate is taken.
 const WINDOW: Duration = Duration::from_secs(600);
@@ -70,9 +71,51 @@ fn forecast(samples: &VecDeque<(Instant, u64)>) -> Option<Forecast> {
     Some(Forecast { rate: (rate * 10.0).round() / 10.0, empty_after })
 }
 
+/// When a drained backend that has so many sessions will have none: as it goes on, and at the latest when the drain ends what is left.
+/// Both moments in seconds since the epoch.
+pub(super) fn empty_at(
+    now: u64,
+    sessions: u64,
+    forecast: Option<Forecast>,
+    drain: &Drain,
+) -> Option<u64> {
+    if sessions == 0 {
+        return Some(now);
+    }
+    let by_rate = forecast.and_then(|forecast| forecast.empty_after);
+    let by_rate = by_rate.map(|after| now.saturating_add(after.as_secs()));
+    // What was to have ended by now is ended by the next scan.
+    let end = drain.deadline.map(|at| at.saturating_add(drain.spread).max(now));
+    by_rate.into_iter().chain(end).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drain_ends_with_its_deadline_at_the_latest() {
+        let drain = |deadline| Drain { deadline, spread: 30, released: false };
+        let after = |seconds: Option<u64>| {
+            Some(Forecast { rate: 1.0, empty_after: seconds.map(Duration::from_secs) })
+        };
+        let (none, until) = (drain(None), drain(Some(5_000)));
+        let empty = |sessions, forecast, drain: &Drain| empty_at(1_000, sessions, forecast, drain);
+        for (forecast, without, with) in [
+            (None, None, Some(5_030)),
+            (after(None), None, Some(5_030)),
+            (after(Some(9_000)), Some(10_000), Some(5_030)),
+            (after(Some(500)), Some(1_500), Some(1_500)),
+        ] {
+            assert_eq!(empty(7, forecast, &none), without, "{forecast:?}");
+            assert_eq!(empty(7, forecast, &until), with, "{forecast:?}");
+            assert_eq!(empty(0, forecast, &until), Some(1_000), "it is empty");
+        }
+        assert_eq!(empty(7, None, &drain(Some(990))), Some(1_020), "the last ones end");
+        assert_eq!(empty(7, None, &drain(Some(500))), Some(1_000), "with the next scan");
+        // What is kept on disk may be anything.
+        assert_eq!(empty(7, after(Some(u64::MAX)), &drain(Some(u64::MAX))), Some(u64::MAX));
+    }
 
     #[test]
     fn a_drain_is_forecast_by_its_last_minutes() {

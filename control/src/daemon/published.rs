@@ -10,7 +10,7 @@ use dataplane::abi::{self, ABI_VERSION, Tenant};
 use dataplane::reason::Kind;
 
 use super::direct;
-use super::forecast::Forecast;
+use super::forecast::{Forecast, empty_at};
 use super::handle::Refusal;
 use super::held;
 use super::links::LinkNames;
@@ -316,9 +316,15 @@ impl Published {
 
     pub(super) fn backends(&self, tables: &Tables) -> Vec<view::Backend> {
         let tally = tally(self, tables, |info| info.names.backend.clone());
-        let row = |(id, _, backend): (BackendId, &Pool, &crate::config::Backend)| {
-            let deadline = self.overrides.drained.get(&id).and_then(|drain| drain.deadline);
-            let forecast = self.forecasts.get(&id);
+        let now = super::actor::epoch(SystemTime::now());
+        let row = |(id, pool, backend): (BackendId, &Pool, &crate::config::Backend)| {
+            let drain = self.overrides.drained.get(&id);
+            let forecast = drain.and_then(|_| self.forecasts.get(&id).copied());
+            let sessions = tally.get(&id).map_or(0, |(open, _)| *open);
+            // Where nobody tells of answers, it is not known who is left.
+            let knows = !pool.mode.is_direct() || pool.agent;
+            let empty_at =
+                drain.filter(|_| knows).and_then(|drain| empty_at(now, sessions, forecast, drain));
             let health = self.probed.get(&id).map(|probed| probed.status).unwrap_or_default();
             let health_of = |family| backend.address_of(family).map(|_| health.of(family));
             view::Backend {
@@ -338,13 +344,11 @@ impl Published {
                 last_error: self.probe_errors.get(&id).cloned(),
                 weight: self.overrides.weights.get(&id).copied().unwrap_or(backend.weight),
                 configured_weight: backend.weight,
-                sessions: tally.get(&id).map_or(0, |(open, _)| *open),
+                sessions,
                 max_sessions: backend.max_sessions,
-                drain_deadline: deadline.map(super::time),
+                drain_deadline: drain.and_then(|drain| drain.deadline).map(super::time),
                 drain_rate: forecast.map(|forecast| forecast.rate),
-                drain_empty_at: forecast.and_then(|forecast| forecast.empty_after).map(|after| {
-                    humantime::format_rfc3339_seconds(SystemTime::now() + after).to_string()
-                }),
+                drain_empty_at: empty_at.map(super::time),
             }
         };
         self.config.backends().map(row).collect()

@@ -151,9 +151,33 @@ impl Silences {
     }
 }
 
+/// Whether the probes of a pool ask what clients ask, in the same way: then their answers prove that clients are served. In a tunnel, or to an
+/// address that is not the backend's own, nothing is asked.
+pub(super) fn probes_go_as_packets(pool: &Pool) -> bool {
+    !pool.mode.is_direct() && pool.health.probing().is_some_and(|p| p.probe.is_of_service())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_to_probes_prove_that_clients_are_served_where_both_are_asked_alike() {
+        for (mode, probe, prove) in [
+            ("nat", "ike", true),
+            ("nat", "icmp", false),
+            ("nat", "none", false),
+            ("dsr", "ike", false),
+            ("dsr", "icmp", false),
+        ] {
+            let keys = format!(
+                "name = \"p\"\nmode = \"{mode}\"\nhealth = {{ probe = \"{probe}\" }}\nbackend"
+            );
+            let text = POOL.replace("name = \"p\"\nbackend", &keys);
+            let config = Config::parse(&text, "test").unwrap();
+            assert_eq!(probes_go_as_packets(&config.pools[0]), prove, "{mode}, {probe}");
+        }
+    }
 
     /// Plays seconds of (asked, answered): after how many of them it was silent.
     fn play(hearing: &mut Hearing, start: Instant, seconds: &[(u64, u64)]) -> Option<usize> {

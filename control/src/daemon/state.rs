@@ -9,7 +9,7 @@ use dataplane::abi::NAME_TENANT;
 use super::actor::epoch;
 use super::policy::Fates;
 use super::published::{Endpoints, endpoints};
-use super::silence::{Heard, Silences};
+use super::silence::{Heard, Silences, probes_go_as_packets};
 use crate::config::{BackendId, Config, Family};
 use crate::loader::{LoadError, Tables, Writer};
 use crate::model::{
@@ -332,13 +332,12 @@ impl State {
         self.load.set_silent(self.silences.silent(now))
     }
 
-    /// Whether probes in its own protocol find a backend up.
+    /// Whether probes that go as clients' packets do find a backend up.
     fn is_served(&self, id: &BackendId) -> bool {
-        let pool = self.config.pool(&id.pool);
-        let asks =
-            pool.and_then(|pool| pool.health.probing()).is_some_and(|p| p.probe.is_of_service());
         let status = self.probed.get(id).map(|probed| probed.status).unwrap_or_default();
-        asks && status.overall() == Status::Up && !status.is_impaired()
+        self.config.pool(&id.pool).is_some_and(probes_go_as_packets)
+            && status.overall() == Status::Up
+            && !status.is_impaired()
     }
 
     /// Ends one session.

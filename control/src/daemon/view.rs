@@ -292,7 +292,7 @@ pub struct Backend {
     pub drain_deadline: Option<String>,
     /// How many sessions fewer a drained backend has each minute, by the last ten.
     pub drain_rate: Option<f64>,
-    /// When none of them will be left, at this rate; absent where they do not become fewer.
+    /// When none of them will be left: at this rate, and at the latest a deadline and its spread; absent where they do not become fewer and there is no deadline.
     pub drain_empty_at: Option<String>,
 }
 

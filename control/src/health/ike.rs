@@ -30,11 +30,19 @@ const CURVE25519: u16 = 31;
 /// Why there is none.
 pub(super) async fn probe(to: SocketAddr, patience: Duration) -> Result<(), Failure> {
     let spi = (fastrand::u64(..) | 1).to_be_bytes();
-    let marker = if to.port() == IKE_PORT { &[][..] } else { &MARKER };
-    let message = [marker, &request(spi)].concat();
-    let is_answer =
-        |datagram: &[u8]| datagram.strip_prefix(marker).is_some_and(|it| is_response(spi, it));
+    let message = [marker(to.port()), &request(spi)].concat();
+    let is_answer = |datagram: &[u8]| answers(to.port(), spi, datagram);
     exchange(to, &message, "response of IKE", patience, is_answer).await
+}
+
+/// What stands before IKE at a port.
+const fn marker(port: u16) -> &'static [u8] {
+    if port == IKE_PORT { &[] } else { &MARKER }
+}
+
+/// Whether what comes from a port is the response to the request with this SPI.
+pub(crate) fn answers(port: u16, spi: [u8; 8], datagram: &[u8]) -> bool {
+    datagram.strip_prefix(marker(port)).is_some_and(|message| is_response(spi, message))
 }
 
 /// An `IKE_SA_INIT` request.

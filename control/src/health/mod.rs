@@ -37,5 +37,9 @@ mod wireguard;
 
 #[cfg(feature = "fuzz")]
 pub(crate) use icmp::token;
+#[cfg(feature = "fuzz")]
+pub(crate) use ike::answers as ike_answers;
 pub use monitor::{Monitor, MonitorError, Target};
+#[cfg(feature = "fuzz")]
+pub(crate) use openvpn::{answers as openvpn_answers, of_server as openvpn_wrapped};
 pub use streak::Streak;

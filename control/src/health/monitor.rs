@@ -1,7 +1,7 @@
 //! One task for each address of a backend.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,6 +75,8 @@ pub struct Monitor {
     generation: u64,
     /// From when on turns are counted.
     begin: Instant,
+    /// Says whose turn is when: on each gateway otherwise.
+    order: RandomState,
 }
 
 impl Monitor {
@@ -98,6 +100,7 @@ impl Monitor {
             errors: Errors::default(),
             generation: 0,
             begin: Instant::now(),
+            order: RandomState::new(),
         };
         monitor.set_targets(targets);
         Ok(monitor)
@@ -148,6 +151,7 @@ impl Monitor {
         self.generation += 1;
         let generation = self.generation;
         let asker = Arc::new(asker);
+        let hash = self.order.hash_one(id);
         let start = |address: &IpAddr| {
             let family = Family::of(*address);
             let probe = Probe {
@@ -158,6 +162,7 @@ impl Monitor {
                 known: (known.status.of(family), known.fails(family)),
                 generation,
                 begin: self.begin,
+                turn: hash.wrapping_add(if family == Family::V6 { OPPOSITE } else { 0 }),
                 report: self.report.clone(),
                 errors: Arc::clone(&self.errors),
             };
@@ -206,14 +211,13 @@ impl Monitor {
 }
 
 /// Turns in an interval.
-const TURNS: u32 = 16;
+const TURNS: u32 = 8;
 /// The turn of a backend's other address, as far from the first's as can be: a server of WireGuard takes no two handshakes of a
 /// peer at once.
 const OPPOSITE: u64 = TURNS as u64 / 2;
 
-/// When a backend is probed next, from `now` on. Backends take turns within the interval, always
-/// in the same order; those of one turn are probed together, because most of what a probe costs is
-/// that somebody has to wake up for it.
+/// When a backend's turn is next, from `now` on. Backends take turns within the interval, always
+/// in the same order.
 fn next_turn(begin: Instant, now: Instant, interval: Duration, hash: u64) -> Instant {
     let turn = begin + interval * (hash % u64::from(TURNS)) as u32 / TURNS;
     if now <= turn {
@@ -231,13 +235,22 @@ fn after(
     sent: Instant,
     now: Instant,
     is_falling: bool,
-    own_turn: impl Fn(Instant) -> Instant,
+    own_turn: impl FnOnce(Instant) -> Instant,
 ) -> Instant {
     if is_falling {
         return sent + timing.retry();
     }
-    // Its own turn may be just now: servers of WireGuard do not answer twice at once.
-    own_turn((sent + timing.interval / 4).max(now))
+    // Its own turn may be just now: servers of WireGuard do not answer twice at once. A late answer takes no turn away from it.
+    own_turn(sent + timing.interval / 4).max(now)
+}
+
+/// Steps of the jitter. There are few, as there are few turns: those that meet are probed together, because most of what a probe costs is
+/// that somebody has to wake up for it.
+const STEPS: u32 = 2;
+
+/// How late after its turn a backend is probed this time, by chance.
+fn jitter(timing: &Timing, chance: u32) -> Duration {
+    timing.jitter() * (chance % (STEPS + 1)) / STEPS
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -253,6 +266,7 @@ struct Probe {
     known: (Status, bool),
     generation: u64,
     begin: Instant,
+    turn: u64,
     report: mpsc::UnboundedSender<Report>,
     errors: Errors,
 }
@@ -261,10 +275,10 @@ impl Probe {
     async fn run(self) {
         let Timing { timeout, rise, fall, .. } = self.timing;
         let family = Family::of(self.address);
-        let mut hasher = DefaultHasher::new();
-        self.id.hash(&mut hasher);
-        let turn = hasher.finish().wrapping_add(if family == Family::V6 { OPPOSITE } else { 0 });
-        let own_turn = |now| next_turn(self.begin, now, self.timing.interval, turn);
+        let own_turn = |now| {
+            let turn = next_turn(self.begin, now, self.timing.interval, self.turn);
+            turn + jitter(&self.timing, fastrand::u32(..))
+        };
         let mut told = self.known;
         let mut streak = Streak::known(told.0);
         let mut next = own_turn(Instant::now());
@@ -320,28 +334,117 @@ impl Probe {
 mod tests {
     use super::*;
 
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// Of all kinds: with sooner retries, with probes one right after the other, without time for either.
+    fn timings() -> impl Iterator<Item = Timing> {
+        let timing = |(interval, timeout, fall)| Timing {
+            interval: MS(interval),
+            timeout: MS(timeout),
+            rise: 2,
+            fall,
+        };
+        [
+            (1_000, 500, 3),
+            (500, 400, 4),
+            (800, 10, 2),
+            (600, 600, 3),
+            (400, 300, 2),
+            (100, 100, 5),
+            (700, 200, 1),
+        ]
+        .map(timing)
+        .into_iter()
+    }
+
+    /// When a backend that dies at `died` is known to have failed first, and when it is down. Before, it answers after `late`.
+    fn dies(
+        timing: &Timing,
+        turn: u64,
+        died: Duration,
+        late: Duration,
+        mut chance: impl FnMut() -> u32,
+    ) -> (Duration, Duration) {
+        let begin = Instant::now();
+        let mut own_turn =
+            |now| next_turn(begin, now, timing.interval, turn) + jitter(timing, chance());
+        let (mut streak, mut next) = (Streak::known(Status::Up), own_turn(begin));
+        let mut first = None;
+        loop {
+            let (sent, good) = (next, next < begin + died);
+            let now = sent + if good { late } else { timing.timeout };
+            let fell = streak.observe(good, timing.rise, timing.fall).is_some();
+            if !good {
+                first.get_or_insert(now);
+            }
+            if fell {
+                return (first.unwrap_or(now) - begin, now - begin);
+            }
+            next = after(timing, sent, now, streak.is_falling(), &mut own_turn);
+            assert!(next >= now, "{timing:?}: two probes at once");
+            assert!(next - sent >= timing.interval / 4, "{timing:?}: one right after the other");
+        }
+    }
+
     #[test]
     fn a_backend_that_dies_at_any_moment_is_down_within_its_patience() {
-        let (begin, ms) = (Instant::now(), Duration::from_millis);
-        for (interval, timeout, fall) in
-            [(1_000, 500, 3), (500, 400, 4), (800, 10, 2), (100, 100, 5)]
-        {
-            let timing = Timing { interval: ms(interval), timeout: ms(timeout), rise: 2, fall };
-            for (turn, died) in (0..16).flat_map(|turn| (0..40).map(move |n| (turn, n * 37))) {
-                let died = begin + ms(died);
-                let own_turn = |now| next_turn(begin, now, timing.interval, turn);
-                let (mut streak, mut next) = (Streak::known(Status::Up), own_turn(begin));
-                let found = loop {
-                    let (sent, good) = (next, next < died);
-                    let now = if good { sent } else { sent + timing.timeout };
-                    if streak.observe(good, timing.rise, fall).is_some() {
-                        break now;
+        for timing in timings() {
+            let mut longest = Duration::ZERO;
+            for (turn, died) in
+                (0..u64::from(TURNS)).flat_map(|turn| (0..80).map(move |n| (turn, MS(n * 37))))
+            {
+                for late in [Duration::ZERO, timing.timeout] {
+                    // As bad as can be: early before it dies, late afterwards; and as it comes.
+                    for sooner in 0..STEPS {
+                        let mut n = 0;
+                        let alternating = || {
+                            n += 1;
+                            if n % (sooner + 2) == 0 { STEPS } else { 0 }
+                        };
+                        let (_, down) = dies(&timing, turn, died, late, alternating);
+                        longest = longest.max(down - died);
                     }
-                    next = after(&timing, sent, now, streak.is_falling(), own_turn);
-                };
-                assert!(found - died <= timing.patience(), "{timing:?}, {:?}", found - died);
+                    let (_, down) = dies(&timing, turn, died, late, || fastrand::u32(..));
+                    longest = longest.max(down - died);
+                }
+            }
+            let patience = timing.patience();
+            assert!(longest <= patience, "{timing:?}, {longest:?} of {patience:?}");
+            assert!(
+                longest > patience - timing.interval / 16,
+                "{timing:?}: {patience:?} promises too little, {longest:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_those_that_fail_together_the_first_failure_of_each_is_known_before_any_is_down() {
+        for timing in timings().filter(|timing| timing.fall > 1) {
+            for died in (0..40).map(|n| MS(2_000 + n * 23)) {
+                let all: Vec<_> = (0..200)
+                    .map(|turn| dies(&timing, turn, died, Duration::ZERO, || fastrand::u32(..)))
+                    .collect();
+                let last = all.iter().map(|(first, _)| *first).max();
+                let soonest = all.iter().map(|(_, down)| *down).min();
+                assert!(last <= soonest, "{timing:?}, {last:?}, {soonest:?}");
             }
         }
+    }
+
+    #[test]
+    fn two_of_one_turn_do_not_meet_for_ever() {
+        for timing in timings() {
+            let mut chance = (0..).map(|n| jitter(&timing, n));
+            let round: Vec<_> = chance.by_ref().take(STEPS as usize + 1).collect();
+            assert!(round.is_sorted_by(|a, b| a < b), "{round:?}");
+            assert_eq!((round[0], round.last()), (Duration::ZERO, Some(&timing.jitter())));
+            assert_eq!(chance.next(), Some(Duration::ZERO));
+        }
+        let timing = timings().next().unwrap();
+        let met = (0..1_000)
+            .filter(|_| jitter(&timing, fastrand::u32(..)) == jitter(&timing, fastrand::u32(..)))
+            .count();
+        assert!((250..420).contains(&met), "{met} of 1,000 times");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ring::hmac;
 
 use super::datagram::exchange;
 use super::probe::Failure;
-use crate::config::OpenVpn;
+use crate::config::{ControlKey, OpenVpn};
 
 /// `P_CONTROL_HARD_RESET_CLIENT_V2` and `P_CONTROL_HARD_RESET_SERVER_V2`, with key id 0.
 const CLIENT: u8 = 7 << 3;
@@ -39,6 +39,13 @@ impl Direction {
         Some(Self { cipher, hmac: hmac::Key::new(hmac::HMAC_SHA256, half.get(64..96)?) })
     }
 
+    /// A message as it is sent with this key: a header in clear text, the tag of all of it, and the encrypted rest.
+    fn wrapped(&self, header: &[u8], mut body: Vec<u8>) -> Vec<u8> {
+        let tag = hmac::sign(&self.hmac, &[header, &body].concat());
+        self.crypt(tag.as_ref(), &mut body);
+        [header, tag.as_ref(), &body].concat()
+    }
+
     fn crypt(&self, tag: &[u8], text: &mut [u8]) {
         if let Ok(mut cipher) = ctr::Ctr128BE::<Aes256>::new_from_slices(&self.cipher, &tag[..16]) {
             cipher.apply_keystream(text);
@@ -52,8 +59,14 @@ pub(super) struct Servers(Option<Wrap>);
 impl Servers {
     /// From the configuration, if its files were read.
     pub(super) fn new(config: &OpenVpn) -> Option<Self> {
-        let Some(file) = &config.tls_crypt_file else { return Some(Self(None)) };
-        let (theirs, ours) = file.contents.as_ref()?.0.split_at(128);
+        match &config.tls_crypt_file {
+            None => Some(Self(None)),
+            Some(file) => Self::with(file.contents.as_ref()?),
+        }
+    }
+
+    fn with(key: &ControlKey) -> Option<Self> {
+        let (theirs, ours) = key.0.split_at(128);
         Some(Self(Some(Wrap { ours: Direction::new(ours)?, theirs: Direction::new(theirs)? })))
     }
 
@@ -78,16 +91,11 @@ impl Servers {
         let mut message = vec![CLIENT];
         message.extend(session);
         // It acknowledges nothing, and is message 0.
-        let mut body = [0; 5];
-        if let Some(wrap) = &self.0 {
-            message.extend(1_u32.to_be_bytes());
-            message.extend(now.to_be_bytes());
-            let tag = hmac::sign(&wrap.ours.hmac, &[&message[..], &body].concat());
-            wrap.ours.crypt(tag.as_ref(), &mut body);
-            message.extend(tag.as_ref());
-        }
-        message.extend(body);
-        message
+        let body = [0; 5];
+        let Some(wrap) = &self.0 else { return [&message[..], &body].concat() };
+        message.extend(1_u32.to_be_bytes());
+        message.extend(now.to_be_bytes());
+        wrap.ours.wrapped(&message, body.to_vec())
     }
 
     /// Whether it is a server's reset that acknowledges ours.
@@ -113,6 +121,19 @@ fn unwrapped(with: &Direction, datagram: &[u8]) -> Option<Vec<u8>> {
     with.crypt(tag, &mut body);
     hmac::verify(&with.hmac, &[clear, &body].concat(), tag).ok()?;
     Some(body)
+}
+
+/// See [`crate::fuzz::openvpn_answers`].
+#[cfg(feature = "fuzz")]
+pub(crate) fn answers(key: Option<&ControlKey>, session: [u8; 8], datagram: &[u8]) -> bool {
+    let servers = key.map_or(Some(Servers(None)), Servers::with);
+    servers.is_some_and(|servers| servers.answers(session, datagram))
+}
+
+/// See [`crate::fuzz::openvpn_wrapped`].
+#[cfg(feature = "fuzz")]
+pub(crate) fn of_server(key: &ControlKey, header: [u8; 17], body: Vec<u8>) -> Option<Vec<u8>> {
+    Some(Servers::with(key)?.0?.theirs.wrapped(&header, body))
 }
 
 #[cfg(test)]
@@ -147,7 +168,7 @@ mod tests {
     fn encrypted_messages_are_genuine_or_none() {
         let key: [u8; 256] = std::array::from_fn(|n| n as u8);
         let half = |at: usize| Direction::new(&key[at..at + 128]).unwrap();
-        let servers = Servers(Some(Wrap { ours: half(128), theirs: half(0) }));
+        let servers = Servers::with(&ControlKey(key)).unwrap();
         let reset = servers.reset(SESSION, 1_700_000_000);
         assert_eq!(reset.len(), 54);
         assert_eq!(unwrapped(&half(128), &reset), Some(vec![0; 5]), "as a server reads it");

@@ -1,10 +1,12 @@
 //! Probes by a handshake of WireGuard, of a peer that the servers know. It ends with their response: a tunnel is not made.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use boringtun::noise::{Packet, Tunn, TunnResult};
 use boringtun::x25519::{PublicKey, StaticSecret};
+use tokio::time::{Instant, sleep_until};
 
 use super::datagram::exchange;
 use super::probe::Failure;
@@ -13,11 +15,17 @@ use crate::config::{self, WireGuard};
 /// A handshake initiation (148 bytes) is the largest that is sent.
 const ROOM: usize = 256;
 
-/// The probe as the servers know it.
+/// Servers drop a peer's handshake that comes within 20 ms of the one before, and a backend is probed at two addresses: their turns are far apart,
+/// but what is repeated after a failure is not bound to turns.
+const APART: Duration = Duration::from_millis(25);
+
+/// The probe as a server knows it.
 pub(super) struct Peer {
     own: StaticSecret,
     servers: PublicKey,
     preshared: Option<[u8; 32]>,
+    /// When the last handshake was begun.
+    last: Mutex<Option<Instant>>,
 }
 
 impl Peer {
@@ -31,6 +39,7 @@ impl Peer {
             own: StaticSecret::from(config.private_key_file.contents.as_ref()?.0),
             servers: PublicKey::from(config.public_key.0),
             preshared,
+            last: Mutex::default(),
         })
     }
 
@@ -39,6 +48,9 @@ impl Peer {
     /// # Errors
     /// Why there is no response.
     pub(super) async fn probe(&self, to: SocketAddr, patience: Duration) -> Result<(), Failure> {
+        let at =
+            apart(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        sleep_until(at).await;
         let index = fastrand::u32(..) >> 8;
         let mut tunnel =
             Tunn::new(self.own.clone(), self.servers, self.preshared, None, index, None);
@@ -59,6 +71,13 @@ impl Peer {
     fn public(&self) -> config::PublicKey {
         config::PublicKey(PublicKey::from(&self.own).to_bytes())
     }
+}
+
+/// When a handshake may be begun.
+fn apart(last: &mut Option<Instant>, now: Instant) -> Instant {
+    let at = last.map_or(now, |last| now.max(last + APART));
+    *last = Some(at);
+    at
 }
 
 /// Whether it proves that the servers' key is there: a response, or, of a server that is busy, a cookie.
@@ -99,6 +118,14 @@ mod tests {
             TunnResult::WriteToNetwork(answer) => Some(answer.to_vec()),
             _ => None,
         }
+    }
+
+    #[test]
+    fn of_one_peer_no_two_handshakes_are_begun_at_once() {
+        let now = Instant::now();
+        let mut last = None;
+        let begun = [now, now, now + APART / 2, now + APART * 10].map(|at| apart(&mut last, at));
+        assert_eq!(begun.map(|at| at - now), [0, 1, 2, 10].map(|n| APART * n));
     }
 
     #[test]

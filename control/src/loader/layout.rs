@@ -27,16 +27,35 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    /// The `n`th number of a field, of so many bytes, in an element.
-    pub(crate) fn place(self, n: usize, bytes: usize) -> Option<(usize, u32)> {
+    /// One that an entry tells of, if it can be read: a number that lies in one word, or whole words.
+    fn of(entry: &abi::Layout) -> Option<Self> {
+        // No element is that large; and sums of offsets stay numbers.
+        let (offset, size) = (u32::try_from(entry.value).ok()? as usize, entry.size as usize);
+        let is_number = matches!(size, 1 | 2 | 4 | 8);
+        let is_readable = is_number || size != 0 && size.is_multiple_of(8);
+        (is_readable && offset.is_multiple_of(size.min(8))).then_some(Self { offset, size })
+    }
+
+    /// The `n`th number of a field, of so many bytes, by the words of its element; 0 if there is none.
+    pub(crate) fn read(
+        self,
+        n: usize,
+        bytes: usize,
+        word: impl FnOnce(usize) -> Option<u64>,
+    ) -> u64 {
         let offset = self.offset + n * bytes;
-        let fits = (n + 1) * bytes <= self.size && offset.is_multiple_of(bytes);
-        fits.then_some((offset / 8, 8 * (offset % 8) as u32))
+        let is_number = matches!(bytes, 1 | 2 | 4 | 8);
+        if !is_number || (n + 1) * bytes > self.size || !offset.is_multiple_of(bytes) {
+            return 0;
+        }
+        let mask = u64::MAX >> (64 - 8 * bytes);
+        word(offset / 8).map_or(0, |word| word >> (8 * (offset % 8)) & mask)
     }
 
     /// A field of what this field holds.
-    pub(crate) fn inner(self, inner: Self) -> Self {
-        Self { offset: self.offset + inner.offset, size: inner.size }
+    pub(crate) fn inner(self, inner: Self) -> Option<Self> {
+        let fits = inner.offset + inner.size <= self.size;
+        fits.then_some(Self { offset: self.offset + inner.offset, size: inner.size })
     }
 
     /// Its bytes.
@@ -70,14 +89,21 @@ impl Layout {
             return Ok(None);
         }
         let map: Map = typed(pins, maps::LAYOUT)?;
-        let mut all = BTreeMap::new();
-        for entry in map.iter() {
+        let entries = map.iter().map(|entry| {
             let (key, entry) =
                 entry.map_err(|e| LoadError::kernel("reading the tables' layout", &e))?;
-            let name = CStr::from_bytes_until_nul(&key.0.0).map(CStr::to_string_lossy);
-            all.insert(name.unwrap_or_default().into_owned(), entry.0);
-        }
-        Ok(Some(Self(all)))
+            Ok((key.0, entry.0))
+        });
+        Ok(Some(Self::of(&entries.collect::<Result<Vec<_>, LoadError>>()?)))
+    }
+
+    /// What the entries of the map say.
+    pub(super) fn of(entries: &[(abi::LayoutKey, abi::Layout)]) -> Self {
+        let named = entries.iter().map(|(key, entry)| {
+            let name = CStr::from_bytes_until_nul(&key.0).map(CStr::to_string_lossy);
+            (name.unwrap_or_default().into_owned(), *entry)
+        });
+        Self(named.collect())
     }
 
     /// A number.
@@ -85,10 +111,9 @@ impl Layout {
         self.0.get(name).filter(|entry| entry.size == 0).map(|entry| entry.value)
     }
 
-    /// A field of a map, if it has such a one.
+    /// A field of a map, if it has such a one, and it can be read.
     pub(crate) fn field(&self, map: &str, name: &str) -> Option<Field> {
-        let entry = self.0.get(&format!("{map}.{name}")).filter(|entry| entry.size != 0)?;
-        Some(Field { offset: entry.value as usize, size: entry.size as usize })
+        Field::of(self.0.get(&format!("{map}.{name}"))?)
     }
 
     /// Reasons by their numbers.

@@ -37,6 +37,8 @@ pub use find::{Found, find, remove_all};
 pub use mapped::Mapped;
 pub(crate) use old::Ended;
 pub use old::Old;
+#[cfg(feature = "fuzz")]
+pub(crate) use old::described;
 pub use packet_log::{PacketLog, PacketLogger};
 pub(crate) use pins::stage;
 pub use pins::{Pins, adopt, create};

@@ -41,11 +41,11 @@ impl Elements {
 
     /// The `n`th number of so many bytes of a field; 0 if there is none.
     fn part(&self, element: usize, field: Option<Field>, n: usize, bytes: usize) -> u64 {
-        let place = field.and_then(|field| field.place(n, bytes));
-        let Some((word, shift)) = place.filter(|(word, _)| *word < self.stride) else { return 0 };
-        let Some(word) = self.words.get(element * self.stride + word) else { return 0 };
-        let mask = if bytes == 8 { u64::MAX } else { (1 << (8 * bytes)) - 1 };
-        word.get() >> shift & mask
+        let word = |word: usize| {
+            let index = element * self.stride + word;
+            self.words.get(index).filter(|_| word < self.stride).map(Cell::get)
+        };
+        field.map_or(0, |field| field.read(n, bytes, word))
     }
 
     /// A field that is one number.
@@ -69,6 +69,14 @@ macro_rules! fields {
                     $($must: Some(field(stringify!($must)).ok_or(concat!($map, ".", stringify!($must)))?),)*
                     $($may: field(stringify!($may)),)*
                 })
+            }
+
+            #[cfg(feature = "fuzz")]
+            fn named(&self) -> Vec<(&'static str, Option<Field>)> {
+                vec![
+                    $((concat!($map, ".", stringify!($must)), self.$must),)*
+                    $((concat!($map, ".", stringify!($may)), self.$may),)*
+                ]
             }
         }
     )*};
@@ -118,6 +126,47 @@ impl Numbers {
             endpoint_live: layout.number("endpoint_live").unwrap_or(0),
         })
     }
+}
+
+impl Numbers {
+    /// The state of a session in this version's numbers; `None` if it is none.
+    fn state(&self, word: u64) -> Option<u8> {
+        let state = word & self.state_mask;
+        let aside = if state & self.aside != 0 { slot::ASIDE } else { 0 };
+        match state & !self.aside {
+            state if state == self.open => Some(slot::OPEN | aside),
+            state if state == self.tentative => Some(slot::TENTATIVE | aside),
+            _ => None,
+        }
+    }
+}
+
+/// See [`crate::fuzz::described`].
+#[cfg(feature = "fuzz")]
+pub(crate) fn described(
+    entries: &[(dataplane::abi::LayoutKey, dataplane::abi::Layout)],
+    element: &[u64],
+) -> Result<crate::fuzz::Described, String> {
+    let layout = Layout::of(entries);
+    let numbers = Numbers::of(&layout)?;
+    let mut fields = SlotFields::of(&layout)?.named();
+    fields.extend(DetailFields::of(&layout)?.named());
+    let (tenant, meter) = (TenantFields::of(&layout)?, MeterFields::of(&layout)?);
+    fields.extend(tenant.named());
+    fields.extend(meter.named());
+    fields.extend(EndpointFields::of(&layout)?.named());
+    let inner = tenant.handshakes.zip(meter.refused).and_then(|(meter, inner)| meter.inner(inner));
+    fields.push(("", inner));
+    let word = |word: usize| element.get(word).copied();
+    let read = |(name, field): (&'static str, Option<Field>)| {
+        [(0, field.map_or(8, Field::size)), (0, 8), (1, 8)].map(|(n, bytes)| {
+            let value = field.map_or(0, |field| field.read(n, bytes, word));
+            crate::fuzz::Reading { name, n, bytes, value }
+        })
+    };
+    let readings = fields.into_iter().flat_map(read).collect();
+    let states = element.iter().map(|word| numbers.state(*word)).collect();
+    Ok(crate::fuzz::Described { readings, states })
 }
 
 /// What a tenant has had, of sessions that have ended.
@@ -219,7 +268,7 @@ impl Old {
         let (slots, details) = (&self.slots, &self.details);
         let (slot, detail) = (&self.slot, &self.detail);
         let word = slots.number(index, slot.state);
-        let state = self.state(word)?;
+        let state = self.numbers.state(word)?;
         let client = Address::from_halves([0, 1].map(|n| slots.part(index, slot.client, n, 8)));
         let port_service = slots.number(index, slot.port_service);
         let service = port_service >> 16 & 0xffff;
@@ -271,20 +320,8 @@ impl Old {
         };
         // One that changed hands while it was read is none.
         let after = slots.number(index, slot.state);
-        let state = self.state(after)?;
+        let state = self.numbers.state(after)?;
         (slot::generation(after) == slot::generation(word)).then_some(Session { state, ..session })
-    }
-
-    /// The state of a session in this version's numbers; `None` if it is none.
-    fn state(&self, word: u64) -> Option<u8> {
-        let n = &self.numbers;
-        let state = word & n.state_mask;
-        let aside = if state & n.aside != 0 { slot::ASIDE } else { 0 };
-        match state & !n.aside {
-            state if state == n.open => Some(slot::OPEN | aside),
-            state if state == n.tentative => Some(slot::TENTATIVE | aside),
-            _ => None,
-        }
     }
 
     /// A generation that no slot had, nor will have: until its tables are kept by a daemon, no slot is used twice.
@@ -320,7 +357,7 @@ impl Old {
         let t = &self.tenant;
         let refused = |meter: Option<Field>| {
             let inner = self.meter.refused;
-            meter.zip(inner).map_or(0, |(meter, inner)| number(Some(meter.inner(inner))))
+            meter.zip(inner).map_or(0, |(meter, inner)| number(meter.inner(inner)))
         };
         Ended {
             opened: number(t.opened),

@@ -9,9 +9,12 @@ mod frames;
 mod headers;
 mod ike;
 mod ipsec;
+mod keys;
+mod layout;
 mod names;
 mod netlink;
 mod openvpn;
+mod probes;
 mod quic;
 mod quic_lb;
 mod state;
@@ -36,9 +39,12 @@ pub const TARGETS: &[Target] = &[
     stream::TARGET,
     agent::TARGET,
     echo::TARGET,
+    probes::TARGET,
     config::TARGET,
+    keys::TARGET,
     names::TARGET,
     state::TARGET,
+    layout::TARGET,
     api::TARGET,
     netlink::TARGET,
 ];

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +31,7 @@ const TIMING: Timing = Timing {
 const MAX_DOWN: Share = Share::percent(75).expect("up to a hundred");
 /// Servers of WireGuard take one handshake of a peer in 20 ms, and a backend has two addresses.
 const SHORTEST_WIREGUARD: Duration = Duration::from_millis(100);
+const SHORTEST: Duration = Duration::from_millis(10);
 /// Much more than a file of keys has.
 const LARGEST: u64 = 1 << 20;
 
@@ -103,12 +105,13 @@ fn every_key(section: &mut Section<'_, '_>, out: &mut Findings) {
 }
 
 fn timing(section: &mut Section<'_, '_>, kind: Option<ProbeKind>, out: &mut Findings) -> Timing {
-    let (least, most) = (Duration::from_millis(10), Duration::from_secs(3600));
-    let shortest = if kind == Some(ProbeKind::WireGuard) { SHORTEST_WIREGUARD } else { least };
+    let most = Duration::from_secs(3600);
+    let shortest = if kind == Some(ProbeKind::WireGuard) { SHORTEST_WIREGUARD } else { SHORTEST };
     let interval = duration(section, "interval", shortest..=most, out);
-    let timeout = duration(section, "timeout", least..=most, out);
+    let timeout = duration(section, "timeout", SHORTEST..=most, out);
     let rise = section.number("rise", 1..=100, out);
     let fall = section.number("fall", 1..=100, out);
+    let place = fall.as_ref().map_or_else(|| section.span(), Spanned::span);
     let count = |field: Field<u64>, default| field.map_or(default, |n| *n.get_ref() as u32);
     let interval = interval.unwrap_or(TIMING.interval);
     let timing = Timing {
@@ -120,8 +123,35 @@ fn timing(section: &mut Section<'_, '_>, kind: Option<ProbeKind>, out: &mut Find
     if timing.timeout > timing.interval {
         out.error(section.span(), "the probe's timeout is longer than its interval")
             .help("probes do not overlap: lower `timeout` or raise `interval`");
+    } else if timing.patience() > timing.expected() {
+        late(&timing, place, out);
     }
     timing
+}
+
+/// Who writes these numbers expects the dead to be found sooner.
+fn late(timing: &Timing, place: Range<usize>, out: &mut Findings) {
+    // People do not count microseconds.
+    let text = |time: Duration| {
+        humantime::format_duration(Duration::from_millis(time.as_millis() as u64)).to_string()
+    };
+    let enough = timing.prompt_timeout();
+    let mend = match (enough >= SHORTEST, timing.fall) {
+        (true, ..3) => format!(
+            "lower `timeout` to {}, or raise `fall` to 3: from then on failed probes are repeated sooner",
+            text(enough)
+        ),
+        (true, _) => format!("lower `timeout` to {}", text(enough)),
+        (false, ..3) => {
+            "raise `fall` to 3: from then on failed probes are repeated sooner".to_owned()
+        }
+        (false, _) => "raise `interval`, so that it is longer than `timeout`".to_owned(),
+    };
+    let (most, hoped) = (text(timing.patience()), text(timing.interval * timing.fall));
+    let message = format!(
+        "a dead backend may be found down after {most} only: `interval` × `fall` is {hoped}"
+    );
+    out.warn(place, message).help(mend);
 }
 
 fn probe(kind: ProbeKind, section: &mut Section<'_, '_>, out: &mut Findings) -> Option<Probe> {

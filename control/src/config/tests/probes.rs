@@ -283,3 +283,33 @@ fn files_are_read_where_the_configuration_is_to_be_used() {
     let (_, message, _) = one(&tls);
     assert_eq!(message, format!("there is not a certificate in PEM in `{bad}`"));
 }
+
+#[test]
+fn who_would_wait_longer_than_it_seems_is_told() {
+    for (numbers, warning) in [
+        ("", None),
+        ("interval = \"1s\", timeout = \"500ms\", rise = 2, fall = 3", None),
+        ("interval = \"500ms\", timeout = \"300ms\"", None),
+        ("timeout = \"137ms\", fall = 2", None),
+        ("fall = 2", Some(("2s 562ms", "2s", "lower `timeout` to 137ms, or raise `fall` to 3"))),
+        ("fall = 1", Some(("1s 531ms", "1s", "lower `timeout` to 68ms, or raise `fall` to 3"))),
+        ("timeout = \"1s\"", Some(("4s 31ms", "3s", "lower `timeout` to 756ms"))),
+        ("interval = \"10ms\"", Some(("40ms", "30ms", "raise `interval`"))),
+        ("interval = \"10ms\", fall = 1", Some(("20ms", "10ms", "raise `fall` to 3: "))),
+    ] {
+        let text = with(format!("probe = \"icmp\", {numbers}").trim_end_matches(", "));
+        let said = said(&text, false);
+        let Some((most, hoped, mend)) = warning else {
+            assert_eq!(said, [], "{numbers}");
+            continue;
+        };
+        let [(Severity::Warning, message, help)] = &said[..] else { panic!("{numbers}: {said:?}") };
+        assert_eq!(
+            *message,
+            format!(
+                "a dead backend may be found down after {most} only: `interval` × `fall` is {hoped}"
+            )
+        );
+        assert!(help.starts_with(mend), "{help}");
+    }
+}
