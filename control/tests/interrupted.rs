@@ -60,7 +60,7 @@ impl Daemon {
     /// What the tables hold that was not written to them.
     fn drift(&self) -> Vec<model::Drift> {
         let room = self.tables.sizes().sessions();
-        model::drift(&self.current, &self.writer.read_everywhere().unwrap(), room)
+        model::drift(&self.current, &self.writer.read().unwrap(), room)
     }
 
     /// Every listener places on backends that are there, and nothing else is to be done.
@@ -233,7 +233,7 @@ fn what_was_changed_behind_the_daemons_back_is_noticed_and_mended() {
     assert_eq!(of(maps::ROUTES), Some((0, 0, 1)));
     assert_eq!(drift.len(), 5);
 
-    daemon.current = daemon.writer.read_everywhere().unwrap().known_as(&written);
+    daemon.current = daemon.writer.read().unwrap().known_as(&written);
     daemon.bring_to(&config, usize::MAX);
     daemon.is_in_force(&config);
     pins.remove().unwrap();

@@ -43,13 +43,13 @@ pub(super) enum VerifyError {
 
 /// Tables that are written, and looked at.
 pub(super) trait Kept: TableWriter + Send + Sync {
-    /// What they hold, everywhere.
+    /// What they hold.
     fn look(&self) -> Result<Wanted, LoadError>;
 }
 
 impl Kept for Writer {
     fn look(&self) -> Result<Wanted, LoadError> {
-        self.read_everywhere()
+        self.read()
     }
 }
 

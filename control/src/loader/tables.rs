@@ -7,8 +7,8 @@ use std::fmt::{self, Display};
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray};
 use dataplane::abi::{
-    Address, Bucket, Detail, MAX_LISTENERS, Meter, NAME_LISTENER, NAME_RETIRED, NameKey,
-    NextHop as HopElement, POOL_STRIDE, RING_WORDS, RouteKey, Settings, Slot, Tenant, maps,
+    Address, Bucket, Detail, Meter, NextHop as HopElement, RING_WORDS, RouteKey, Settings, Slot,
+    Tenant, maps,
 };
 use dataplane::cell::Cell;
 use dataplane::reason::Reason;
@@ -48,6 +48,8 @@ pub struct Tables {
 pub(super) struct Written {
     pub(super) directory: Directories,
     pub(super) endpoints: Array<MapData, PodEndpoint>,
+    /// The same as words, by which to see which of the sixty thousand there are; with the words of one.
+    endpoint_words: (Mapped<Cell<u64>>, usize),
     pub(super) sources: Array<MapData, [u32; 4]>,
     pub(super) routes: LpmTrie<MapData, [u32; 4], u32>,
     pub(super) devices: DevMapHash<MapData>,
@@ -161,6 +163,7 @@ impl Written {
         Ok(Self {
             directory: Directories::open(pins, tables.settings())?,
             endpoints: typed(pins, maps::ENDPOINTS)?,
+            endpoint_words: open_words(pins, maps::ENDPOINTS)?,
             sources: typed(pins, maps::SOURCES)?,
             routes: typed(pins, maps::ROUTES)?,
             devices: typed(pins, maps::DEVICES)?,
@@ -168,9 +171,8 @@ impl Written {
         })
     }
 
-    /// What the tables hold, in the model's terms; `everywhere`: endpoints of listeners without a name, too. Those are sixty thousand
-    /// calls of the kernel, for what nobody has written: an endpoint comes after its listener's name, and goes before it.
-    pub(super) fn read(&self, tables: &Tables, everywhere: bool) -> Result<Wanted, LoadError> {
+    /// What the tables hold, in the model's terms.
+    pub(super) fn read(&self, tables: &Tables) -> Result<Wanted, LoadError> {
         let failed = |what: &'static str| {
             move |e: MapError| LoadError::kernel(format!("reading {what}"), &e)
         };
@@ -189,13 +191,9 @@ impl Written {
             let (ifindex, _) = entry.map_err(failed("the devices"))?;
             held.devices.insert(ifindex);
         }
-        let is_named = |index| {
-            let kinds = [NAME_LISTENER, NAME_LISTENER | NAME_RETIRED];
-            kinds.into_iter().any(|kind| held.names.contains_key(&NameKey { kind, index }))
-        };
-        let listeners = (0..MAX_LISTENERS).filter(|index| everywhere || is_named(*index));
-        let blocks = listeners.map(|index| index * POOL_STRIDE..(index + 1) * POOL_STRIDE);
-        for index in blocks.flatten() {
+        let (words, of_one) = &self.endpoint_words;
+        let all = (0..).zip(words.chunks_exact(*of_one));
+        for (index, _) in all.filter(|(_, words)| words.iter().any(|word| word.get() != 0)) {
             let endpoint = self.endpoints.get(&index, 0).map_err(failed("the endpoints"))?.0;
             if endpoint != Default::default() {
                 held.endpoints.insert(index, endpoint);

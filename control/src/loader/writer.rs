@@ -39,15 +39,7 @@ impl Writer {
     /// # Errors
     /// A map cannot be read.
     pub fn read(&self) -> Result<Wanted, LoadError> {
-        self.maps.read(&self.tables, false)
-    }
-
-    /// The same, also where no daemon writes anything.
-    ///
-    /// # Errors
-    /// A map cannot be read.
-    pub fn read_everywhere(&self) -> Result<Wanted, LoadError> {
-        self.maps.read(&self.tables, true)
+        self.maps.read(&self.tables)
     }
 }
 
