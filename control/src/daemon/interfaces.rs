@@ -170,7 +170,7 @@ impl Interfaces {
     /// Whether an interface does not run the program, as far as the kernel says what it runs.
     async fn lacks_program(&self, index: u32) -> bool {
         match interfaces::running(index).await {
-            Ok(running) => running.is_none_or(|running| running.program != self.program.id()),
+            Ok(running) => running.iter().all(|running| running.program != self.program.id()),
             Err(e) => {
                 tracing::debug!(index, "what it runs is not known: {e}");
                 false
@@ -185,8 +185,8 @@ impl Interfaces {
         index: u32,
         mode: XdpMode,
     ) -> Result<Attachment, LoadError> {
-        let running = interfaces::running(index).await.ok().flatten();
-        if running.is_some_and(|running| running.mode != mode) && self.pins.link(index).exists() {
+        let running = interfaces::running(index).await.unwrap_or_default();
+        if running.iter().any(|running| running.mode != mode) && self.pins.link(index).exists() {
             tracing::warn!(interface = %name, "the XDP mode changes: packets are not forwarded for a moment");
             Program::detach(&self.pins, name, index)?;
         }

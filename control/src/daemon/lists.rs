@@ -10,17 +10,14 @@ use super::published::{EndpointInfo, Published, find_backend, not_found, row, un
 use super::view;
 use crate::config::BackendId;
 use crate::model::Prefix;
-use crate::sessions::{Clock, Reader, Record};
+use crate::sessions::{Clock, Reader, Walk};
 
-/// The sessions of a filter, by identity, each as it is when its turn comes. One that is somewhere else then comes last.
+/// The sessions of a filter, each as it is when its turn comes.
 pub struct SessionRows {
     published: Arc<Published>,
     filter: view::SessionFilter,
     backend: Option<BackendId>,
-    /// Identities and slots.
-    left: std::vec::IntoIter<(u64, u32)>,
-    /// Identities of those that were not where they had been. `None` once those were looked for.
-    moved: Option<Vec<u64>>,
+    walk: Walk,
     unknown: EndpointInfo,
 }
 
@@ -43,27 +40,8 @@ impl SessionRows {
             return Err(not_found("service", name, all));
         }
         let backend = filter.backend.as_ref().map(|name| find_backend(config, name)).transpose()?;
-        let left = Reader::new(&*published.tables).places().into_iter();
-        let (moved, unknown) = (Some(Vec::new()), unknown());
-        Ok(Self { published, filter, backend, left, moved, unknown })
-    }
-
-    /// The next session that is there.
-    fn record(&mut self) -> Option<Record> {
-        loop {
-            let reader = Reader::new(&*self.published.tables);
-            for (identity, index) in self.left.by_ref() {
-                match reader.get(index).filter(|record| record.identity == identity) {
-                    Some(record) => return Some(record),
-                    None => self.moved.iter_mut().for_each(|moved| moved.push(identity)),
-                }
-            }
-            // In order, as the others were.
-            let moved = self.moved.take().filter(|moved| !moved.is_empty())?;
-            let mut places = reader.places();
-            places.retain(|(identity, _)| moved.binary_search(identity).is_ok());
-            self.left = places.into_iter();
-        }
+        let walk = Walk::new(Reader::new(&*published.tables));
+        Ok(Self { published, filter, backend, walk, unknown: unknown() })
     }
 }
 
@@ -72,7 +50,7 @@ impl Iterator for SessionRows {
 
     fn next(&mut self) -> Option<view::Session> {
         loop {
-            let session = self.record()?;
+            let session = self.walk.next(Reader::new(&*self.published.tables))?;
             let endpoints = &self.published.endpoints;
             let info = endpoints.get(&session.endpoint).unwrap_or(&self.unknown);
             let (filter, names) = (&self.filter, &info.names);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use futures_util::TryStreamExt as _;
-use netlink_packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{LinkAttribute, LinkXdp};
 use rtnetlink::new_connection;
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
@@ -46,28 +46,25 @@ pub struct Running {
     pub program: u32,
 }
 
-/// The XDP program that an interface runs, if it runs one.
+/// The XDP programs that an interface runs, but for one that its hardware does.
 ///
 /// # Errors
 /// There is no such interface, or the kernel does not say.
-pub async fn running(index: u32) -> io::Result<Option<Running>> {
+pub async fn running(index: u32) -> io::Result<Vec<Running>> {
     let (connection, handle, _) = new_connection()?;
     tokio::spawn(connection);
     let mut found = handle.link().get().match_index(index).execute();
     let link = found.try_next().await.map_err(io::Error::other)?.ok_or(io::ErrorKind::NotFound)?;
-    let (mut mode, mut program) = (None, None);
-    for attribute in link.attributes {
-        let LinkAttribute::Xdp(xdp) = attribute else { continue };
-        for attribute in xdp {
-            match attribute {
-                LinkXdp::Attached(XdpAttached::Driver) => mode = Some(XdpMode::Native),
-                LinkXdp::Attached(XdpAttached::SocketBuffer) => mode = Some(XdpMode::Generic),
-                LinkXdp::ProgId(id) => program = Some(id),
-                _ => {}
-            }
-        }
-    }
-    Ok(mode.zip(program).map(|(mode, program)| Running { mode, program }))
+    let xdp = link.attributes.into_iter().filter_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    });
+    let one = |attribute| match attribute {
+        LinkXdp::DrvProgId(program) => Some(Running { mode: XdpMode::Native, program }),
+        LinkXdp::SkbProgId(program) => Some(Running { mode: XdpMode::Generic, program }),
+        _ => None,
+    };
+    Ok(xdp.flatten().filter_map(one).collect())
 }
 
 #[cfg(test)]

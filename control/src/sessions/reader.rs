@@ -129,15 +129,6 @@ impl<'a> Reader<'a> {
         sessions
     }
 
-    /// Identities and slots of all sessions, each once, by identity.
-    pub fn places(self) -> Vec<(u64, u32)> {
-        let moved = |r: Record| (r.identity, std::cmp::Reverse(r.moves), r.index);
-        let mut places: Vec<_> = self.all().map(moved).collect();
-        places.sort_unstable();
-        places.dedup_by_key(|(identity, ..)| *identity);
-        places.into_iter().map(|(identity, _, index)| (identity, index)).collect()
-    }
-
     /// The session of this identity.
     pub fn find(self, identity: u64) -> Option<Record> {
         self.all().filter(|r| r.identity == identity).max_by_key(|r| r.moves)

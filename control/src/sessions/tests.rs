@@ -180,6 +180,30 @@ fn a_session_that_moves_is_listed_once() {
 }
 
 #[test]
+fn a_walk_meets_each_session_once_that_moves_or_ends_meanwhile() {
+    let t = HostTables::new(Sizes::default());
+    (3..8).for_each(|index| put(&t, index, slot::OPEN, 0));
+    let identity = |index: u32| t.details[index as usize].identity.get();
+    let all: Vec<u64> = (3..8).map(identity).collect();
+    let mut walk = Walk::new(Reader::new(&t));
+    let mut next = || walk.next(Reader::new(&t)).map(|r| (r.identity, r.index));
+    assert_eq!(next(), Some((all[0], 3)));
+    // The first one, which was met, and the second one move; the third ends, and another has its slot; a new one comes.
+    for (from, to) in [(3, 20), (4, 21)] {
+        put(&t, to, slot::OPEN, 0);
+        t.details[to as usize].identity.set(identity(from));
+        t.slots[from as usize].state.store(0);
+    }
+    put(&t, 5, slot::OPEN, 0);
+    t.details[5].identity.set(77);
+    put(&t, 22, slot::OPEN, 0);
+    assert_eq!(next(), Some((all[3], 6)));
+    assert_eq!(next(), Some((all[4], 7)));
+    assert_eq!(next(), Some((all[1], 21)));
+    assert_eq!((next(), next()), (None, None));
+}
+
+#[test]
 fn counts_that_a_crash_left_wrong_are_corrected() {
     let t = HostTables::new(Sizes::default());
     put(&t, 3, slot::OPEN, 0);
