@@ -140,10 +140,14 @@ impl Gateway {
     ) -> anyhow::Result<()> {
         let all = Flows { first: 0, count: sessions, random: false };
         let before = self.count(Reason::SessionOpened)?;
-        // The second answer opens what the first one could not.
-        for _ in 0..2 {
-            player.set(answer, family, all, Target::Gateway);
-            player.run(sessions, Side::of(answer))?;
+        // The second answer opens what the first one could not. Sessions that are not open yet are a quarter of the tables at most.
+        let part = sessions.div_ceil(8);
+        for first in (0..sessions).step_by(part as usize) {
+            let some = Flows { first, count: part.min(sessions - first), random: false };
+            for _ in 0..2 {
+                player.set(answer, family, some, Target::Gateway);
+                player.run(some.count, Side::of(answer))?;
+            }
         }
         let opened = self.count(Reason::SessionOpened)? - before;
         if opened != u64::from(sessions) {
