@@ -143,7 +143,15 @@ impl Program {
         // Tables that are not whole must not be found by the next daemon.
         let staging = (!self.pins.exist()).then(|| self.pins.nobodys());
         if let Some(staging) = &staging {
-            Bpffs::existing(staging.dir().parent().unwrap_or(staging.dir()))?;
+            Bpffs::existing(staging.dir().parent().unwrap_or(staging.dir())).map_err(
+                |e| match e {
+                    LoadError::NotLoaded { path } => LoadError::Kernel {
+                        what: "pinning again".to_owned(),
+                        reason: format!("{} is no bpffs any more", path.display()),
+                    },
+                    e => e,
+                },
+            )?;
             staging.remove()?;
             made(staging.dir().to_owned())?;
         }

@@ -177,6 +177,7 @@ fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     let traffic = farm.traffic(0, 100).unwrap();
     run("umount", &["-l", &bpffs]);
     until("a warning", SOON, || Ok(is_said(&farm, "a restart begins anew").then_some(()))).unwrap();
+    assert!(is_said(&farm, "is no bpffs any more"));
     traffic.wait_for(200, SOON).unwrap();
     farm.join(0, WireguardGo, Family::V4).unwrap();
     farm.reach(1).unwrap();
