@@ -185,6 +185,19 @@ fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     let tally = traffic.stop();
     assert_eq!(tally.lost, 0, "{tally:?}");
 
+    // Mounted again, it gets everything that the next daemon needs.
+    run("mount", &["-t", "bpf", "fernpass-test", &bpffs]);
+    until("the pins", SOON, || Ok((!is_said(&farm, "a restart begins anew")).then_some(())))
+        .unwrap();
+    let ids = |farm: &Farm| [0, 1].map(|member| farm.session(member).unwrap().id);
+    let before = ids(&farm);
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    assert_eq!(ids(&farm), before);
+    farm.reach(0).unwrap();
+    run("umount", &["-l", &bpffs]);
+    until("a warning", SOON, || Ok(is_said(&farm, "a restart begins anew").then_some(()))).unwrap();
+
     // And a restart begins anew: the sessions are learnt again from their traffic.
     farm.gateway_mut().kill();
     farm.gateway_mut().run().unwrap();
