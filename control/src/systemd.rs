@@ -17,9 +17,9 @@ pub(crate) fn notify(states: &[NotifyState<'_>]) {
 /// Tells it that a step of something long is done, and that the next one may take its time: at a start, and while the daemon's
 /// loop does not turn for it.
 pub(crate) fn at_work() {
-    let mut states = vec![NotifyState::ExtendTimeoutUsec(STEP.as_micros() as u32)];
+    // First: it sets the watchdog's usual patience again.
     if sd_notify::watchdog_enabled().is_some() {
-        states.push(NotifyState::Watchdog);
+        notify(&[NotifyState::Watchdog]);
     }
-    notify(&states);
+    notify(&[NotifyState::ExtendTimeoutUsec(STEP.as_micros() as u32)]);
 }

@@ -156,8 +156,7 @@ pub(super) async fn sessions(
     filter: Result<Query<SessionFilter>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(filter) = filter.map_err(|e| Problem::invalid(e.body_text()))?;
-    let most = filter.limit.unwrap_or(usize::MAX);
-    Ok(listed(handle.sessions(filter).await?.take(most)))
+    Ok(listed(handle.sessions(filter).await?))
 }
 
 /// One session. The id may be abbreviated.

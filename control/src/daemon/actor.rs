@@ -116,7 +116,7 @@ impl Daemon {
         let config = Arc::clone(&self.core.state.config);
         let mut around = super::start::surroundings(&config).await;
         around.extend(super::start::sinks(&config.gateway).await);
-        around.extend(self.store.obstacle());
+        around.extend(self.store.obstacle().await);
         for warning in around.iter().filter(|warning| !self.core.around.contains(warning)) {
             tracing::warn!("{warning}");
         }

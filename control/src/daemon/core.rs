@@ -57,7 +57,7 @@ impl Core {
     pub(super) fn published(&self) -> Published {
         let mut warnings = self.warnings.clone();
         warnings.extend_from_slice(&self.around);
-        warnings.extend(self.interfaces.warning());
+        warnings.extend(self.interfaces.warnings());
         warnings.extend(self.trial_warning());
         warnings.extend(self.behind.iter().map(|e| format!("the tables are behind: {e}")));
         let tenants = self.state.tenants();

@@ -189,10 +189,12 @@ impl Daemon {
         let Grown { tables, writer, program } = grown.map_err(|e| nothing(&e))?;
         self.core.state.move_to(tables, writer);
         if let Some(mut program) = program {
-            if log != PacketLog::Off {
-                program.messages().map_err(|e| Refusal::Failed(e.to_string()))?.run();
-            }
+            let messages = (log != PacketLog::Off).then(|| program.messages());
+            // Whatever becomes of them: the one before has the tables of before.
             self.core.interfaces.go_on_with(program);
+            if let Some(messages) = messages {
+                messages.map_err(|e| Refusal::Failed(e.to_string()))?.run();
+            }
         }
         recount(&self.core.state).await;
         Ok(())

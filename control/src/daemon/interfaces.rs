@@ -43,14 +43,19 @@ impl Interfaces {
         self.attached.values().map(|(index, _)| *index).collect()
     }
 
-    /// What stands in the way of the next daemon, if anything: it would begin anew.
-    pub(super) fn warning(&self) -> Option<String> {
-        let why = self.unpinned.as_ref()?;
-        Some(format!(
-            "{} is gone, with what this daemon left there for the next one, and cannot be made again ({why}): packets are forwarded as long \
-             as this daemon runs; a restart begins anew, and learns the sessions again from their traffic",
-            self.pins.dir().display()
-        ))
+    /// Interfaces that do not run the program; and what stands in the way of the next daemon, if anything: it would begin anew.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let unpinned = self.unpinned.iter().map(|why| {
+            format!(
+                "{} is gone, with what this daemon left there for the next one, and cannot be made again ({why}): interfaces that have the \
+                 program forward as long as this daemon runs; a restart begins anew, and learns the sessions again from their traffic",
+                self.pins.dir().display()
+            )
+        });
+        let missing = self.missing.iter().map(|name| {
+            format!("{name} does not run the program: what comes in there is not forwarded; the log says why")
+        });
+        unpinned.chain(missing)
     }
 
     /// Pins again what somebody has removed.
@@ -123,6 +128,7 @@ impl Interfaces {
             }
         }
         self.attached.retain(|name, (index, _)| indexes.get(name) == Some(index));
+        self.missing.retain(|name| indexes.contains_key(name));
         Ok(())
     }
 
@@ -137,9 +143,12 @@ impl Interfaces {
             if let (true, Ok(index)) = (same, &found)
                 && !self.lacks_program(*index).await
             {
+                self.missing.remove(name);
                 continue;
             }
             let result = match found {
+                // It could not be pinned, and would be off again at once.
+                Ok(_) if self.unpinned.is_some() => Err(self.unpinnable(name)),
                 Ok(index) => self.attach(name, index, mode).await.map(drop),
                 Err(e) => Err(e),
             };
@@ -154,10 +163,12 @@ impl Interfaces {
                     self.missing.remove(name);
                 }
                 Err(e) => {
+                    // It is there, and tried again: what leads to it stays.
                     if same {
                         ensured.taken_off.push(format!("{name}: {e}"));
+                    } else {
+                        self.attached.remove(name);
                     }
-                    self.attached.remove(name);
                     if self.missing.insert(name.clone()) {
                         ensured.failures.push(e.to_string());
                     }
@@ -165,6 +176,13 @@ impl Interfaces {
             }
         }
         ensured
+    }
+
+    fn unpinnable(&self, name: &str) -> LoadError {
+        LoadError::Kernel {
+            what: format!("attaching to {name}"),
+            reason: format!("its link cannot be pinned under {}", self.pins.dir().display()),
+        }
     }
 
     /// Whether an interface does not run the program, as far as the kernel says what it runs.

@@ -12,10 +12,15 @@ use crate::config::BackendId;
 use crate::model::Prefix;
 use crate::sessions::{Clock, Reader, Walk};
 
-/// The sessions of a filter, each as it is when its turn comes.
+/// So many sessions are looked at for one row.
+const MOST: usize = 1024;
+
+/// The sessions of a filter, each as it is when its turn comes; nothing where none was found among many, so that others get their turn.
 pub struct SessionRows {
     published: Arc<Published>,
     filter: view::SessionFilter,
+    /// How many more are asked for.
+    more: usize,
     backend: Option<BackendId>,
     walk: Walk,
     unknown: EndpointInfo,
@@ -41,15 +46,19 @@ impl SessionRows {
         }
         let backend = filter.backend.as_ref().map(|name| find_backend(config, name)).transpose()?;
         let walk = Walk::new(Reader::new(&*published.tables));
-        Ok(Self { published, filter, backend, walk, unknown: unknown() })
+        let more = filter.limit.unwrap_or(usize::MAX);
+        Ok(Self { published, filter, more, backend, walk, unknown: unknown() })
     }
 }
 
 impl Iterator for SessionRows {
-    type Item = view::Session;
+    type Item = Option<view::Session>;
 
-    fn next(&mut self) -> Option<view::Session> {
-        loop {
+    fn next(&mut self) -> Option<Option<view::Session>> {
+        for _ in 0..MOST {
+            if self.more == 0 {
+                return None;
+            }
             let session = self.walk.next(Reader::new(&*self.published.tables))?;
             let endpoints = &self.published.endpoints;
             let info = endpoints.get(&session.endpoint).unwrap_or(&self.unknown);
@@ -59,9 +68,11 @@ impl Iterator for SessionRows {
                 && self.backend.as_ref().is_none_or(|id| *id == names.backend)
                 && filter.client.is_none_or(|address: IpAddr| address == session.client.ip());
             if is_wanted {
-                return Some(row(&session, info, &Clock::now()));
+                self.more -= 1;
+                return Some(Some(row(&session, info, &Clock::now())));
             }
         }
+        Some(None)
     }
 }
 
@@ -79,18 +90,18 @@ impl RouteRows {
 }
 
 impl Iterator for RouteRows {
-    type Item = view::Route;
+    type Item = Option<view::Route>;
 
-    fn next(&mut self) -> Option<view::Route> {
+    fn next(&mut self) -> Option<Option<view::Route>> {
         let view = &self.published.routes;
         let after = self.last.map_or(Unbounded, Excluded);
         let (prefix, key) = view.routes.range((after, Unbounded)).next()?;
         self.last = Some(*prefix);
-        Some(view::Route {
+        Some(Some(view::Route {
             prefix: format!("{}/{}", prefix.address, prefix.length),
             via: key.neighbour.to_string(),
             interface: self.links.name(key.interface),
             resolved: view.hops.get(key).is_some_and(|hop| hop.resolved),
-        })
+        }))
     }
 }

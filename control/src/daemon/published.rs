@@ -321,10 +321,10 @@ impl Published {
             let drain = self.overrides.drained.get(&id);
             let forecast = drain.and_then(|_| self.forecasts.get(&id).copied());
             let sessions = tally.get(&id).map_or(0, |(open, _)| *open);
-            // Where nobody tells of answers, it is not known who is left.
+            // Where nobody tells of answers, it is not known who is left: but when it ends.
             let knows = !pool.mode.is_direct() || pool.agent;
-            let empty_at =
-                drain.filter(|_| knows).and_then(|drain| empty_at(now, sessions, forecast, drain));
+            let (left, expected) = if knows { (sessions, forecast) } else { (1, None) };
+            let empty_at = drain.and_then(|drain| empty_at(now, left, expected, drain));
             let health = self.probed.get(&id).map(|probed| probed.status).unwrap_or_default();
             let health_of = |family| backend.address_of(family).map(|_| health.of(family));
             view::Backend {

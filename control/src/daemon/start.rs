@@ -198,7 +198,7 @@ impl Parts {
         let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
         around.extend(sinks(&gateway).await);
-        around.extend(store.obstacle());
+        around.extend(store.obstacle().await);
         for warning in warnings.iter().chain(&around) {
             tracing::warn!("{warning}");
         }

@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +18,12 @@ use crate::model::Overrides;
 pub(super) struct Store {
     file: PathBuf,
     trial: PathBuf,
+    /// Somebody is trying whether it can be written to.
+    asked: Arc<AtomicBool>,
 }
+
+/// A disk that needs longer does not answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The state cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +37,8 @@ impl Store {
     /// The store in a directory, which is made if it is not there.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|source| StoreError { path: dir.to_owned(), source })?;
-        Ok(Self { file: dir.join("overrides.json"), trial: dir.join("trial.json") })
+        let (file, trial) = (dir.join("overrides.json"), dir.join("trial.json"));
+        Ok(Self { file, trial, asked: Arc::default() })
     }
 
     /// What was kept, and a warning if that is lost.
@@ -48,8 +57,30 @@ impl Store {
         read(&self.trial, "if a configuration was on trial, it is not taken back")
     }
 
-    /// Why nothing can be kept, for `fernpass status`.
-    pub(super) fn obstacle(&self) -> Option<String> {
+    /// Why nothing can be kept, for `fernpass status`. A disk that does not answer is waited for by a thread of its own, once.
+    pub(super) async fn obstacle(&self) -> Option<String> {
+        let silent =
+            || Some(format!("cannot keep state in {}: the disk does not answer", self.dir()));
+        if self.asked.swap(true, Ordering::Relaxed) {
+            return silent();
+        }
+        let store = self.clone();
+        let ask = tokio::task::spawn_blocking(move || {
+            let found = store.try_writing();
+            store.asked.store(false, Ordering::Relaxed);
+            found
+        });
+        match tokio::time::timeout(PATIENCE, ask).await {
+            Ok(found) => found.unwrap_or_default(),
+            Err(_) => silent(),
+        }
+    }
+
+    fn dir(&self) -> String {
+        self.file.parent().unwrap_or(&self.file).display().to_string()
+    }
+
+    fn try_writing(&self) -> Option<String> {
         let path = self.file.with_extension("json.try");
         let write = || {
             File::create(&path)?.write_all(b"\n")?;
@@ -180,7 +211,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_nor_put_aside_stops_nobody() {
         let Kept(dir, store) = &Kept::new("unreadable");
-        assert_eq!(store.obstacle(), None);
+        assert_eq!(store.try_writing(), None);
         fs::create_dir(dir.join("overrides.json")).unwrap();
         // A file cannot be replaced by a directory.
         fs::write(dir.join("overrides.json.bad"), "").unwrap();
@@ -191,7 +222,7 @@ mod tests {
             assert!(warning.contains(words), "{warning}");
         }
         fs::create_dir(dir.join("overrides.json.try")).unwrap();
-        let obstacle = store.obstacle().unwrap();
+        let obstacle = store.try_writing().unwrap();
         assert!(
             obstacle.contains("cannot keep state in") && obstacle.contains("drain"),
             "{obstacle}"

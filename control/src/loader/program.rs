@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, ProgramArray};
@@ -140,18 +141,23 @@ impl Program {
         let made = |path: PathBuf| {
             fs::create_dir(&path).map_err(|source| LoadError::Path { path, source })
         };
+        let is_there = |path: &Path| match Bpffs::existing(path) {
+            Err(LoadError::NotLoaded { path }) => Err(LoadError::Kernel {
+                what: "pinning again".to_owned(),
+                reason: format!("{} is no bpffs any more", path.display()),
+            }),
+            other => other.map(drop),
+        };
         // Tables that are not whole must not be found by the next daemon.
         let staging = (!self.pins.exist()).then(|| self.pins.nobodys());
         if let Some(staging) = &staging {
-            Bpffs::existing(staging.dir().parent().unwrap_or(staging.dir())).map_err(
-                |e| match e {
-                    LoadError::NotLoaded { path } => LoadError::Kernel {
-                        what: "pinning again".to_owned(),
-                        reason: format!("{} is no bpffs any more", path.display()),
-                    },
-                    e => e,
-                },
-            )?;
+            let bpffs = staging.dir().parent().unwrap_or(staging.dir());
+            // A directory of a bpffs that was mounted anew.
+            if let Some(mount) = bpffs.parent().filter(|_| !bpffs.exists()) {
+                is_there(mount)?;
+                made(bpffs.to_owned())?;
+            }
+            is_there(bpffs)?;
             staging.remove()?;
             made(staging.dir().to_owned())?;
         }
@@ -207,6 +213,11 @@ impl Program {
             }
             fs::remove_file(&path)
                 .map_err(|source| LoadError::Path { path: path.clone(), source })?;
+        }
+        // A link that cannot be pinned would be gone at once.
+        let links = self.pins.links();
+        if !links.is_dir() {
+            return Err(LoadError::Path { path: links, source: io::ErrorKind::NotFound.into() });
         }
         let mode = match mode {
             XdpMode::Native => Mode::Driver,

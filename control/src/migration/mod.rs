@@ -183,8 +183,10 @@ impl Migration {
         sizes: Sizes,
         log: PacketLog,
     ) -> Result<(Self, Writer), LoadError> {
+        at_work();
         let old = Old::open(Pins::under(bpffs))?;
         let staged = Staged::make(bpffs, &old, sizes)?;
+        at_work();
         let begun = staged.fill(held).and_then(|writer| {
             Ok((Self::new(bpffs, old, &staged, Translation::same(held), log)?, writer))
         });

@@ -7,4 +7,5 @@ mod refused;
 mod rehoming;
 #[path = "../../../tests/scratch/mod.rs"]
 mod scratch;
+mod unpinned;
 mod world;
