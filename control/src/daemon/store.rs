@@ -146,6 +146,8 @@ fn replace(path: &Path, what: &impl Serialize) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{FileType, Mode};
+
     use super::*;
     use crate::config::BackendId;
     use crate::model::Drain;
@@ -206,6 +208,25 @@ mod tests {
         assert!(warning.contains("not taken back"), "{warning}");
         store.keep_trial(None).unwrap();
         assert_eq!(fs::read(dir.join("trial.json.bad")).unwrap().len(), text.len() / 2);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_holds_nobody_up() {
+        let Kept(dir, store) = &Kept::new("silent");
+        // Who opens a pipe to write waits for somebody who reads.
+        let silent = dir.join("overrides.json.try");
+        rustix::fs::mknodat(rustix::fs::CWD, &silent, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let obstacle = tokio::time::timeout(PATIENCE * 4, store.obstacle()).await.unwrap();
+        assert!(obstacle.unwrap().contains("does not answer"));
+        // Who asks again does not wait at all, and nobody waits twice.
+        let obstacle = tokio::time::timeout(PATIENCE / 2, store.obstacle()).await.unwrap();
+        assert!(obstacle.unwrap().contains("does not answer"));
+        // It answers again.
+        assert_eq!(tokio::fs::read(&silent).await.unwrap(), b"\n");
+        while store.obstacle().await.is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!silent.exists());
     }
 
     #[test]

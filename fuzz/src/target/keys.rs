@@ -45,7 +45,8 @@ fn run(data: &[u8]) {
         }
     }
     if let Some(all) = authorities(data) {
-        let begun = data.windows(27).filter(|it| *it == b"-----BEGIN CERTIFICATE-----").count();
+        // Spaces may be among the hyphens that follow.
+        let begun = data.windows(22).filter(|it| *it == b"-----BEGIN CERTIFICATE").count();
         assert!((1..=begun).contains(&all.0.len()), "{} of {begun}", all.0.len());
     }
 }

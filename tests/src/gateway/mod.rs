@@ -4,6 +4,7 @@ mod agent;
 mod binary;
 pub mod config;
 mod invoke;
+mod manager;
 mod process;
 mod service;
 mod view;

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::binary::{binary, other_abi};
 use super::config::Config;
+use super::manager::Manager;
 use super::service;
 use crate::error::{LabError, Result, Tried};
 use crate::layout::Lab;
@@ -28,6 +30,7 @@ pub struct Gateway {
     socket: String,
     lifetime: Lifetime,
     process: Option<Child>,
+    manager: Option<Manager>,
 }
 
 impl Gateway {
@@ -40,6 +43,7 @@ impl Gateway {
             socket: config.api.socket.clone(),
             lifetime: lab.lifetime(),
             process: None,
+            manager: None,
         };
         gateway.write(config)?;
         gateway.run()?;
@@ -101,7 +105,28 @@ impl Gateway {
         self.launch(command)
     }
 
-    fn spawn(&mut self, command: Command) -> Result<()> {
+    /// From the next start on the daemon is to tell a service manager how it is, and within `watchdog` that it lives.
+    pub fn supervise(&mut self, watchdog: Duration) -> Result<()> {
+        self.manager = Some(Manager::listen(&self.dir, watchdog)?);
+        Ok(())
+    }
+
+    /// What a service manager heard: assignments of sd_notify(3), in their order.
+    pub fn heard(&self) -> Vec<String> {
+        self.manager.as_ref().map(Manager::heard).unwrap_or_default()
+    }
+
+    /// Sends the daemon SIGHUP, as `systemctl reload` does.
+    pub fn hang_up(&self) {
+        if let Some(process) = &self.process {
+            process.signal(Signal::HUP);
+        }
+    }
+
+    fn spawn(&mut self, mut command: Command) -> Result<()> {
+        if let Some(manager) = &self.manager {
+            manager.tell(&mut command);
+        }
         let launch = Launch {
             name: "fernpass",
             dir: &self.dir,

@@ -9,6 +9,7 @@ use lab::gateway::{Config, Gateway};
 use lab::layout::plan::Family;
 use lab::peer::Implementation::WireguardGo;
 use lab::scenario::{Farm, roam, sessions_open};
+use lab::wait::until;
 use lab::{Lab, Options};
 
 use crate::common::{MIXED, PLENTY, farm, holds};
@@ -92,4 +93,52 @@ fn a_confined_daemon_has_the_directory_of_its_socket() {
     config.api.socket = lab.dir().join("not/there/api.sock").display().to_string();
     let gateway = Gateway::start(&lab, &config).unwrap();
     assert_eq!(gateway.sessions().unwrap().len(), 0);
+}
+
+/// A service manager ends a daemon that it does not hear from in time.
+#[test]
+fn a_service_manager_hears_what_the_daemon_does_and_that_it_lives() {
+    const SOON: Duration = Duration::from_secs(60);
+    let _place = gate::enter().unwrap();
+    let lab = Lab::new(Options::default()).unwrap();
+    let pool = lab.pool("justiz", &[WireguardGo]).unwrap();
+    let mut config = Config::new(&lab).with_tenant(&pool, PLENTY);
+    let mut gateway = Gateway::start(&lab, &config).unwrap();
+    gateway.terminate().unwrap();
+    gateway.supervise(Duration::from_secs(2)).unwrap();
+    gateway.run().unwrap();
+    let said = |gateway: &Gateway, from: usize, word: &str| {
+        gateway.heard()[from..].iter().filter(|line| line.starts_with(word)).count()
+    };
+    let hears = |gateway: &Gateway, from: usize, word: &str, times: usize| {
+        let enough = || Ok((said(gateway, from, word) >= times).then_some(()));
+        until(word, SOON, enough).unwrap_or_else(|e| panic!("{e}: {:?}", gateway.heard()));
+    };
+    hears(&gateway, 0, "READY=1", 1);
+    // The loop turns, and nothing else is fed.
+    hears(&gateway, 0, "WATCHDOG=1", 4);
+
+    let before = gateway.heard().len();
+    gateway.hang_up();
+    hears(&gateway, before, "READY=1", 1);
+    let order: Vec<String> = gateway.heard().split_off(before);
+    let at = |word: &str| order.iter().position(|line| line.starts_with(word));
+    assert!(
+        at("RELOADING=1").is_some_and(|reloading| at("READY=1") > Some(reloading)),
+        "{order:?}"
+    );
+    assert!(at("MONOTONIC_USEC=").is_some(), "{order:?}");
+
+    // The loop does not turn while sessions move: each step is told, with the time that the next one may take.
+    assert_eq!(said(&gateway, 0, "EXTEND_TIMEOUT_USEC="), 0);
+    config.gateway.max_sessions *= 4;
+    gateway.write(&config).unwrap();
+    let before = gateway.heard().len();
+    gateway.act(&["reload"]).unwrap();
+    let steps = said(&gateway, before, "EXTEND_TIMEOUT_USEC=");
+    assert!(steps >= 10, "{steps} steps of {:?}", &gateway.heard()[before..]);
+    assert!(said(&gateway, before, "WATCHDOG=1") >= steps);
+
+    gateway.terminate().unwrap();
+    hears(&gateway, before, "STOPPING=1", 1);
 }
