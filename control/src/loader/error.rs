@@ -141,7 +141,7 @@ pub enum LoadError {
     },
     /// Somebody else's program is there.
     #[error(
-        "interface {name} has another XDP program already; `ip link set dev {name} xdp off` removes it"
+        "interface {name} has another XDP program already; `ip link set dev {name} xdp off` removes it, or, where a link holds it (`bpftool link`), `bpftool link detach`"
     )]
     Busy {
         /// The interface.

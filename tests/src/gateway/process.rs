@@ -123,6 +123,15 @@ impl Gateway {
         }
     }
 
+    /// The daemon does nothing while `work` is done.
+    pub fn hold<T>(&self, work: impl FnOnce() -> T) -> T {
+        let signal = |signal| self.process.iter().for_each(|process| process.signal(signal));
+        signal(Signal::STOP);
+        let done = work();
+        signal(Signal::CONT);
+        done
+    }
+
     fn spawn(&mut self, mut command: Command) -> Result<()> {
         if let Some(manager) = &self.manager {
             manager.tell(&mut command);

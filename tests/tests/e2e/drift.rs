@@ -10,6 +10,7 @@ use dataplane::abi::{
     ABI_VERSION, Address, DirectoryEntry, ENDPOINT_LIVE, Endpoint, NAME_LISTENER, NAME_POOL,
     NAME_TENANT, Name, NameKey, NextHop, POOL_STRIDE, RING_WORDS, Settings, Tenant, maps,
 };
+use lab::gateway::{Caller, invoke};
 use lab::layout::plan::{self, Family};
 use lab::peer::Implementation::{Boringtun, WireguardGo};
 use lab::scenario::{FarmPlan, PoolPlan, sessions_open};
@@ -98,6 +99,52 @@ fn an_interface_that_somebody_takes_the_program_off_gets_it_again() {
     assert_eq!((attached(), &interfaces()), (all, &listed));
     farm.reach(0).unwrap();
     assert_eq!(farm.session(0).unwrap().id, before.id);
+}
+
+#[test]
+fn an_interface_that_another_program_has_is_named_and_taken_when_it_is_free() {
+    let pools = [one_pool(PLENTY)];
+    let (_place, mut farm) = start(&FarmPlan::new(&pools));
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    holds(&sessions_open(&farm).unwrap());
+    let before = farm.session(0).unwrap();
+    let status = || farm.gateway().call(&["status"]).unwrap();
+    let hops = || farm.gateway().call(&["route", "list"]).unwrap();
+    let (interfaces, known) = (status()["interfaces"].clone(), hops());
+    let index = |name: &str| {
+        let all = interfaces.as_array().unwrap().iter();
+        all.clone().find(|interface| interface["name"] == name).unwrap()["index"].clone()
+    };
+    let link = PathBuf::from(&farm.config().gateway.bpffs)
+        .join(format!("v{ABI_VERSION}/links/if{}", index("lan0")));
+    let other = farm.lab().dir().join("other.bpf").display().to_string();
+    let by_hand = |args: &[&str]| {
+        let args: Vec<&str> = args.iter().copied().chain(["--bpffs", &other]).collect();
+        let said = invoke(farm.gateway().ns(), Caller::Root, &args, SOON).unwrap();
+        assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
+    };
+
+    by_hand(&["load"]);
+    farm.gateway().hold(|| {
+        std::fs::remove_file(&link).unwrap();
+        // The kernel takes its time to let a link go.
+        std::thread::sleep(Duration::from_millis(200));
+        by_hand(&["attach", "lan0"]);
+    });
+    let warned = || status()["warnings"].to_string().contains("lan0 does not run the program");
+    until("a warning", SOON, || Ok(warned().then_some(()))).unwrap();
+    let drift = farm.gateway().call(&["verify"]).unwrap()["drift"].clone();
+    assert_eq!(drift[0]["table"], json!("interfaces"), "{drift}");
+    assert!(drift.to_string().contains("lan0 has another XDP program"), "{drift}");
+    // What leads there is still known: it is tried again each second.
+    assert_eq!((hops(), link.exists()), (known.clone(), false));
+
+    by_hand(&["detach", "lan0"]);
+    until("the program", SOON, || Ok((!warned()).then_some(()))).unwrap();
+    farm.reach(0).unwrap();
+    assert_eq!(farm.session(0).unwrap().id, before.id);
+    assert_eq!((hops(), status()["interfaces"].clone()), (known, interfaces.clone()));
+    by_hand(&["unload"]);
 }
 
 #[test]
