@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::{LabError, Result};
 use crate::layout::plan::{self, Family};
@@ -119,7 +119,7 @@ pub struct PoolSection {
     pub idle_timeout: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quic_lb: Option<QuicLb>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "health")]
     pub health: Option<Health>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handshakes: Option<Rate>,
@@ -157,6 +157,14 @@ pub struct Health {
     /// What belongs to one probe alone.
     #[serde(flatten)]
     pub of_probe: BTreeMap<&'static str, String>,
+}
+
+/// The product pings where nothing is said: that nothing is asked has to be.
+fn health<S: Serializer>(health: &Option<Health>, to: S) -> Result<S::Ok, S::Error> {
+    match health {
+        Some(health) => health.serialize(to),
+        None => BTreeMap::from([("probe", "none")]).serialize(to),
+    }
 }
 
 impl Health {
@@ -317,7 +325,7 @@ impl Config {
         self
     }
 
-    /// Without health probes: all backends count as up.
+    /// Without health probes: nothing is sent to the backends, and all of them count as up.
     #[must_use]
     pub fn without_probes(mut self) -> Self {
         for pool in &mut self.pool {
@@ -330,5 +338,28 @@ impl Config {
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
             .map_err(|e| LabError::Scenario(format!("the configuration cannot be written: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nothing_is_asked_is_written() {
+        let pool = |health| PoolSection {
+            name: "p".to_owned(),
+            mode: "nat",
+            agent: None,
+            tunnel: None,
+            idle_timeout: "5m".to_owned(),
+            quic_lb: None,
+            health,
+            handshakes: None,
+            backend: Vec::new(),
+        };
+        let written = |health| toml::Value::try_from(pool(health)).unwrap()["health"].clone();
+        assert_eq!(written(Some(Health::quick()))["interval"].as_str(), Some("500ms"));
+        assert_eq!(written(None).to_string(), "{ probe = \"none\" }");
     }
 }
