@@ -128,10 +128,14 @@ impl Gateway {
         self.list("backend", "backends")
     }
 
+    /// The tenants.
+    pub fn tenants(&self) -> Result<Vec<TenantView>> {
+        self.list("tenant", "tenants")
+    }
+
     /// A tenant.
     pub fn tenant(&self, name: &str) -> Result<TenantView> {
-        let all: Vec<TenantView> = self.list("tenant", "tenants")?;
-        let found = all.into_iter().find(|tenant| tenant.name == name);
+        let found = self.tenants()?.into_iter().find(|tenant| tenant.name == name);
         found.ok_or_else(|| LabError::Scenario(format!("there is no tenant {name}")))
     }
 

@@ -1,15 +1,15 @@
 //! The tables become larger while they are in use.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::account::Look;
 use super::chaos::changed;
 use super::crowded::Crowded;
 use super::{Check, Claim, SOON, ms};
 use crate::error::Result;
-use crate::gateway::{Gateway, SessionView};
+use crate::gateway::Gateway;
 use crate::traffic::CrowdTally;
 
 /// From what to what, under what.
@@ -38,12 +38,14 @@ pub struct Growth {
     pub sessions: usize,
     /// Of them those that are gone, or whose id, backend or number of moves is another.
     pub changed: usize,
-    /// Sessions and counters that went back.
-    pub lower: Vec<String>,
+    /// Counts that are not of what was sent meanwhile.
+    pub miscounted: Vec<String>,
     /// Traffic all the while.
     pub traffic: CrowdTally,
     /// How many sessions there is room for before, and afterwards.
     pub room: [u64; 2],
+    /// How many there was to be room for.
+    pub wanted_room: u64,
     /// How long the reload (or the start) took.
     pub took_ms: u64,
     /// The daemon's largest memory, in MiB: its own and the tables that it has mapped.
@@ -64,8 +66,7 @@ pub fn growth(plan: &GrowthPlan) -> Result<Growth> {
     farm.gateway.write(&config)?;
     let gateway = &mut farm.gateway;
     let announced = gateway.show(&["diff"])?;
-    let before = gateway.sessions()?;
-    let (counters, small) = (gateway.counters()?, room(gateway)?);
+    let (small, before) = (room(gateway)?, Look::take(gateway, &crowd, &[])?);
 
     let started = Instant::now();
     if plan.by_restart {
@@ -79,16 +80,15 @@ pub fn growth(plan: &GrowthPlan) -> Result<Growth> {
     crowd.wait_for(1, SOON)?;
     let verified = gateway.call(&["verify"])?;
     let is_right = verified["writes"] == 0 && verified["drift"] == serde_json::json!([]);
-    let after = gateway.sessions()?;
-    let mut lower = gateway.counters()?.lower_than(&counters);
-    lower.extend(less(&before, &after));
+    let after = Look::take(gateway, &crowd, &[])?;
     Ok(Growth {
         planned: plan.busy + plan.idle,
-        sessions: before.len(),
-        changed: changed(&before, &after),
-        lower,
+        sessions: before.sessions.len(),
+        changed: changed(&before.sessions, &after.sessions),
+        miscounted: after.wrong_since(&before),
         traffic: crowd.stop(),
         room: [small, room(gateway)?],
+        wanted_room: u64::from(plan.to),
         took_ms,
         peak_mib: peak(gateway),
         announced,
@@ -105,17 +105,6 @@ fn peak(gateway: &Gateway) -> u64 {
     text.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-/// Sessions that have had less than before.
-pub(super) fn less(before: &[SessionView], after: &[SessionView]) -> Vec<String> {
-    let after: BTreeMap<_, _> = after.iter().map(|session| (&session.id, session)).collect();
-    let had = |s: &SessionView| [s.rx_packets, s.rx_bytes, s.tx_packets, s.tx_bytes];
-    let is_less = |old: &&SessionView| {
-        let new = after.get(&old.id);
-        new.is_some_and(|new| had(old).into_iter().zip(had(new)).any(|(old, new)| new < old))
-    };
-    before.iter().filter(is_less).map(|old| format!("session {} has had less", old.id)).collect()
-}
-
 impl Claim for Growth {
     fn failures(&self) -> Vec<String> {
         let t = &self.traffic;
@@ -129,8 +118,10 @@ impl Claim for Growth {
             })
             .that(t.strayed == 0, || format!("{} flows changed their concentrator", t.strayed))
             .that(self.changed == 0, || format!("{} sessions changed", self.changed))
-            .that(self.lower.is_empty(), || format!("went back: {:?}", self.lower))
-            .that(self.room[1] > self.room[0], || format!("no more room: {:?}", self.room))
+            .that(self.miscounted.is_empty(), || self.miscounted.join("; "))
+            .that(self.room[1] == self.wanted_room, || {
+                format!("room for {:?} instead of {}", self.room, self.wanted_room)
+            })
             .that(self.announced.contains("the tables grow"), || {
                 format!("not announced: {}", self.announced)
             })

@@ -2,6 +2,7 @@
 //! [`Farm`], measures, and returns what it found. The tests and the demo use the
 //! same functions, so what the demo shows is what the tests hold.
 
+mod account;
 mod chaos;
 mod crowded;
 mod death;

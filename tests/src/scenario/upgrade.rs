@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::account::Look;
 use super::chaos::changed;
 use super::crowded::Crowded;
-use super::growth::less;
 use super::{Check, Claim, SOON, ms};
 use crate::error::Result;
 use crate::traffic::CrowdTally;
@@ -35,8 +35,8 @@ pub struct Upgrade {
     pub changed: [usize; 2],
     /// Versions of the layout: before, with the other version, and at last.
     pub layouts: [u64; 3],
-    /// Sessions and counters that went back.
-    pub lower: Vec<String>,
+    /// Counts that are not of what was sent meanwhile.
+    pub miscounted: Vec<String>,
     /// Traffic all the while.
     pub traffic: CrowdTally,
     /// How long the upgrade and the downgrade took, from the end of the one daemon to the first answer of the other.
@@ -56,14 +56,14 @@ pub fn upgrade(plan: &UpgradePlan) -> Result<Upgrade> {
     farm.idle_beside(plan.idle, plan.busy)?;
     let crowd = farm.crowd(plan.busy, plan.rate)?;
     let gateway = &mut farm.gateway;
-    let (mut before, mut counters) = (gateway.sessions()?, gateway.counters()?);
+    let mut before = Look::take(gateway, &crowd, &[])?;
     let layout = |status: serde_json::Value| status["abi"].as_u64().unwrap_or(0);
     let mut upgrade = Upgrade {
         planned: plan.busy + plan.idle,
-        sessions: before.len(),
+        sessions: before.sessions.len(),
         changed: [0; 2],
         layouts: [layout(gateway.call(&["status"])?), 0, 0],
-        lower: Vec::new(),
+        miscounted: Vec::new(),
         traffic: CrowdTally::default(),
         took_ms: [0; 2],
         logged: Vec::new(),
@@ -86,15 +86,13 @@ pub fn upgrade(plan: &UpgradePlan) -> Result<Upgrade> {
         if verified["writes"] != 0 || verified["drift"] != serde_json::json!([]) {
             upgrade.drift.push(verified.to_string());
         }
-        let now = gateway.sessions()?;
-        upgrade.changed[n] = changed(&before, &now);
-        upgrade.lower.extend(less(&before, &now));
-        let counted = gateway.counters()?;
-        upgrade.lower.extend(counted.lower_than(&counters));
+        let now = Look::take(gateway, &crowd, &[])?;
+        upgrade.changed[n] = changed(&before.sessions, &now.sessions);
+        upgrade.miscounted.extend(now.wrong_since(&before));
         upgrade.layouts[n + 1] = layout(gateway.call(&["status"])?);
         let log = gateway.log();
         upgrade.logged.extend(log.lines().filter(|l| l.contains("sessions=")).map(str::to_owned));
-        (before, counters) = (now, counted);
+        before = now;
     }
     upgrade.traffic = crowd.stop();
     Ok(upgrade)
@@ -113,7 +111,7 @@ impl Claim for Upgrade {
             })
             .that(t.strayed == 0, || format!("{} flows changed their concentrator", t.strayed))
             .that(self.changed == [0; 2], || format!("{:?} sessions changed", self.changed))
-            .that(self.lower.is_empty(), || format!("went back: {:?}", self.lower))
+            .that(self.miscounted.is_empty(), || self.miscounted.join("; "))
             .that(self.layouts[0] == self.layouts[2] && self.layouts[0] != self.layouts[1], || {
                 format!("layouts {:?}", self.layouts)
             })

@@ -1,6 +1,6 @@
 //! Numbered packets on many flows at once, and the account of each flow.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::wait::{Stop, until};
 /// How often the sender wakes.
 const TURN: Duration = Duration::from_millis(10);
 /// Bytes of a request.
-const SIZE: usize = 64;
+pub(crate) const SIZE: usize = 64;
 /// What epoll tells of the signal to end.
 const STOP: u64 = u64::MAX;
 
@@ -108,6 +108,15 @@ impl Crowd {
             all.longest_gap_ms = all.longest_gap_ms.max(tally.longest_gap_ms);
         }
         all
+    }
+
+    /// The account of each flow so far, by the address that it is sent from.
+    pub fn each(&self) -> Result<Vec<(SocketAddr, Tally)>> {
+        let own = |socket: &UdpSocket| {
+            socket.local_addr().tried(|| "asking a socket for its address".to_owned())
+        };
+        let flows = self.sockets.iter().zip(self.books.iter());
+        flows.map(|(socket, book)| Ok((own(socket)?, lock(book).tally()))).collect()
     }
 
     /// Waits until each flow has had so many answers.

@@ -8,6 +8,7 @@ pub(crate) mod mutant;
 mod sequence;
 mod target;
 
+pub(crate) use crowd::SIZE as REQUEST;
 pub use crowd::{Crowd, CrowdTally};
 pub(crate) use echo::{BUFFER, SHORTEST, TAG};
 pub use echo::{EchoServer, PORT as ECHO_PORT, TcpEchoServer, tcp_round_trip};
