@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::error::Result;
 use crate::gateway::{Counters, Gateway, SessionView};
-use crate::traffic::{Crowd, REQUEST, Sequence};
+use crate::traffic::{Crowd, REQUEST, Sequence, Tally};
 
 /// Where packets come in.
 const INTERFACES: [&str; 3] = ["wan0", "wan1", "lan0"];
@@ -30,6 +30,9 @@ pub(super) struct Look {
     really: [Really; 2],
 }
 
+/// A client with a tunnel, by where the gateway sees it, and what it sends into the tunnel, if anything.
+pub(super) type Tunnel<'a> = (SocketAddr, Option<&'a Sequence>);
+
 /// What was really sent and received so far.
 #[derive(Debug)]
 struct Really {
@@ -47,12 +50,15 @@ struct Flow {
 }
 
 impl Really {
-    fn read(gateway: &Gateway, crowd: &Crowd, tunnels: &[(SocketAddr, &Sequence)]) -> Result<Self> {
+    fn read(gateway: &Gateway, crowd: &Crowd, tunnels: &[Tunnel<'_>]) -> Result<Self> {
         let came = INTERFACES.iter().map(|i| gateway.ns().interface_counter(i, "rx_packets"));
         let came = came.sum::<Result<u64>>()?;
         let of_crowd = crowd.each()?.into_iter().map(|(client, tally)| (client, tally, false));
-        let tunnels = tunnels.iter().map(|(client, sequence)| (*client, sequence.so_far(), true));
-        let flow = |(client, tally, is_tunnel): (SocketAddr, crate::traffic::Tally, bool)| {
+        let so_far = |(client, sequence): &Tunnel<'_>| {
+            (*client, sequence.map(Sequence::so_far).unwrap_or_default(), true)
+        };
+        let tunnels = tunnels.iter().map(so_far);
+        let flow = |(client, tally, is_tunnel): (SocketAddr, Tally, bool)| {
             (client, Flow { sent: tally.sent, answered: tally.received, is_tunnel })
         };
         Ok(Self { flows: of_crowd.chain(tunnels).map(flow).collect(), came })
@@ -61,11 +67,7 @@ impl Really {
 
 impl Look {
     /// Looks, while a crowd sends, and clients in their tunnels. Who else has a session is silent.
-    pub(super) fn take(
-        gateway: &Gateway,
-        crowd: &Crowd,
-        tunnels: &[(SocketAddr, &Sequence)],
-    ) -> Result<Self> {
+    pub(super) fn take(gateway: &Gateway, crowd: &Crowd, tunnels: &[Tunnel<'_>]) -> Result<Self> {
         let really = || Really::read(gateway, crowd, tunnels);
         let kinds = gateway.kinds()?.into_iter();
         let events = kinds.filter_map(|(name, kind)| (kind == "event").then_some(name)).collect();
@@ -76,14 +78,15 @@ impl Look {
         Ok(Self { sessions, counters, events, opened, really: [before, really()?] })
     }
 
-    /// What was counted since an earlier look, and was not so; or the other way round. A sentence each.
-    pub(super) fn wrong_since(&self, old: &Self) -> Vec<String> {
+    /// What was counted since an earlier look, and was not so; or the other way round. A sentence each. Where `may_miss`, what was not
+    /// counted is not wrong: who takes over from one that was killed in the middle of it does not know what that one had carried.
+    pub(super) fn wrong_since(&self, old: &Self, may_miss: bool) -> Vec<String> {
         let mut wrong = self.counters.lower_than(&old.counters);
         let before: BTreeMap<_, _> = old.sessions.iter().map(|s| (&s.id, s)).collect();
         let of_sessions: Vec<_> = self
             .sessions
             .iter()
-            .filter_map(|new| self.wrong_session(new, before.get(&new.id)?, old))
+            .filter_map(|new| self.wrong_session(new, before.get(&new.id)?, old, may_miss))
             .collect();
         // They are alike if they are many.
         if let Some(first) = of_sessions.first() {
@@ -98,6 +101,7 @@ impl Look {
         };
         let ended = ends(self).saturating_sub(ends(old));
         let least = self.really[0].came.saturating_sub(old.really[1].came + BATCH);
+        let least = if may_miss { 0 } else { least };
         let most = self.really[1].came - old.really[0].came + BATCH;
         if !(least..=most).contains(&ended) {
             wrong.push(format!("{ended} packets ended, of {least} to {most} that came in"));
@@ -110,7 +114,13 @@ impl Look {
     }
 
     /// What a session has had more than before, if it is not what its client sent and got.
-    fn wrong_session(&self, new: &SessionView, before: &SessionView, old: &Self) -> Option<String> {
+    fn wrong_session(
+        &self,
+        new: &SessionView,
+        before: &SessionView,
+        old: &Self,
+        may_miss: bool,
+    ) -> Option<String> {
         let had = |s: &SessionView| [s.rx_packets, s.tx_packets, s.rx_bytes, s.tx_bytes];
         let more: Vec<_> =
             had(before).into_iter().zip(had(new)).map(|(old, new)| new.checked_sub(old)).collect();
@@ -122,7 +132,7 @@ impl Look {
             return has_more.then(|| format!("{before:?} became {new:?}, and was silent"));
         };
         let own = if last.is_tunnel { OWN } else { 0 };
-        let least = third.answered.saturating_sub(second.sent);
+        let least = if may_miss { 0 } else { third.answered.saturating_sub(second.sent) };
         let most = last.sent - first.answered + own;
         let bytes = REQUEST as u64 + HEADERS[usize::from(new.client.is_ipv6())];
         let units = if last.is_tunnel { &[1, 1][..] } else { &[1, 1, bytes, bytes] };

@@ -1,9 +1,11 @@
 //! A gateway with many sessions at once: of homes that ask machines which echo.
 
-use crate::error::Result;
+use crate::error::{LabError, Result};
 use crate::gateway::{Config, Gateway, Limits, Rate};
 use crate::layout::plan::Family;
-use crate::layout::{Kind, Lab, Options, Site, Transport};
+use crate::layout::{Host, Kind, Lab, Options, Site, Transport};
+use crate::peer::Implementation::{Boringtun, WireguardGo};
+use crate::peer::{Pool, WgClient};
 use crate::traffic::{Crowd, ECHO_PORT, EchoServer, Target};
 
 use super::SOON;
@@ -12,6 +14,8 @@ const KIND: Kind = Kind { prefix: "udp", profile: "udp", ports: &[(ECHO_PORT, Tr
 /// Machines that echo, and homes that ask them.
 const MACHINES: usize = 3;
 const HOMES: usize = 5;
+/// A quota of those who have tunnels.
+const FEW: u32 = 100;
 /// Sockets of those that are silent later, at once: a process may not have many more.
 const BATCH: usize = 8_000;
 /// Many flows come from few addresses here.
@@ -24,14 +28,24 @@ pub(super) struct Crowded {
     pub(super) gateway: Gateway,
     pub(super) config: Config,
     targets: Vec<Target>,
+    tunnels: Option<Pool>,
     _servers: Vec<EchoServer>,
     _site: Site,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Crowded {
     /// Starts it, with tables for so many sessions.
     pub(super) fn start(max_sessions: u32) -> Result<Self> {
+        Self::lay_out(max_sessions, false)
+    }
+
+    /// The same, with concentrators of WireGuard beside the machines that echo, for clients with sessions that move.
+    pub(super) fn with_tunnels(max_sessions: u32) -> Result<Self> {
+        Self::lay_out(max_sessions, true)
+    }
+
+    fn lay_out(max_sessions: u32, has_tunnels: bool) -> Result<Self> {
         let lab = Lab::new(Options::default())?;
         let site = lab.site("crowd", KIND, MACHINES)?;
         let mut servers = Vec::new();
@@ -41,7 +55,12 @@ impl Crowded {
                 servers.push(EchoServer::start(station.ns(), at, station.number())?);
             }
         }
+        let tunnels =
+            has_tunnels.then(|| lab.pool("tunnels", &[WireguardGo, Boringtun])).transpose()?;
         let mut config = Config::new(&lab).with_site(&site, max_sessions);
+        if let Some(pool) = &tunnels {
+            config = config.with_tenant(pool, FEW);
+        }
         config.gateway.max_sessions = max_sessions;
         config.limits = Some(UNLIMITED);
         let gateway = Gateway::start(&lab, &config)?;
@@ -53,7 +72,16 @@ impl Crowded {
                 targets.push(Target::outside(home.ns(), site.vip(family).ip()));
             }
         }
-        Ok(Self { gateway, config, targets, _servers: servers, _site: site, _lab: lab })
+        Ok(Self { gateway, config, targets, tunnels, _servers: servers, _site: site, lab })
+    }
+
+    /// A client of WireGuard on a machine of its own, if there are concentrators.
+    pub(super) fn tunnel(&mut self, family: Family) -> Result<(Host, WgClient)> {
+        let none = || LabError::Scenario("there are no concentrators".to_owned());
+        let pool = self.tunnels.as_mut().ok_or_else(none)?;
+        let host = self.lab.host()?;
+        let client = WgClient::start(&self.lab, &host, pool, WireguardGo, family)?;
+        Ok((host, client))
     }
 
     /// Opens so many sessions (rounded up to the same number for each home and family), on which requests go on.

@@ -85,7 +85,7 @@ pub fn growth(plan: &GrowthPlan) -> Result<Growth> {
         planned: plan.busy + plan.idle,
         sessions: before.sessions.len(),
         changed: changed(&before.sessions, &after.sessions),
-        miscounted: after.wrong_since(&before),
+        miscounted: after.wrong_since(&before, false),
         traffic: crowd.stop(),
         room: [small, room(gateway)?],
         wanted_room: u64::from(plan.to),
