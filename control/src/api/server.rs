@@ -81,7 +81,7 @@ impl Server {
             let app = metrics_router(handle.clone());
             tokio::spawn(async move { axum::serve(Bounded::new(listener), app).await });
         }
-        let app = router(handle).layer(middleware::from_fn(audit));
+        let app = router(handle.clone()).layer(middleware::from_fn(audit));
         let (stop, stopped) = watch::channel(false);
         let mut served = JoinSet::new();
         let mut own = inode(&self.path);
@@ -106,19 +106,21 @@ impl Server {
                     self.path.display()
                 );
                 say(&mut failed, why);
-                continue;
-            }
-            match open(&self.path) {
-                Ok(listener) => {
-                    tracing::warn!(path = %self.path.display(), "the socket was gone, and is there again");
-                    served.spawn(answer(listener, app.clone(), stopped.clone()));
-                    (own, failed) = (inode(&self.path), None);
+            } else {
+                match open(&self.path) {
+                    Ok(listener) => {
+                        tracing::warn!(path = %self.path.display(), "the socket was gone, and is there again");
+                        served.spawn(answer(listener, app.clone(), stopped.clone()));
+                        (own, failed) = (inode(&self.path), None);
+                    }
+                    Err(e) => {
+                        say(&mut failed, e.to_string());
+                        own = None;
+                    }
                 }
-                Err(e) => {
-                    say(&mut failed, e.to_string());
-                    own = None;
-                }
             }
+            // Whoever cannot ask may still read the metrics.
+            handle.is_unreachable(failed.clone());
         }
         stop.send_replace(true);
         while served.join_next().await.is_some() {}

@@ -38,7 +38,10 @@ pub(super) fn run(file: &Path, packets: PacketLog, confined: bool) -> Result<(),
         .enable_all()
         .build()
         .map_err(|e| Failure::Io(format!("cannot start: {e}")))?;
-    runtime.block_on(serve(file, prepared, packets, confined))
+    let ended = runtime.block_on(serve(file, prepared, packets, confined));
+    // Who reads long lists is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Runs the agent until it is told to end.

@@ -326,7 +326,10 @@ pub(super) fn verified(v: &Verified) -> String {
     for drift in &v.drift {
         drift.entries.iter().for_each(|entry| out += &format!("{} {entry}\n", drift.table));
     }
-    out += &format!("mended: {} written\n", entries(v.writes));
+    // Of interfaces each line says what became of it.
+    if v.writes > 0 || v.drift.iter().any(|drift| drift.table != "interfaces") {
+        out += &format!("mended: {} written\n", entries(v.writes));
+    }
     out
 }
 

@@ -259,6 +259,11 @@ impl Pool {
     pub fn address_for(&self, backend: &Backend, family: Family) -> Option<IpAddr> {
         backend.address_of(family).or_else(|| self.mode.is_direct().then_some(backend.address))
     }
+
+    /// Whether the gateway sees its answers, or is told of them: only then there are sessions.
+    pub const fn knows_sessions(&self) -> bool {
+        !self.mode.is_direct() || self.agent
+    }
 }
 
 /// `[[pool.backend]]`: one concentrator.

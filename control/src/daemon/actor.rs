@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,7 +13,8 @@ use super::interfaces::Ensured;
 use super::published::{Published, Totals, find_backend, find_session, identity};
 use super::store::Store;
 use super::view::{Done, Drift, Verified};
-use crate::config::{BackendId, Family, HIGHEST_WEIGHT};
+use super::wall_clock::{moment, time};
+use crate::config::{BackendId, Family, HIGHEST_WEIGHT, Pool};
 use crate::loader::Lock;
 use crate::model::{AddressHealth, Drain, Overrides};
 use crate::routing::Mirror;
@@ -33,7 +34,7 @@ pub struct Daemon {
     pub(super) commands: mpsc::Receiver<(Command, Reply)>,
     pub(super) publish: watch::Sender<Arc<Published>>,
     /// Dropped last: until then no other daemon touches the tables.
-    pub(super) _lock: Lock,
+    pub(super) locks: Vec<Lock>,
 }
 
 impl Daemon {
@@ -53,6 +54,7 @@ impl Daemon {
                     self.reconcile("routes changed");
                 }
                 found = self.core.monitor.changed() => {
+                    self.follow_clock();
                     for (id, now) in &found {
                         let before = self.core.state.probed.get(id).copied().unwrap_or_default();
                         log_changes(id, before.status, now.status);
@@ -64,6 +66,7 @@ impl Daemon {
                 }
                 command = self.commands.recv() => {
                     if let Some((command, reply)) = command {
+                        self.follow_clock();
                         let answer = self.obey(command).await;
                         self.publish();
                         // The caller may have gone away.
@@ -76,6 +79,7 @@ impl Daemon {
     }
 
     async fn tick(&mut self) {
+        self.follow_clock();
         self.attach_again().await;
         if Instant::now() >= self.core.look_at {
             self.look_around().await;
@@ -91,10 +95,11 @@ impl Daemon {
         }
     }
 
-    /// Attaches to interfaces that were deleted and made again, and to those that the program was taken from, which are returned.
-    async fn attach_again(&mut self) -> Vec<String> {
+    /// Attaches to interfaces that were deleted and made again, and to those that the program was taken from. These are returned, and those
+    /// that do not run it.
+    pub(super) async fn attach_again(&mut self) -> Vec<String> {
         // Links are pinned there, too.
-        self.core.interfaces.keep_pins();
+        self.core.interfaces.keep_pins(&mut self.locks);
         let gateway = self.core.state.config.gateway.clone();
         let before = self.core.interfaces.indexes();
         let Ensured { taken_off, failures } =
@@ -102,6 +107,7 @@ impl Daemon {
         for failure in failures {
             tracing::warn!("{failure}");
         }
+        self.core.interfaces.look_for_links();
         let indexes = self.core.interfaces.indexes();
         if indexes != before {
             // New ones have the kernel's own settings.
@@ -116,7 +122,11 @@ impl Daemon {
         let config = Arc::clone(&self.core.state.config);
         let mut around = super::start::surroundings(&config).await;
         around.extend(super::start::sinks(&config.gateway).await);
-        around.extend(self.store.obstacle().await);
+        around.extend(self.store.obstacle());
+        if self.store.answers_again() {
+            self.keep_overrides();
+            self.keep_anyway(self.core.trial.clone());
+        }
         for warning in around.iter().filter(|warning| !self.core.around.contains(warning)) {
             tracing::warn!("{warning}");
         }
@@ -152,6 +162,29 @@ impl Daemon {
         }
     }
 
+    /// What an operator gave so much time has it also when somebody sets the clock.
+    fn follow_clock(&mut self) {
+        let seconds = self.core.clock.set_by();
+        if seconds == 0 {
+            return;
+        }
+        let shift = |at: &mut u64| *at = at.saturating_add_signed(seconds);
+        let drained = self.core.state.overrides.drained.values_mut();
+        let drains = drained.filter_map(|drain| drain.deadline.as_mut()).map(shift).count();
+        let mut trial = self.core.trial.clone();
+        let trials = trial.iter_mut().filter_map(|trial| trial.until.as_mut()).map(shift).count();
+        if drains + trials == 0 {
+            return;
+        }
+        tracing::warn!(seconds, drains, trials, "the clock was set: deadlines go with it");
+        if drains > 0 {
+            self.keep_overrides();
+        }
+        if trials > 0 {
+            self.keep_anyway(trial);
+        }
+    }
+
     /// Backends whose drain's deadline has come open no more sessions, before what is left of theirs is ended.
     fn release_drained(&mut self) {
         if self.core.state.release_drained(SystemTime::now()) {
@@ -164,17 +197,26 @@ impl Daemon {
         match command {
             Command::Drain { backend, deadline, spread } => {
                 let id = find_backend(&self.core.state.config, &backend)?;
-                let deadline = deadline.map(super::moment).transpose()?;
-                super::moment(spread)?;
+                let deadline = deadline.map(moment).transpose()?;
+                moment(spread)?;
                 let spread = spread.as_secs();
                 self.override_with(|o| {
                     o.drained.insert(id.clone(), Drain { deadline, spread, released: false });
                 })?;
+                let pool = self.core.state.config.pool(&id.pool);
+                let knows = pool.is_none_or(Pool::knows_sessions);
                 let until = match deadline {
+                    None if !knows => "who is there already stays".to_owned(),
+                    // There are no sessions that could end one after the other.
+                    Some(at) if !knows => format!(
+                        "who is there already stays until {}, and all go elsewhere then with their next packet: without an agent it has no sessions, \
+                         and there is nothing to spread",
+                        time(at)
+                    ),
                     None => "its sessions stay until they end".to_owned(),
                     Some(at) => format!(
                         "its sessions stay until they end, at most until {}; what is left then ends over {}",
-                        super::time(at),
+                        time(at),
                         humantime::format_duration(Duration::from_secs(spread))
                     ),
                 };
@@ -314,9 +356,4 @@ fn log_changes(backend: &BackendId, before: AddressHealth, now: AddressHealth) {
 
 fn done(message: String) -> Result<Outcome, Refusal> {
     Ok(Outcome::Done(Done { message }))
-}
-
-/// Seconds since the epoch.
-pub(super) fn epoch(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

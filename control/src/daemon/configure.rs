@@ -4,12 +4,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::actor::{Daemon, epoch};
+use super::actor::Daemon;
 use super::changes::changes;
 use super::growth;
 use super::handle::Refusal;
 use super::trial::Trial;
 use super::view::{Difference, Done, Reloaded};
+use super::wall_clock::{epoch, moment, time};
 use crate::config::{Config, ReadError};
 
 /// When it is tried again to take a configuration back, which failed.
@@ -46,7 +47,7 @@ impl Daemon {
             let warning = self.core.trial_warning().unwrap_or_default();
             return Err(Refusal::Invalid(format!("{warning}; nothing was changed")));
         }
-        let until = confirm.map(super::moment).transpose()?;
+        let until = confirm.map(moment).transpose()?;
         let new = self.file()?;
         let is_other = new.text != self.core.source || new.config != *self.core.state.config;
         let until = until.filter(|_| is_other);
@@ -57,19 +58,25 @@ impl Daemon {
         });
         let before = self.core.trial.clone();
         let in_force = Arc::clone(&self.core.state.config);
-        // Before anything is changed: a daemon that dies now takes it back, too.
-        self.keep(trial)?;
+        // A start that finds what was taken back goes by the file, as soon as that is another one.
+        let is_another = before.as_ref().is_none_or(|before| before.tried != new.text);
+        if trial.is_none() && is_another {
+            self.keep_anyway(None);
+        } else {
+            // Before anything is changed: a daemon that dies now takes it back, too.
+            self.keep(trial)?;
+        }
         let mut reloaded = match self.take(new).await {
             Ok(reloaded) => {
                 self.core.before = until.map(|_| in_force);
                 reloaded
             }
             Err(e) => {
-                self.keep(before).unwrap_or_else(|e| tracing::error!("{e}"));
+                self.keep_anyway(before);
                 return Err(e);
             }
         };
-        reloaded.confirm_by = until.map(super::time);
+        reloaded.confirm_by = until.map(time);
         Ok(reloaded)
     }
 
@@ -91,7 +98,7 @@ impl Daemon {
             None => trial.config_before().map_err(|e| Refusal::Config(e.0.render(false)))?,
         };
         let reverted = self.take(Text { config, text: trial.before.clone() }).await?;
-        self.keep(Some(Trial { until: None, ..trial }))?;
+        self.keep_anyway(Some(Trial { until: None, ..trial }));
         Ok(reverted)
     }
 
@@ -127,10 +134,28 @@ impl Daemon {
     }
 
     fn keep(&mut self, trial: Option<Trial>) -> Result<(), Refusal> {
-        self.store.keep_trial(trial.as_ref()).map_err(|e| Refusal::Failed(e.to_string()))?;
-        self.core.trial = trial;
-        (self.core.before, self.core.not_reverted) = (None, None);
+        let kept = self.store.keep_trial(trial.as_ref());
+        kept.map_err(|e| Refusal::Failed(format!("{e}; nothing was changed")))?;
+        self.now_on_trial(trial);
         Ok(())
+    }
+
+    /// What is so is so, also where it cannot be kept for the next start: that is said.
+    pub(super) fn keep_anyway(&mut self, trial: Option<Trial>) {
+        if let Err(e) = self.store.keep_trial(trial.as_ref()) {
+            tracing::error!("{e}");
+            self.core.look_at = Instant::now();
+        }
+        self.now_on_trial(trial);
+    }
+
+    fn now_on_trial(&mut self, trial: Option<Trial>) {
+        if self.core.trial.as_ref().map(|t| &t.tried) != trial.as_ref().map(|t| &t.tried)
+            || !trial.as_ref().is_some_and(Trial::is_pending)
+        {
+            (self.core.before, self.core.not_reverted) = (None, None);
+        }
+        self.core.trial = trial;
     }
 
     fn file(&self) -> Result<Text, Refusal> {
@@ -154,13 +179,20 @@ impl Daemon {
                 fixed.join(", ")
             )));
         }
-        self.grow_for(&config).await?;
+        // What somebody has just taken off is to have its link again.
+        self.attach_again().await;
+        let grown = self.grow_for(&config).await?;
+        let unchanged = if grown {
+            "the tables have grown, and nothing else was changed"
+        } else {
+            "nothing was changed"
+        };
         let gateway = &config.gateway;
         self.core
             .interfaces
             .replace(&gateway.interfaces, gateway.xdp_mode)
             .await
-            .map_err(|e| Refusal::Failed(format!("{e}; nothing was changed")))?;
+            .map_err(|e| Refusal::Failed(format!("{e}; {unchanged}")))?;
         let changes = changes(&old, &config);
         let writes = match self.core.state.configure(config) {
             Ok(writes) => writes as u64,
@@ -172,7 +204,7 @@ impl Daemon {
                     tracing::error!("{e}");
                 }
                 self.reconcile("going back");
-                return Err(Refusal::Failed(e.to_string()));
+                return Err(Refusal::Failed(format!("{e}; {unchanged}")));
             }
         };
         self.core.source = text;

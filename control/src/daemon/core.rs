@@ -1,13 +1,15 @@
 //! What the daemon is made of, and what it shows of itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::forecast::Forecasts;
+use super::handle::Unreachable;
 use super::interfaces::Interfaces;
 use super::published::{Birth, Published, Rates, Told, Totals};
 use super::state::State;
 use super::trial::Trial;
+use super::wall_clock::WallClock;
 use crate::config::Config;
 use crate::health::Monitor;
 use crate::loader::{Bpffs, PacketLog};
@@ -20,6 +22,7 @@ pub(super) struct Core {
     pub(super) state: State,
     /// Text of the configuration in force.
     pub(super) source: String,
+    pub(super) clock: WallClock,
     /// The configuration on trial.
     pub(super) trial: Option<Trial>,
     /// The one that it goes back to, unless this daemon knows only its text.
@@ -37,6 +40,7 @@ pub(super) struct Core {
     pub(super) meter: Meter,
     pub(super) forecasts: Forecasts,
     pub(super) told: Arc<Told>,
+    pub(super) unreachable: Unreachable,
     /// The tables are behind: a write failed.
     pub(super) behind: Option<String>,
 }
@@ -59,6 +63,7 @@ impl Core {
         warnings.extend_from_slice(&self.around);
         warnings.extend(self.interfaces.warnings());
         warnings.extend(self.trial_warning());
+        warnings.extend(self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).clone());
         warnings.extend(self.behind.iter().map(|e| format!("the tables are behind: {e}")));
         let tenants = self.state.tenants();
         self.told.keep(tenants.values());

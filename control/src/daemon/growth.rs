@@ -171,15 +171,19 @@ pub(crate) fn forecast(config: &Config, tables: &Tables) -> Option<String> {
 }
 
 impl Daemon {
-    /// Makes the tables as large as a configuration wants them, if they are smaller.
-    pub(super) async fn grow_for(&mut self, config: &Config) -> Result<(), Refusal> {
+    /// Makes the tables as large as a configuration wants them, if they are smaller: true if they were.
+    pub(super) async fn grow_for(&mut self, config: &Config) -> Result<bool, Refusal> {
         let state = &self.core.state;
         let wanted = config.gateway.max_sessions;
         if wanted <= state.tables.sizes().sessions() {
-            return Ok(());
+            return Ok(false);
         }
         let nothing =
             |e: &dyn std::fmt::Display| Refusal::Failed(format!("{e}; nothing was changed"));
+        // Interfaces whose links are not found would go on with the tables of before.
+        if let Some(why) = self.core.interfaces.unlinked() {
+            return Err(nothing(&why));
+        }
         // What is refused anyway needs no larger tables.
         state.writes_for(config).map_err(|e| nothing(&e))?;
         let sizes = Sizes::for_sessions(wanted).at_least(state.tables.sizes());
@@ -197,6 +201,6 @@ impl Daemon {
             }
         }
         recount(&self.core.state).await;
-        Ok(())
+        Ok(true)
     }
 }

@@ -3,11 +3,10 @@
 //! Reads are answered from the last published [`State`](super::published::Published) and from the
 //! shared memory, and do not disturb the daemon. Changes are commands to the one task that owns the state.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-
-use std::sync::Arc;
 
 use super::lists::{RouteRows, SessionRows};
 use super::published::Published;
@@ -79,7 +78,11 @@ pub(super) type Reply = oneshot::Sender<Result<Outcome, Refusal>>;
 pub struct Handle {
     pub(super) commands: mpsc::Sender<(Command, Reply)>,
     pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) unreachable: Unreachable,
 }
+
+/// Why the API cannot be reached, if it is so: readers of the metrics want to know.
+pub(super) type Unreachable = Arc<Mutex<Option<String>>>;
 
 type Answer<T> = Result<T, Refusal>;
 
@@ -106,6 +109,11 @@ impl Handle {
         tokio::task::spawn_blocking(move || read(&published, &published.tables))
             .await
             .map_err(|_| Refusal::Stopping)?
+    }
+
+    /// Says why the API cannot be reached, or that it can.
+    pub fn is_unreachable(&self, why: Option<String>) {
+        *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Waits until the daemon's loop has turned once more, as it does each second at least; false if it has

@@ -1,11 +1,17 @@
 //! The gateway's interfaces, and the program on them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::view;
 use crate::config::XdpMode;
-use crate::loader::{Attachment, LoadError, Pins, Program};
+use crate::loader::{Attachment, Bpffs, LoadError, Lock, Pins, Program};
 use crate::routing::interfaces;
+
+/// How long the kernel may take to say what an interface runs.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the program is attached.
 pub(super) struct Interfaces {
@@ -16,12 +22,14 @@ pub(super) struct Interfaces {
     missing: BTreeSet<String>,
     /// Why what somebody unpinned is not pinned again.
     unpinned: Option<String>,
+    /// Interfaces that run the program by a link that is pinned nowhere.
+    unlinked: BTreeSet<String>,
 }
 
 /// What was found of interfaces that should run the program.
 #[derive(Debug, Default)]
 pub(super) struct Ensured {
-    /// Those that somebody had taken it from, and whether they have it again.
+    /// Those that somebody had taken it from, and that have it again; and those that do not have it, and why.
     pub(super) taken_off: Vec<String>,
     /// Why it could not be attached, each once.
     pub(super) failures: Vec<String>,
@@ -30,7 +38,14 @@ pub(super) struct Ensured {
 impl Interfaces {
     /// None yet.
     pub(super) fn new(program: Program, pins: Pins) -> Self {
-        Self { program, pins, attached: BTreeMap::new(), missing: BTreeSet::new(), unpinned: None }
+        Self {
+            program,
+            pins,
+            attached: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            unpinned: None,
+            unlinked: BTreeSet::new(),
+        }
     }
 
     /// Goes on with another program, which has the links of these interfaces.
@@ -55,19 +70,18 @@ impl Interfaces {
         let missing = self.missing.iter().map(|name| {
             format!("{name} does not run the program: what comes in there is not forwarded; the log says why")
         });
-        unpinned.chain(missing)
+        unpinned.chain(self.unlinked()).chain(missing)
     }
 
-    /// Pins again what somebody has removed.
-    pub(super) fn keep_pins(&mut self) {
-        if self.program.is_pinned() {
-            self.unpinned = None;
-            return;
-        }
-        match self.program.pin_again() {
+    /// Pins again what somebody has removed, and keeps others out of a directory that was made anew.
+    pub(super) fn keep_pins(&mut self, locks: &mut Vec<Lock>) {
+        let kept = if self.program.is_pinned() { Ok(Vec::new()) } else { self.program.pin_again() };
+        match kept.and_then(|missing| self.lock_anew(locks).map(|()| missing)) {
             Ok(missing) => {
-                let pins = self.pins.dir().display();
-                tracing::warn!(%pins, missing = missing.join(", "), "pins were gone, and are there again");
+                if !missing.is_empty() {
+                    let pins = self.pins.dir().display();
+                    tracing::warn!(%pins, missing = missing.join(", "), "pins were gone, and are there again");
+                }
                 self.unpinned = None;
             }
             Err(e) => {
@@ -78,6 +92,15 @@ impl Interfaces {
                 }
             }
         }
+    }
+
+    /// Earlier locks are kept: they keep the file system that they are on, and with it the links that are pinned there.
+    fn lock_anew(&self, locks: &mut Vec<Lock>) -> Result<(), LoadError> {
+        let bpffs = self.pins.dir().parent().unwrap_or(self.pins.dir());
+        if !locks.iter().any(|lock| lock.is_of(bpffs)) {
+            locks.push(Bpffs::existing(bpffs)?.lock()?);
+        }
+        Ok(())
     }
 
     /// For `fernpass status`.
@@ -102,6 +125,12 @@ impl Interfaces {
         let mut indexes = BTreeMap::new();
         for name in names {
             indexes.insert(name.clone(), interfaces::index(name)?);
+        }
+        if let Some(name) = self.unlinked.iter().find(|name| !indexes.contains_key(*name)) {
+            return Err(LoadError::Kernel {
+                what: format!("detaching from {name}"),
+                reason: self.unlinked().unwrap_or_default(),
+            });
         }
         let mut new = Vec::new();
         for (name, index) in &indexes {
@@ -163,10 +192,9 @@ impl Interfaces {
                     self.missing.remove(name);
                 }
                 Err(e) => {
+                    ensured.taken_off.push(format!("{name}: {e}"));
                     // It is there, and tried again: what leads to it stays.
-                    if same {
-                        ensured.taken_off.push(format!("{name}: {e}"));
-                    } else {
+                    if !same {
                         self.attached.remove(name);
                     }
                     if self.missing.insert(name.clone()) {
@@ -185,15 +213,45 @@ impl Interfaces {
         }
     }
 
-    /// Whether an interface does not run the program, as far as the kernel says what it runs.
+    /// Whether an interface does not run the program, as far as the kernel says what it runs. A kernel that is busy with its links for
+    /// long is not waited for.
     async fn lacks_program(&self, index: u32) -> bool {
-        match interfaces::running(index).await {
-            Ok(running) => running.iter().all(|running| running.program != self.program.id()),
-            Err(e) => {
+        match timeout(PATIENCE, interfaces::running(index)).await {
+            Ok(Ok(running)) => running.iter().all(|running| running.program != self.program.id()),
+            Ok(Err(e)) => {
                 tracing::debug!(index, "what it runs is not known: {e}");
                 false
             }
+            Err(_) => {
+                tracing::debug!(index, "the kernel does not say what it runs");
+                false
+            }
         }
+    }
+
+    /// Looks for interfaces that run the program by a link that is pinned nowhere any more, as after a bpffs was mounted again: the daemon
+    /// cannot reach these links.
+    pub(super) fn look_for_links(&mut self) {
+        let linked = self.pins.linked();
+        let runs = self.attached.iter().filter(|(name, _)| !self.missing.contains(*name));
+        let unlinked = runs.filter(|(_, (index, _))| !linked.contains(index));
+        let unlinked: BTreeSet<_> = unlinked.map(|(name, _)| name.clone()).collect();
+        for name in unlinked.difference(&self.unlinked) {
+            tracing::warn!(interface = %name, "its link is not pinned any more");
+        }
+        self.unlinked = unlinked;
+    }
+
+    /// Why sessions cannot be moved to other tables, if it is so: these interfaces would go on with the tables of before.
+    pub(super) fn unlinked(&self) -> Option<String> {
+        let names = self.unlinked.iter().map(String::as_str).collect::<Vec<_>>();
+        (!names.is_empty()).then(|| {
+            format!(
+                "{}: the program's link is not in {} any more, and cannot be changed; restart the daemon first, which attaches anew",
+                names.join(", "),
+                self.pins.links().display()
+            )
+        })
     }
 
     /// Attaches to one interface. A link that runs in another mode is made anew.

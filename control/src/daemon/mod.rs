@@ -12,8 +12,6 @@
 //! * `policy`: when sessions end.
 //! * `published`: what readers see, `lists`: a row at a time; [`view`]: in which form.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 mod actor;
 mod changes;
 mod configure;
@@ -36,6 +34,7 @@ mod state;
 mod store;
 mod trial;
 pub mod view;
+mod wall_clock;
 
 pub use actor::Daemon;
 pub(crate) use growth::forecast as growth_forecast;
@@ -49,40 +48,4 @@ pub(crate) fn goes_by_file(kept: &[u8], file: &str, now: u64) -> bool {
     let kept: Option<trial::Trial> = serde_json::from_slice(kept).ok();
     let start = kept.map_or(trial::Start::File(None), |kept| kept.start(file, now));
     !matches!(start, trial::Start::Before(..))
-}
-
-/// The longest time after which something is to happen that an operator may ask for: more is a mistake, as milliseconds in place of seconds are.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
-
-/// Seconds since the epoch, for people; what is later than the year 9999 is told as that year's end.
-fn time(at: u64) -> String {
-    const LAST: u64 = 253_402_300_799;
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at.min(LAST))).to_string()
-}
-
-/// The moment so long after now, in seconds since the epoch.
-fn moment(after: Duration) -> Result<u64, Refusal> {
-    if after > LONGEST {
-        return Err(Refusal::Invalid(format!(
-            "{} s are more than ten years; nothing was changed",
-            after.as_secs()
-        )));
-    }
-    Ok(actor::epoch(SystemTime::now() + after))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_time_can_be_told_and_none_that_is_far_away_is_asked_for() {
-        assert_eq!(time(0), "1970-01-01T00:00:00Z");
-        assert_eq!(time(253_402_300_799), "9999-12-31T23:59:59Z");
-        assert_eq!(time(u64::MAX), "9999-12-31T23:59:59Z");
-        assert!(moment(LONGEST).is_ok());
-        for far in [LONGEST + Duration::from_secs(1), Duration::MAX] {
-            assert!(matches!(moment(far), Err(Refusal::Invalid(_))));
-        }
-    }
 }

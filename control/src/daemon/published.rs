@@ -15,10 +15,11 @@ use super::handle::Refusal;
 use super::held;
 use super::links::LinkNames;
 use super::view;
+use super::wall_clock::{epoch, time};
 use crate::config::{BackendId, Config, Family, Pool, Profile, did_you_mean};
 use crate::loader::{Count, Tables};
 use crate::model::{
-    AddressHealth, EndpointNames, HealthView, Held, Load, Overrides, ProbedView, Registry,
+    AddressHealth, Drain, EndpointNames, HealthView, Held, Load, Overrides, ProbedView, Registry,
     RouteView, Status, Wanted,
 };
 use crate::sessions::{Clock, Memory, Reader, Record};
@@ -316,15 +317,20 @@ impl Published {
 
     pub(super) fn backends(&self, tables: &Tables) -> Vec<view::Backend> {
         let tally = tally(self, tables, |info| info.names.backend.clone());
-        let now = super::actor::epoch(SystemTime::now());
+        let now = epoch(SystemTime::now());
         let row = |(id, pool, backend): (BackendId, &Pool, &crate::config::Backend)| {
             let drain = self.overrides.drained.get(&id);
             let forecast = drain.and_then(|_| self.forecasts.get(&id).copied());
             let sessions = tally.get(&id).map_or(0, |(open, _)| *open);
-            // Where nobody tells of answers, it is not known who is left: but when it ends.
-            let knows = !pool.mode.is_direct() || pool.agent;
-            let (left, expected) = if knows { (sessions, forecast) } else { (1, None) };
-            let empty_at = drain.and_then(|drain| empty_at(now, left, expected, drain));
+            // Where nobody tells of answers, it is not known who is left: but when all go, at once.
+            let forecast = forecast.filter(|_| pool.knows_sessions());
+            let empty_at = drain.and_then(|drain| {
+                if pool.knows_sessions() {
+                    empty_at(now, sessions, forecast, drain)
+                } else {
+                    empty_at(now, 1, None, &Drain { spread: 0, ..*drain })
+                }
+            });
             let health = self.probed.get(&id).map(|probed| probed.status).unwrap_or_default();
             let health_of = |family| backend.address_of(family).map(|_| health.of(family));
             view::Backend {
@@ -346,9 +352,9 @@ impl Published {
                 configured_weight: backend.weight,
                 sessions,
                 max_sessions: backend.max_sessions,
-                drain_deadline: drain.and_then(|drain| drain.deadline).map(super::time),
+                drain_deadline: drain.and_then(|drain| drain.deadline).map(time),
                 drain_rate: forecast.map(|forecast| forecast.rate),
-                drain_empty_at: empty_at.map(super::time),
+                drain_empty_at: empty_at.map(time),
             }
         };
         self.config.backends().map(row).collect()

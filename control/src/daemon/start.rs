@@ -10,16 +10,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
-use super::actor::{Daemon, LOOK, epoch};
+use super::actor::{Daemon, LOOK};
 use super::core::{Core, Meter};
 use super::forecast::Forecasts;
 use super::growth;
-use super::handle::Handle;
+use super::handle::{Handle, Unreachable};
 use super::interfaces::Interfaces;
 use super::published::Birth;
 use super::state::{ReconcileError, State};
-use super::store::{Store, StoreError};
+use super::store::Store;
 use super::trial::{Start, Trial};
+use super::wall_clock::{WallClock, epoch};
 use crate::config::{BackendId, Config, Gateway, ReadError, Sysctl, XdpMode};
 use crate::health::{Monitor, MonitorError, Target};
 use crate::loader::{Bpffs, Found, LoadError, Lock, PacketLog, Pins, Program, Tables, find};
@@ -44,9 +45,6 @@ pub enum StartError {
     /// The probes.
     #[error(transparent)]
     Monitor(#[from] MonitorError),
-    /// The state directory.
-    #[error(transparent)]
-    Store(#[from] StoreError),
     /// The tables.
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
@@ -82,7 +80,7 @@ impl Prepared {
         }
         let bpffs = Bpffs::prepare(&gateway.bpffs)?;
         let lock = bpffs.lock()?;
-        let store = Store::open(&gateway.state_dir)?;
+        let store = Store::open(&gateway.state_dir);
         // For the socket, before the right to make directories is given up. Who makes the socket says what is wrong with it.
         if let Some(directory) = config.api.socket.parent() {
             let _ = fs::create_dir_all(directory);
@@ -103,10 +101,6 @@ impl Prepared {
                 }
             },
         };
-        // Forwarding does not wait for a disk.
-        if let Err(e) = store.keep_trial(trial.as_ref()) {
-            tracing::error!("{e}");
-        }
         Ok(Self { config, source, trial, not_reverted, bpffs, lock, store })
     }
 
@@ -128,6 +122,10 @@ impl Daemon {
     ) -> Result<(Self, Handle), StartError> {
         let Prepared { config, source, trial, not_reverted, bpffs, lock, store } = prepared;
         let (overrides, lost) = store.load();
+        // Forwarding does not wait for a disk.
+        if let Err(e) = store.keep_trial(trial.as_ref()) {
+            tracing::error!("{e}");
+        }
 
         let pins = Pins::under(&bpffs);
         let found = find(&bpffs)?;
@@ -198,7 +196,7 @@ impl Parts {
         let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
         around.extend(sinks(&gateway).await);
-        around.extend(store.obstacle().await);
+        around.extend(store.obstacle());
         for warning in warnings.iter().chain(&around) {
             tracing::warn!("{warning}");
         }
@@ -212,12 +210,14 @@ impl Parts {
             instant: Instant::now(),
             adopted,
         };
+        let unreachable = Unreachable::default();
         let core = Core {
             birth: Arc::new(birth),
             bpffs,
             log,
             state,
             source: String::new(),
+            clock: WallClock::new(),
             trial: None,
             before: None,
             not_reverted: None,
@@ -229,11 +229,12 @@ impl Parts {
             meter: Meter::default(),
             forecasts: Forecasts::default(),
             told: Arc::default(),
+            unreachable: Arc::clone(&unreachable),
             behind: None,
         };
         let (publish, published) = watch::channel(Arc::new(core.published()));
-        let daemon = Daemon { core, store, mirror, commands: received, publish, _lock: lock };
-        Ok((daemon, Handle { commands, published }))
+        let daemon = Daemon { core, store, mirror, commands: received, publish, locks: vec![lock] };
+        Ok((daemon, Handle { commands, published, unreachable }))
     }
 }
 

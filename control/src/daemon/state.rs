@@ -6,10 +6,10 @@ use std::time::{Instant, SystemTime};
 
 use dataplane::abi::NAME_TENANT;
 
-use super::actor::epoch;
 use super::policy::Fates;
 use super::published::{Endpoints, endpoints};
 use super::silence::{Heard, Silences, probes_go_as_packets};
+use super::wall_clock::epoch;
 use crate::config::{BackendId, Config, Family};
 use crate::loader::{LoadError, Tables, Writer};
 use crate::model::{

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::wall_clock::time;
 use crate::config::{Config, ConfigErrors};
 
 /// A configuration on trial, or one that was taken back while its file still stands.
@@ -57,7 +58,7 @@ impl Trial {
         match self.until {
             Some(until) => format!(
                 "the configuration is on trial until {}: `fernpass confirm` keeps it, `fernpass revert` takes it back",
-                super::time(until)
+                time(until)
             ),
             None => "the configuration file was not confirmed: the one before it is in force. Mend the file, and `fernpass reload`; \
                      `fernpass diff` shows the difference"

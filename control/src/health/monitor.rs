@@ -240,8 +240,9 @@ fn after(
     if is_falling {
         return sent + timing.retry();
     }
-    // Its own turn may be just now: servers of WireGuard do not answer twice at once. A late answer takes no turn away from it.
-    own_turn(sent + timing.interval / 4).max(now)
+    // Its own turn may be just now: servers of WireGuard do not answer twice at once. A late answer takes no turn away from it. After a retry
+    // that was answered it may be farther away than an interval, and comes nearer again.
+    own_turn(sent + timing.interval / 4).min(sent + timing.interval + timing.jitter()).max(now)
 }
 
 /// Steps of the jitter. There are few, as there are few turns: those that meet are probed together, because most of what a probe costs is
@@ -336,6 +337,8 @@ mod tests {
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
+    const NONE_LOST: (Duration, usize) = (Duration::ZERO, usize::MAX);
+
     /// Of all kinds: with sooner retries, with probes one right after the other, without time for either.
     fn timings() -> impl Iterator<Item = Timing> {
         let timing = |(interval, timeout, fall)| Timing {
@@ -357,12 +360,13 @@ mod tests {
         .into_iter()
     }
 
-    /// When a backend that dies at `died` is known to have failed first, and when it is down. Before, it answers after `late`.
+    /// When a backend that dies at `died` is known to have failed first, and when it is down. Before, it answers after `late`, but for
+    /// the probe with the number `lost`.
     fn dies(
         timing: &Timing,
         turn: u64,
         died: Duration,
-        late: Duration,
+        (late, lost): (Duration, usize),
         mut chance: impl FnMut() -> u32,
     ) -> (Duration, Duration) {
         let begin = Instant::now();
@@ -370,11 +374,12 @@ mod tests {
             |now| next_turn(begin, now, timing.interval, turn) + jitter(timing, chance());
         let (mut streak, mut next) = (Streak::known(Status::Up), own_turn(begin));
         let mut first = None;
-        loop {
-            let (sent, good) = (next, next < begin + died);
+        for n in 0.. {
+            let is_dead = next >= begin + died;
+            let (sent, good) = (next, !is_dead && n != lost);
             let now = sent + if good { late } else { timing.timeout };
             let fell = streak.observe(good, timing.rise, timing.fall).is_some();
-            if !good {
+            if is_dead {
                 first.get_or_insert(now);
             }
             if fell {
@@ -384,6 +389,7 @@ mod tests {
             assert!(next >= now, "{timing:?}: two probes at once");
             assert!(next - sent >= timing.interval / 4, "{timing:?}: one right after the other");
         }
+        unreachable!("it is found down");
     }
 
     #[test]
@@ -393,7 +399,10 @@ mod tests {
             for (turn, died) in
                 (0..u64::from(TURNS)).flat_map(|turn| (0..80).map(move |n| (turn, MS(n * 37))))
             {
-                for late in [Duration::ZERO, timing.timeout] {
+                // Some time before, one was lost, or none.
+                let lost = [usize::MAX, 0, 1, 2];
+                let before = [Duration::ZERO, timing.timeout].into_iter();
+                for before in before.flat_map(|late| lost.map(|lost| (late, lost))) {
                     // As bad as can be: early before it dies, late afterwards; and as it comes.
                     for sooner in 0..STEPS {
                         let mut n = 0;
@@ -401,11 +410,11 @@ mod tests {
                             n += 1;
                             if n % (sooner + 2) == 0 { STEPS } else { 0 }
                         };
-                        let (_, down) = dies(&timing, turn, died, late, alternating);
-                        longest = longest.max(down - died);
+                        let (_, down) = dies(&timing, turn, died, before, alternating);
+                        longest = longest.max(down.saturating_sub(died));
                     }
-                    let (_, down) = dies(&timing, turn, died, late, || fastrand::u32(..));
-                    longest = longest.max(down - died);
+                    let (_, down) = dies(&timing, turn, died, before, || fastrand::u32(..));
+                    longest = longest.max(down.saturating_sub(died));
                 }
             }
             let patience = timing.patience();
@@ -422,7 +431,7 @@ mod tests {
         for timing in timings().filter(|timing| timing.fall > 1) {
             for died in (0..40).map(|n| MS(2_000 + n * 23)) {
                 let all: Vec<_> = (0..200)
-                    .map(|turn| dies(&timing, turn, died, Duration::ZERO, || fastrand::u32(..)))
+                    .map(|turn| dies(&timing, turn, died, NONE_LOST, || fastrand::u32(..)))
                     .collect();
                 let last = all.iter().map(|(first, _)| *first).max();
                 let soonest = all.iter().map(|(_, down)| *down).min();

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -22,7 +23,16 @@ pub struct Bpffs {
 /// process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _directory: File,
+    directory: File,
+}
+
+impl Lock {
+    /// Whether it is on what is at this path now: not if that was removed, or mounted over, and made again.
+    pub fn is_of(&self, path: &Path) -> bool {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let locked = self.directory.metadata().map(identity);
+        matches!((locked, fs::metadata(path).map(identity)), (Ok(locked), Ok(there)) if locked == there)
+    }
 }
 
 impl Bpffs {
@@ -82,7 +92,7 @@ impl Bpffs {
         let directory = File::open(&self.path)
             .map_err(|source| rights_or(&self.path, source, "opening the bpffs"))?;
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _directory: directory }),
+            Ok(()) => Ok(Lock { directory }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 Err(LoadError::Locked { path: self.path.clone() })
             }

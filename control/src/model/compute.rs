@@ -87,7 +87,7 @@ impl Work<'_> {
                 Affinity::Source => index,
                 Affinity::Flow => index | LISTENER_BY_FLOW,
             } | if pool.mode.is_direct() { LISTENER_DIRECT } else { 0 }
-                | if pool.mode.is_direct() && !pool.agent { LISTENER_BLIND } else { 0 }
+                | if pool.knows_sessions() { 0 } else { LISTENER_BLIND }
                 | named.map_or(0, |lb| listener_server_id(lb.server_id_length)),
             zero: 0,
         };

@@ -1,7 +1,9 @@
 //! What the tests share.
 
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use lab::Lab;
 use lab::gate::{self, Place};
@@ -46,6 +48,21 @@ pub(crate) fn limit(lab: &Lab, address: IpAddr, mtu: u16) {
     let via = word("gateway").map(|gateway| format!("via {gateway} ")).unwrap_or_default();
     let device = word("dev").unwrap();
     lab.gateway().ip(&[format!("route replace {address} {via}dev {device} mtu {mtu}")]).unwrap();
+}
+
+/// What the daemon tells Prometheus: head and body.
+pub(crate) fn scrape(farm: &Farm) -> (String, String) {
+    let exchange = || {
+        let mut stream = TcpStream::connect("127.0.0.1:9477")?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok::<_, std::io::Error>(text)
+    };
+    let text = farm.gateway().ns().enter(exchange).unwrap().unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
 }
 
 /// A process that is stopped, and goes on with the guard's end.

@@ -12,7 +12,7 @@ use lab::peer::Implementation::WireguardGo;
 use lab::scenario::{Farm, sessions_open};
 use lab::wait::until;
 
-use crate::common::{farm, holds};
+use crate::common::{farm, holds, scrape};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -116,6 +116,65 @@ fn a_state_directory_that_is_full_damaged_or_read_only_stops_nothing() {
     farm.gateway_mut().kill();
 }
 
+/// The tenant's quota in force.
+fn quota(farm: &Farm) -> u64 {
+    farm.gateway().call(&["tenant", "list"]).unwrap()[0]["max_sessions"].as_u64().unwrap()
+}
+
+#[test]
+fn a_configuration_is_taken_back_and_another_one_taken_though_nothing_can_be_kept() {
+    let (_place, mut farm) = farm();
+    let before = quota(&farm);
+    let with = |farm: &Farm, max_sessions| {
+        let mut config = farm.config().clone();
+        config.tenant[0].max_sessions = max_sessions;
+        farm.gateway().write(&config).unwrap();
+    };
+    farm.gateway_mut().kill();
+    let mount = Mount::over(&PathBuf::from(&farm.config().gateway.state_dir));
+    farm.gateway_mut().run().unwrap();
+    with(&farm, 77);
+    farm.gateway().act(&["apply", "--confirm", "3s"]).unwrap();
+    assert_eq!(quota(&farm), 77);
+    mount.again("ro");
+    let refused = farm.gateway().act(&["confirm"]).unwrap_err().to_string();
+    assert!(refused.contains("cannot keep state"), "{refused}");
+    until("the return", SOON, || Ok(is_said(&farm, "was not confirmed").then_some(()))).unwrap();
+    assert_eq!(quota(&farm), before);
+    assert!(!is_said(&farm, "cannot be taken back") && is_said(&farm, "cannot keep state"));
+    for args in [["confirm"], ["revert"]] {
+        let refused = farm.gateway().act(&args).unwrap_err().to_string();
+        assert!(refused.contains("no configuration is on trial"), "{refused}");
+    }
+    // What was kept says that this one is taken back: it would not outlive a restart.
+    let refused = farm.gateway().act(&["reload"]).unwrap_err().to_string();
+    assert!(refused.contains("cannot keep state") && quota(&farm) == before, "{refused}");
+    // Not so another one.
+    with(&farm, 78);
+    farm.gateway().act(&["reload"]).unwrap();
+    assert!(quota(&farm) == 78 && !is_said(&farm, "was not confirmed"));
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    assert!(quota(&farm) == 78 && !is_said(&farm, "was not confirmed"));
+    farm.gateway_mut().kill();
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made_keeps_no_gateway_from_forwarding() {
+    let (_place, mut farm) = farm();
+    farm.gateway_mut().kill();
+    let place = farm.lab().dir().join("no-directory");
+    fs::write(&place, "").unwrap();
+    let mut config = farm.config().clone();
+    config.gateway.state_dir = place.join("state").display().to_string();
+    farm.gateway().write(&config).unwrap();
+    farm.gateway_mut().run().unwrap();
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    holds(&sessions_open(&farm).unwrap());
+    assert!(is_said(&farm, "cannot keep state in"));
+    farm.gateway_mut().kill();
+}
+
 #[test]
 fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     let (_place, mut farm) = farm();
@@ -132,9 +191,17 @@ fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     let taken = UnixListener::bind(&socket).unwrap();
     let is_logged = |words: &str| farm.gateway().log().contains(words).then_some(());
     until("a line", SOON, || Ok(is_logged("is not this daemon's socket any more"))).unwrap();
+    // Who cannot ask sees that something is wrong.
+    let warnings = || {
+        let (_, body) = scrape(&farm);
+        let line = body.lines().find_map(|line| line.strip_prefix("fernpass_warnings "));
+        line.unwrap().to_owned()
+    };
+    until("a warning", SOON, || Ok((warnings() == "1").then_some(()))).unwrap();
     drop(taken);
     fs::remove_file(&socket).unwrap();
     until("the socket", SOON, || Ok(farm.gateway().act(&["status"]).ok())).unwrap();
+    until("no warning", SOON, || Ok((warnings() == "0").then_some(()))).unwrap();
 
     // A daemon that finds something else there says so, and takes nothing away. A socket that nobody answers at is stale.
     farm.gateway_mut().kill();
@@ -191,10 +258,24 @@ fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
         .unwrap();
     let ids = |farm: &Farm| [0, 1].map(|member| farm.session(member).unwrap().id);
     let before = ids(&farm);
+    // It is the daemon's own, as the one before.
+    let refused = farm.gateway().act(&["unload", "--bpffs", &bpffs]).unwrap_err().to_string();
+    assert!(refused.contains("daemon"), "{refused}");
+    // The links are in the one that is gone. Larger tables would be used by nobody.
+    assert!(is_said(&farm, "restart the daemon first"));
+    let mut larger = farm.config().clone();
+    larger.gateway.max_sessions *= 4;
+    farm.gateway().write(&larger).unwrap();
+    let refused = farm.gateway().act(&["reload"]).unwrap_err().to_string();
+    assert!(refused.contains("restart the daemon first"), "{refused}");
+    farm.reach(0).unwrap();
     farm.gateway_mut().kill();
     farm.gateway_mut().run().unwrap();
     assert_eq!(ids(&farm), before);
     farm.reach(0).unwrap();
+    assert!(!is_said(&farm, "restart the daemon first"));
+    let room = farm.gateway().call(&["status"]).unwrap()["max_sessions"].clone();
+    assert_eq!(room, larger.gateway.max_sessions);
     run("umount", &["-l", &bpffs]);
     until("a warning", SOON, || Ok(is_said(&farm, "a restart begins anew").then_some(()))).unwrap();
 

@@ -1,7 +1,5 @@
 //! What an operator does without the daemon, and what helps to find out what happens.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use lab::gate;
@@ -13,7 +11,7 @@ use lab::scenario::Farm;
 use lab::wait::until;
 use lab::{Lab, Options};
 
-use crate::common::{PLENTY, farm};
+use crate::common::{PLENTY, farm, scrape};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -125,21 +123,6 @@ fn prometheus_reads_what_the_command_line_shows() {
         sample("fernpass_packets_total{kind=\"forwarded\",reason=\"in_established\"}");
     assert!(established >= 1.0 && established <= session.rx_packets as f64 + 1000.0);
     assert!(body.trim_end().ends_with("# EOF"));
-}
-
-/// What the daemon tells Prometheus: head and body.
-fn scrape(farm: &Farm) -> (String, String) {
-    let exchange = || {
-        let mut stream = TcpStream::connect("127.0.0.1:9477")?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(text)
-    };
-    let text = farm.gateway().ns().enter(exchange).unwrap().unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    (head.to_owned(), body.to_owned())
 }
 
 #[track_caller]

@@ -4,8 +4,8 @@ use dataplane::fault;
 
 use super::world::World;
 use crate::config::BackendId;
-use crate::daemon::actor::epoch;
 use crate::daemon::state::State;
+use crate::daemon::wall_clock::epoch;
 use crate::model::{AddressHealth, Drain, Probed, ProbedView, Status};
 
 /// Sessions on the backend that is left, and on the other.

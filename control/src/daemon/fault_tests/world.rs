@@ -203,7 +203,7 @@ impl World {
         drop(Program::load(&pins, PacketLog::Off).unwrap());
         let program = pinned_program(&pins);
         Self {
-            store: Store::open(&scratch.dir().join("state")).unwrap(),
+            store: Store::open(&scratch.dir().join("state")),
             config: parsed(CONFIG),
             routes: Arc::new(routes()),
             until: Arc::new(AtomicUsize::new(usize::MAX)),
