@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::process::Gateway;
 use crate::error::{LabError, Result};
+use crate::layout::plan::Family;
 use crate::wait::until;
 
 /// One line of `fernpass session list`, with the stable field names.
@@ -52,6 +53,8 @@ pub struct BackendView {
     pub last_error: Option<String>,
     /// When what is left of its sessions is ended, while it drains (RFC 3339).
     pub drain_deadline: Option<String>,
+    /// When it will have none, while it drains (RFC 3339).
+    pub drain_empty_at: Option<String>,
     /// How many sessions fewer it has each minute, while it drains.
     pub drain_rate: Option<f64>,
 }
@@ -144,6 +147,25 @@ impl Gateway {
         until("all backends being up", deadline, || {
             Ok(self.backends()?.iter().all(BackendView::is_up).then_some(()))
         })
+    }
+
+    /// When the daemon's log says that an address of a backend went down, since some moment: how long after it. No look from outside
+    /// is as exact.
+    pub fn went_down(&self, backend: &str, family: Family, since: SystemTime) -> Result<Duration> {
+        let log = self.log();
+        let backend = format!("{backend} ");
+        let family = match family {
+            Family::V4 => "family=IPv4",
+            Family::V6 => "family=IPv6",
+        };
+        let words = ["health changed", &backend, family, "now=Down"];
+        let lines = log.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+        let mut times = lines.filter_map(|line| {
+            let at = humantime::parse_rfc3339(line.split(' ').next()?).ok()?;
+            at.duration_since(since).ok()
+        });
+        let none = || LabError::Scenario(format!("the log does not say that {backend}went down"));
+        times.next().ok_or_else(none)
     }
 
     /// The session of the client at this address, but for one that has lost it to another.
