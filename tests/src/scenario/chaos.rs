@@ -7,13 +7,17 @@ use serde::Serialize;
 
 use super::crowded::Crowded;
 use super::{Check, Claim, SOON, ms};
-use crate::error::Result;
-use crate::gateway::SessionView;
+use crate::error::{LabError, Result};
+use crate::gateway::{Gateway, SessionView};
 use crate::traffic::CrowdTally;
+use crate::wait::until;
 
 /// A daemon lives up to so long before it is killed, and one that is killed while it starts.
 const LIFE_MS: u64 = 400;
 const BIRTH_MS: u64 = 150;
+/// How soon after a start sessions are counted right: scans, one a second, correct what a daemon that was killed had not finished.
+const CORRECTED: Duration = Duration::from_secs(2);
+
 /// How wild it gets.
 #[derive(Clone, Copy, Debug)]
 pub struct ChaosPlan {
@@ -42,6 +46,10 @@ pub struct Chaos {
     pub changed: usize,
     /// What `fernpass verify` found after a start, if anything.
     pub drift: Vec<String>,
+    /// After which starts sessions were not counted right within [`CORRECTED`], and how they were.
+    pub miscounted: Vec<String>,
+    /// Longest time from a start until they were counted right, milliseconds.
+    pub longest_miscounted_ms: u64,
 }
 
 /// Kills the daemon again and again under traffic, in a lab of its own. `progress` is told how many are dead.
@@ -50,8 +58,10 @@ pub fn chaos(plan: &ChaosPlan, mut progress: impl FnMut(u32)) -> Result<Chaos> {
     let crowd = farm.crowd(plan.sessions, plan.rate)?;
     let gateway = &mut farm.gateway;
     let before = gateway.sessions()?;
+    let flows = crowd.so_far().flows as u64;
 
-    let mut drift = Vec::new();
+    let (mut drift, mut miscounted, mut longest_miscounted) =
+        (Vec::new(), Vec::new(), Duration::ZERO);
     let (mut killed, mut while_starting, mut longest) = (0, 0, Duration::ZERO);
     while killed < plan.kills {
         std::thread::sleep(Duration::from_millis(fastrand::u64(..LIFE_MS)));
@@ -70,6 +80,10 @@ pub fn chaos(plan: &ChaosPlan, mut progress: impl FnMut(u32)) -> Result<Chaos> {
         if verified["writes"] != 0 || verified["drift"] != serde_json::json!([]) {
             drift.push(format!("after {killed} kills: {verified}"));
         }
+        match count(gateway, flows)? {
+            Ok(after) => longest_miscounted = longest_miscounted.max(after),
+            Err(wrong) => miscounted.push(format!("after {killed} kills: {wrong}")),
+        }
         progress(killed);
     }
     crowd.wait_for(1, SOON)?;
@@ -82,7 +96,31 @@ pub fn chaos(plan: &ChaosPlan, mut progress: impl FnMut(u32)) -> Result<Chaos> {
         sessions: before.len(),
         changed: changed(&before, &after),
         drift,
+        miscounted,
+        longest_miscounted_ms: ms(longest_miscounted),
     })
+}
+
+/// How long it takes until so many sessions are counted as open, for all tenants, and listed, and no handshake is in progress; or how many
+/// there are.
+fn count(gateway: &Gateway, flows: u64) -> Result<std::result::Result<Duration, String>> {
+    let (started, mut seen) = (Instant::now(), (0, 0, 0));
+    let right = until("sessions being counted", CORRECTED, || {
+        let tenants = gateway.tenants()?;
+        let (open, tentative) = tenants
+            .iter()
+            .fold((0, 0), |(o, t), tenant| (o + tenant.sessions, t + tenant.tentative));
+        seen = (open, tentative, gateway.sessions()?.len() as u64);
+        Ok((seen == (flows, 0, flows)).then(|| started.elapsed()))
+    });
+    let (open, tentative, listed) = seen;
+    match right {
+        Ok(after) => Ok(Ok(after)),
+        Err(LabError::Timeout { .. }) => {
+            Ok(Err(format!("{open} open, {tentative} tentative, {listed} listed of {flows}")))
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// How many sessions are gone, or another client's, on another backend, or have moved.
@@ -110,13 +148,16 @@ impl Claim for Chaos {
             })
             .that(self.changed == 0, || format!("{} sessions changed", self.changed))
             .that(self.drift.is_empty(), || format!("the tables drifted: {:?}", self.drift))
+            .that(self.miscounted.is_empty(), || {
+                format!("sessions were miscounted: {:?}", self.miscounted)
+            })
             .failures()
     }
 
     fn summary(&self) -> String {
         format!(
             "{} daemons killed, {} of them while they started, under {} sessions: {} of {} packets lost, {} reordered, \
-             {} sessions changed, tables right after each start; away for {} ms at most",
+             {} sessions changed, tables right after each start, sessions counted right {} ms after one at most; away for {} ms at most",
             self.kills,
             self.while_starting,
             self.sessions,
@@ -124,6 +165,7 @@ impl Claim for Chaos {
             self.traffic.sent,
             self.traffic.reordered,
             self.changed,
+            self.longest_miscounted_ms,
             self.longest_absence_ms,
         )
     }
