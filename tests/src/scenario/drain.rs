@@ -131,47 +131,79 @@ impl Claim for Drain {
 /// Over what the ends of the sessions are spread in [`drain_to_the_end`].
 const SPREAD: Duration = Duration::from_secs(5);
 
-/// What [`drain_to_the_end`] measured.
+/// How much later or sooner than told backends may be empty.
+const NEARLY: Duration = Duration::from_secs(2);
+
+/// What [`drain_to_the_end`] measured; of both backends, where there are two.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ending {
-    /// The backend.
-    pub backend: String,
-    /// Its sessions before.
-    pub before: u64,
+    /// The backends.
+    pub backends: [String; 2],
+    /// Their sessions before.
+    pub before: [u64; 2],
     /// Those that were left shortly before the deadline,
-    pub at_deadline: u64,
+    pub at_deadline: [u64; 2],
     /// and when about half of the spread was over:
-    pub halfway: u64,
+    pub halfway: [u64; 2],
     /// how long after the deadline that was.
     pub halfway_ms: u64,
-    /// How long after the deadline none was left.
+    /// How long after the deadline none was left on both.
     pub empty_ms: u64,
-    /// Traffic on all sessions, those of the other backends, too.
-    pub traffic: CrowdTally,
+    /// How long after the deadline none was to be left, as was told until then.
+    pub told_ms: Vec<u64>,
+    /// Traffic on their sessions.
+    pub own: CrowdTally,
+    /// And on those of the other backends.
+    pub others: CrowdTally,
 }
 
-/// Drains a backend with many sessions, whose clients send on, until none is left, in a lab of its own.
+/// Drains two backends with many sessions at once, whose clients send on, until none is left, in a lab of its own.
 pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
     let farm = Crowded::start((2 * sessions as u32).next_power_of_two())?;
     let crowd = farm.crowd(sessions, 2 * sessions as u32)?;
     let gateway = &farm.gateway;
-    let most = gateway.backends()?.into_iter().max_by_key(|backend| backend.sessions);
-    let most = most.ok_or_else(|| LabError::Scenario("there are no backends".to_owned()))?;
-    let now = || -> Result<BackendView> {
-        let same = gateway.backends()?.into_iter().find(|backend| backend.name == most.name);
-        same.ok_or_else(|| LabError::Scenario(format!("{} is gone", most.name)))
+    let mut most = gateway.backends()?;
+    most.sort_by_key(|backend| std::cmp::Reverse(backend.sessions));
+    let [one, other] = match &most[..] {
+        [one, other, _, _, ..] => [one, other],
+        _ => return Err(LabError::Scenario("there are too few backends".to_owned())),
+    };
+    let (backends, before) =
+        ([one, other].map(|b| b.name.clone()), [one, other].map(|b| b.sessions));
+    let now = || -> Result<[BackendView; 2]> {
+        let mut now = gateway.backends()?;
+        let mut one = |name: &String| {
+            let at = now.iter().position(|backend| backend.name == *name);
+            let at = at.ok_or_else(|| LabError::Scenario(format!("{name} is gone")))?;
+            Ok(now.swap_remove(at))
+        };
+        Ok([one(&backends[0])?, one(&backends[1])?])
+    };
+    let time = |told: &Option<String>| -> Result<SystemTime> {
+        let time = told.as_ref().and_then(|at| humantime::parse_rfc3339(at).ok());
+        time.ok_or_else(|| LabError::Scenario("no time is told".to_owned()))
     };
     let spread = format!("{}s", SPREAD.as_secs());
-    gateway.act(&["backend", "drain", &most.name, "--deadline", "3s", "--spread", &spread])?;
-    let deadline = now()?.drain_deadline.and_then(|at| humantime::parse_rfc3339(&at).ok());
-    let deadline = deadline.ok_or_else(|| LabError::Scenario("no deadline is told".to_owned()))?;
+    let [one, other] = &backends;
+    gateway.act(&["backend", "drain", one, other, "--deadline", "3s", "--spread", &spread])?;
+    let deadline = now()?.map(|backend| time(&backend.drain_deadline));
+    let [Ok(deadline), Ok(same)] = deadline else {
+        return Err(LabError::Scenario("no deadline is told".to_owned()));
+    };
+    if deadline != same {
+        return Err(LabError::Scenario("two deadlines are told".to_owned()));
+    }
 
-    let mut at_deadline = 0;
+    let (mut at_deadline, mut told_ms) = ([0; 2], Vec::new());
     until("the deadline", SOON, || {
-        let left = now()?.sessions;
+        let left = now()?;
         let is_over = SystemTime::now() >= deadline;
         if !is_over {
-            at_deadline = left;
+            at_deadline = left.each_ref().map(|backend| backend.sessions);
+            for backend in &left {
+                let empty = time(&backend.drain_empty_at)?;
+                told_ms.push(ms(empty.duration_since(deadline).unwrap_or_default()));
+            }
         }
         Ok(is_over.then_some(()))
     })?;
@@ -180,40 +212,54 @@ pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
     let halfway = SPREAD / 2 + Duration::from_millis(500);
     let (halfway, halfway_ms) = until("the middle of the drain", SOON, || {
         let asked = since();
-        let left = now()?.sessions;
+        let left = now()?.map(|backend| backend.sessions);
         Ok((asked >= halfway).then(|| (left, ms(asked))))
     })?;
-    let empty_ms =
-        until(
-            "the end of the drain",
-            2 * SOON,
-            || Ok((now()?.sessions == 0).then(|| ms(since()))),
-        )?;
-    until("all its clients being elsewhere", SOON, || {
-        Ok((crowd.so_far().strayed as u64 >= most.sessions).then_some(()))
+    let empty_ms = until("the end of the drain", 2 * SOON, || {
+        Ok(now()?.iter().all(|backend| backend.sessions == 0).then(|| ms(since())))
     })?;
+    until("all their clients being elsewhere", SOON, || {
+        Ok((crowd.so_far().strayed as u64 >= before.iter().sum()).then_some(()))
+    })?;
+    let numbers = [one, other].map(|name| name.rsplit_once('-').and_then(|(_, n)| n.parse().ok()));
+    let is_own = |tally: &Tally| {
+        numbers.iter().flatten().any(|number| tally.answered_by.contains_key(number))
+    };
+    let [own, others] = crowd.stop_apart(is_own);
     Ok(Ending {
-        backend: most.name,
-        before: most.sessions,
+        backends,
+        before,
         at_deadline,
         halfway,
         halfway_ms,
         empty_ms,
-        traffic: crowd.stop(),
+        told_ms,
+        own,
+        others,
     })
+}
+
+impl Ending {
+    fn sum(&self) -> u64 {
+        self.before.iter().sum()
+    }
 }
 
 impl Claim for Ending {
     fn failures(&self) -> Vec<String> {
-        let quarter = self.before / 4;
+        let (own, others) = (&self.own, &self.others);
+        let is_half = |(left, before): (&u64, &u64)| (before / 4..=3 * (before / 4)).contains(left);
+        let told = ms(SPREAD - NEARLY)..=ms(SPREAD + NEARLY);
         Check::default()
-            .that(self.before >= 100, || format!("it had {} sessions only", self.before))
-            .that(self.at_deadline == self.before, || {
-                format!("{} of {} were left before the deadline", self.at_deadline, self.before)
+            .that(self.before.iter().all(|&before| before >= 100), || {
+                format!("they had {:?} sessions only", self.before)
             })
-            .that((quarter..=3 * quarter).contains(&self.halfway), || {
+            .that(self.at_deadline == self.before, || {
+                format!("{:?} of {:?} were left before the deadline", self.at_deadline, self.before)
+            })
+            .that(self.halfway.iter().zip(&self.before).all(is_half), || {
                 format!(
-                    "{} of {} were left {} ms after the deadline",
+                    "{:?} of {:?} were left {} ms after the deadline",
                     self.halfway, self.before, self.halfway_ms
                 )
             })
@@ -221,29 +267,40 @@ impl Claim for Ending {
             .that(self.empty_ms <= ms(SPREAD) + 2000, || {
                 format!("none was left after {} ms only", self.empty_ms)
             })
-            .that(self.traffic.strayed as u64 == self.before, || {
-                format!("{} of {} clients went elsewhere", self.traffic.strayed, self.before)
+            .that(
+                !self.told_ms.is_empty() && self.told_ms.iter().all(|at| told.contains(at)),
+                || format!("told to be empty {:?} ms after the deadline", self.told_ms),
+            )
+            .that(own.strayed as u64 == self.sum() && own.flows as u64 == self.sum(), || {
+                format!("{} of {} clients went elsewhere", own.strayed, self.sum())
             })
             // At most what was under way when a session ended.
-            .that(self.traffic.lost <= self.before, || {
-                format!("{} of {} packets lost", self.traffic.lost, self.traffic.sent)
+            .that(own.lost <= self.sum(), || format!("{} of {} packets lost", own.lost, own.sent))
+            .that(others.flows > 0 && others.lost == 0 && others.strayed == 0, || {
+                format!(
+                    "{} clients of others lost {} of {} packets, {} went elsewhere",
+                    others.flows, others.lost, others.sent, others.strayed
+                )
             })
             .failures()
     }
 
     fn summary(&self) -> String {
         format!(
-            "{} drained: of its {} sessions {} were left before the deadline, {} after {} ms of the spread's {}, none after {} ms; their \
-             clients and all others lost {} of {} packets",
-            self.backend,
+            "{} drained: of their {:?} sessions {:?} were left before the deadline, {:?} after {} ms of the spread's {}, none after {} ms \
+             (told: {} ms); their clients lost {} of {} packets, those of the others {} of {}",
+            self.backends.join(" and "),
             self.before,
             self.at_deadline,
             self.halfway,
             self.halfway_ms,
             ms(SPREAD),
             self.empty_ms,
-            self.traffic.lost,
-            self.traffic.sent,
+            self.told_ms.iter().max().unwrap_or(&0),
+            self.own.lost,
+            self.own.sent,
+            self.others.lost,
+            self.others.sent,
         )
     }
 }

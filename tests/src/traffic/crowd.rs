@@ -139,6 +139,12 @@ impl Crowd {
         self.so_far_where(counts)
     }
 
+    /// The same, with an account of those flows and one of all others.
+    pub fn stop_apart(mut self, counts: impl Fn(&Tally) -> bool) -> [CrowdTally; 2] {
+        self.end();
+        [self.so_far_where(&counts), self.so_far_where(|tally| !counts(tally))]
+    }
+
     fn end(&mut self) {
         let Some([sender, receiver]) = self.threads.take() else { return };
         self.stops[0].signal();
