@@ -86,6 +86,13 @@ impl Pins {
         done.map_err(|source| LoadError::Path { path, source })
     }
 
+    /// Gives the directory a name of any kind, beside where it is.
+    #[cfg(test)]
+    pub(crate) fn renamed(&self, name: &str) -> Result<Self, LoadError> {
+        let to = Self { dir: self.dir.with_file_name(name) };
+        self.rename(&to).map(|()| to)
+    }
+
     /// Gives the directory another name.
     pub(crate) fn rename(&self, to: &Self) -> Result<(), LoadError> {
         fs::rename(&self.dir, &to.dir)

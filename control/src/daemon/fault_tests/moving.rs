@@ -32,8 +32,8 @@ struct Moving {
 }
 
 impl Moving {
-    /// A move of these clients' sessions up to where the new tables are in their place.
-    fn begin(world: World) -> Self {
+    /// A move of these clients' sessions up to where the new tables are in their place: of another version's, or of smaller ones.
+    fn begin(world: World, foreign: bool) -> Self {
         let Found::Own(old) = find(&world.bpffs).unwrap() else { panic!("no tables") };
         let old = Arc::new(*old);
         let held = Writer::open(&world.pins, Arc::clone(&old)).unwrap().read().unwrap();
@@ -41,6 +41,13 @@ impl Moving {
         let (mut migration, _) = grown.unwrap();
         while !migration.is_committed() {
             assert!(migration.advance().unwrap());
+        }
+        if foreign {
+            // As another version would have left it. What tables hold is told by themselves.
+            let from = world.pins.predecessor().unwrap();
+            world.pins.set_predecessor(None).unwrap();
+            let other = from.renamed("v7").unwrap();
+            world.pins.set_predecessor(Some(&other)).unwrap();
         }
         let new = pinned_program(&world.pins);
         Self { world, old, new, pending: None }
@@ -130,11 +137,19 @@ impl Moving {
 
 #[test]
 fn a_daemon_that_dies_at_any_write_of_what_is_carried_over_is_made_good_by_the_next() {
-    let mut world = World::of("moving", SMALL);
+    dies_at_each_write(World::of("moving", SMALL), false);
+}
+
+#[test]
+fn so_is_one_that_dies_at_any_write_of_what_it_takes_over_from_another_version() {
+    dies_at_each_write(World::of("taking", SMALL), true);
+}
+
+fn dies_at_each_write(mut world: World, foreign: bool) {
     let state = world.start();
     (0..CLIENTS).for_each(|n| world.join(n % 2));
     drop(state);
-    let mut moving = Moving::begin(world);
+    let mut moving = Moving::begin(world, foreign);
     // Of the first pass nobody knows what it carried before.
     for step in [0, STEPS - 1] {
         for writes in 0.. {
