@@ -85,14 +85,26 @@ fn a_daemon_without_root_makes_everything_new() {
 
 /// It may make none any more when it makes the socket.
 #[test]
-fn a_confined_daemon_has_the_directory_of_its_socket() {
+fn a_confined_daemon_has_the_directory_of_its_socket_and_makes_no_other() {
     let _place = gate::enter().unwrap();
     let lab = Lab::new(Options::default()).unwrap();
     let pool = lab.pool("justiz", &[WireguardGo]).unwrap();
     let mut config = Config::new(&lab).with_tenant(&pool, PLENTY);
     config.api.socket = lab.dir().join("not/there/api.sock").display().to_string();
-    let gateway = Gateway::start(&lab, &config).unwrap();
+    let mut gateway = Gateway::start(&lab, &config).unwrap();
     assert_eq!(gateway.sessions().unwrap().len(), 0);
+
+    // Root may do that, and does not when it is confined.
+    let directory = lab.dir().join("not");
+    fs::remove_dir_all(&directory).unwrap();
+    let denied = || Ok(gateway.log().contains("Permission denied").then_some(()));
+    until("being refused", Duration::from_secs(30), denied).unwrap();
+    assert!(!directory.exists());
+    gateway.kill();
+    gateway.run_with(&["--unconfined"]).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    let answers = || Ok(gateway.sessions().ok());
+    until("the socket", Duration::from_secs(30), answers).unwrap();
 }
 
 /// A service manager ends a daemon that it does not hear from in time.
