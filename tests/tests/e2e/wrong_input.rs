@@ -64,7 +64,7 @@ fn broken(text: &str) -> Vec<(usize, String)> {
     let mut all = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let Some((key, value)) = line.split_once(" = ") else { continue };
-        for wrong in [
+        let no_syntax = [
             format!("{key}x = {value}"),
             format!("{key} = 2026-01-01T08:00:00Z"),
             format!("{key} = [[1], [2]]"),
@@ -72,7 +72,8 @@ fn broken(text: &str) -> Vec<(usize, String)> {
             format!("{key} {value}"),
             format!("{line}\n{line}"),
             format!("{key} ="),
-        ] {
+        ];
+        for wrong in no_syntax.into_iter().chain(senseless(key, value)) {
             let is_second = wrong.contains('\n');
             let mut lines = lines.clone();
             lines[at] = &wrong;
@@ -82,7 +83,24 @@ fn broken(text: &str) -> Vec<(usize, String)> {
     all
 }
 
-/// Two hundred wrong files, each reloaded by a gateway that forwards: each is refused at its line, and nothing changes.
+/// A line that can be read, and makes no sense, for each way that its value has: a name that leads nowhere, a listener given twice, and
+/// a number that is out of all ranges.
+fn senseless(key: &str, value: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    if ["tenant", "pool"].contains(&key) {
+        all.push(format!("{key} = \"nowhere\""));
+    }
+    let first = value.strip_prefix("[\"").and_then(|list| list.split('"').next());
+    if let Some(first) = first.filter(|_| key == "listen") {
+        all.push(format!("{key} = [\"{first}\", {}", &value[1..]));
+    }
+    if let Ok(number) = value.parse::<i64>() {
+        all.extend([number * 1_000_000_000, -number].map(|number| format!("{key} = {number}")));
+    }
+    all
+}
+
+/// Hundreds of wrong files, each reloaded by a gateway that forwards: each is refused at its line, with a mend, and nothing changes.
 #[test]
 fn wrong_configurations_change_nothing_of_a_running_gateway() {
     let (_place, mut farm) = farm();
@@ -91,9 +109,14 @@ fn wrong_configurations_change_nothing_of_a_running_gateway() {
     let traffic = farm.traffic(0, 200).unwrap();
     let file = farm.gateway().config_file();
     let text = fs::read_to_string(&file).unwrap();
+    let unchanged = || {
+        fs::write(&file, &text).unwrap();
+        let same = farm.gateway().show(&["diff"]).unwrap();
+        assert!(same.contains("the configuration in force is the file's"), "{same}");
+    };
     let all = broken(&text);
-    assert!(all.len() >= 200, "{}", all.len());
-    for (line, wrong) in &all {
+    assert!(all.len() >= 220, "{}", all.len());
+    for (n, (line, wrong)) in all.iter().enumerate() {
         fs::write(&file, wrong).unwrap();
         let said = invoke(
             farm.gateway().ns(),
@@ -101,12 +124,19 @@ fn wrong_configurations_change_nothing_of_a_running_gateway() {
             &["--socket", farm.gateway().socket(), "reload"],
             DEADLINE,
         );
-        let place = format!("{}:{line}:", file.display());
-        answers(&said.unwrap(), &[1, 2], &[&place]);
+        let (said, place) = (said.unwrap(), format!("{}:{line}:", file.display()));
+        answers(&said, &[2], &[&place]);
+        // Each mistake says what would be right.
+        for mistake in said.err.split("\n\n").filter(|part| part.contains("--> ")) {
+            let has_mend =
+                ["help: ", "must be", "expected"].iter().any(|mend| mistake.contains(mend));
+            assert!(has_mend, "no mend in: {mistake}");
+        }
+        if n % 20 == 0 {
+            unchanged();
+        }
     }
-    fs::write(&file, text).unwrap();
-    let same = farm.gateway().show(&["diff"]).unwrap();
-    assert!(same.contains("the configuration in force is the file's"), "{same}");
+    unchanged();
     let verified = farm.gateway().call(&["verify"]).unwrap();
     assert_eq!((&verified["drift"], &verified["writes"]), (&json!([]), &json!(0)));
     let tally = traffic.stop();
