@@ -1,4 +1,4 @@
-//! Long answers, of which no more is in memory than what is being sent.
+//! Long answers, of whose rows no more are in memory than those that are being sent.
 
 use std::io;
 

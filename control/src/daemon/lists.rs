@@ -59,7 +59,9 @@ impl Iterator for SessionRows {
             if self.more == 0 {
                 return None;
             }
-            let session = self.walk.next(Reader::new(&*self.published.tables))?;
+            let Some(session) = self.walk.next(Reader::new(&*self.published.tables))? else {
+                break;
+            };
             let endpoints = &self.published.endpoints;
             let info = endpoints.get(&session.endpoint).unwrap_or(&self.unknown);
             let (filter, names) = (&self.filter, &info.names);

@@ -115,6 +115,11 @@ impl<'a> Reader<'a> {
             .then_some(Record { word: after, ..record })
     }
 
+    /// How many slots there are.
+    pub(super) fn slots(self) -> usize {
+        self.slots.len()
+    }
+
     /// All sessions, tentative ones included.
     pub fn all(self) -> impl Iterator<Item = Record> + use<'a> {
         (0..self.slots.len() as u32).filter_map(move |index| self.get(index))

@@ -1,9 +1,13 @@
 //! All sessions, one after the other, while they come, move and go.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::vec::IntoIter;
 
 use super::{Reader, Record};
+
+/// So many slots are looked at in one step.
+const STEP: u32 = 1024;
 
 /// Where the sessions lay when it began. Each is read when its turn comes; one that is somewhere else by then comes last, and one
 /// that is gone not at all.
@@ -11,31 +15,37 @@ use super::{Reader, Record};
 pub struct Walk {
     /// Identities and slots.
     left: IntoIter<(u64, u32)>,
-    /// Identities of those that were not where they had been; `None` once those were looked for.
-    moved: Option<Vec<u64>>,
+    /// Identities of those that were not where they had been.
+    moved: HashSet<u64>,
+    /// The slot that is looked at next for these, once all others were met.
+    slot: u32,
 }
 
 impl Walk {
     /// Begins one through the tables of a reader.
     pub fn new(reader: Reader<'_>) -> Self {
-        Self { left: places(reader).into_iter(), moved: Some(Vec::new()) }
+        Self { left: places(reader).into_iter(), moved: HashSet::new(), slot: 0 }
     }
 
-    /// The next session, with a reader of the same tables.
-    pub fn next(&mut self, reader: Reader<'_>) -> Option<Record> {
-        loop {
-            for (identity, index) in self.left.by_ref() {
+    /// The next session, with a reader of the same tables; nothing where none was found among many slots, so that others get their turn.
+    pub fn next(&mut self, reader: Reader<'_>) -> Option<Option<Record>> {
+        for _ in 0..STEP {
+            if let Some((identity, index)) = self.left.next() {
                 match reader.get(index).filter(|record| record.identity == identity) {
-                    Some(record) => return Some(record),
-                    None => self.moved.iter_mut().for_each(|moved| moved.push(identity)),
+                    Some(record) => return Some(Some(record)),
+                    None => self.moved.insert(identity),
+                };
+            } else if self.moved.is_empty() || self.slot as usize >= reader.slots() {
+                return None;
+            } else {
+                self.slot += 1;
+                let there = reader.get(self.slot - 1);
+                if let Some(record) = there.filter(|record| self.moved.remove(&record.identity)) {
+                    return Some(Some(record));
                 }
             }
-            // They are in order, as those were that were walked through.
-            let moved = self.moved.take().filter(|moved| !moved.is_empty())?;
-            let mut found = places(reader);
-            found.retain(|(identity, _)| moved.binary_search(identity).is_ok());
-            self.left = found.into_iter();
         }
+        Some(None)
     }
 }
 
