@@ -142,7 +142,8 @@ impl Gateway {
         found.ok_or_else(|| LabError::Scenario(format!("there is no tenant {name}")))
     }
 
-    /// Waits until no backend is down, so that none of them is missing when clients are placed.
+    /// Waits until probes have found all backends up, so that none of them is missing when clients are placed. Who asks nothing of them waits
+    /// in vain.
     pub fn await_backends(&self, deadline: Duration) -> Result<()> {
         until("all backends being up", deadline, || {
             Ok(self.backends()?.iter().all(BackendView::is_up).then_some(()))
