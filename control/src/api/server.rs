@@ -97,6 +97,9 @@ impl Server {
             }
             let there = inode(&self.path);
             if there.is_some() && there == own {
+                if failed.take().is_some() {
+                    handle.is_unreachable(None);
+                }
                 continue;
             }
             // Another's in its place is left alone.

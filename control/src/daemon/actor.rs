@@ -84,6 +84,10 @@ impl Daemon {
         if Instant::now() >= self.core.look_at {
             self.look_around().await;
         }
+        if self.store.answers_again() {
+            self.keep_again();
+        }
+        self.follow_clock();
         self.revert_if_due().await;
         self.release_drained();
         self.scan();
@@ -119,14 +123,20 @@ impl Daemon {
 
     /// Looks what stands in the way around the program, and mends it where the configuration says so.
     pub(super) async fn look_around(&mut self) {
+        if self.core.interfaces.is_kernel_busy() {
+            return;
+        }
         let config = Arc::clone(&self.core.state.config);
         let mut around = super::start::surroundings(&config).await;
         around.extend(super::start::sinks(&config.gateway).await);
-        around.extend(self.store.obstacle());
-        if self.store.answers_again() {
-            self.keep_overrides();
-            self.keep_anyway(self.core.trial.clone());
+        let obstacle = self.store.obstacle();
+        if obstacle.is_none() && self.store.is_stale() {
+            self.keep_again();
         }
+        let stale = self.store.is_stale().then(|| {
+            "what the next start goes by is not what holds now, and could not be written: it is tried again each minute".to_owned()
+        });
+        around.extend(obstacle.or(stale));
         for warning in around.iter().filter(|warning| !self.core.around.contains(warning)) {
             tracing::warn!("{warning}");
         }
@@ -168,11 +178,14 @@ impl Daemon {
         if seconds == 0 {
             return;
         }
-        let shift = |at: &mut u64| *at = at.saturating_add_signed(seconds);
+        let clock = &self.core.clock;
+        let shift = |at: &mut u64| clock.shift(at, seconds);
         let drained = self.core.state.overrides.drained.values_mut();
-        let drains = drained.filter_map(|drain| drain.deadline.as_mut()).map(shift).count();
+        let drains = drained.filter_map(|drain| drain.deadline.as_mut());
+        let drains = drains.filter_map(|at| shift(at).then_some(())).count();
         let mut trial = self.core.trial.clone();
-        let trials = trial.iter_mut().filter_map(|trial| trial.until.as_mut()).map(shift).count();
+        let trials = trial.iter_mut().filter_map(|trial| trial.until.as_mut());
+        let trials = trials.filter_map(|at| shift(at).then_some(())).count();
         if drains + trials == 0 {
             return;
         }
@@ -338,6 +351,12 @@ impl Daemon {
             tracing::error!("{e}");
             self.core.look_at = Instant::now();
         }
+    }
+
+    /// Writes what holds, where something else may stand.
+    fn keep_again(&mut self) {
+        self.keep_overrides();
+        self.keep_anyway(self.core.trial.clone());
     }
 
     fn publish(&self) {

@@ -59,8 +59,7 @@ impl Daemon {
         let before = self.core.trial.clone();
         let in_force = Arc::clone(&self.core.state.config);
         // A start that finds what was taken back goes by the file, as soon as that is another one.
-        let is_another = before.as_ref().is_none_or(|before| before.tried != new.text);
-        if trial.is_none() && is_another {
+        if trial.is_none() && !self.store.takes_for_tried(&new.text) {
             self.keep_anyway(None);
         } else {
             // Before anything is changed: a daemon that dies now takes it back, too.
@@ -124,8 +123,9 @@ impl Daemon {
 
     /// Forgets drains and weights of backends that there are no more: not before it is known that they do not come back.
     fn forget_strangers(&mut self) {
-        self.core.state.forget_strangers();
-        self.keep_overrides();
+        if self.core.state.forget_strangers() {
+            self.keep_overrides();
+        }
     }
 
     fn on_trial(&self) -> Result<Trial, Refusal> {
@@ -135,6 +135,9 @@ impl Daemon {
 
     fn keep(&mut self, trial: Option<Trial>) -> Result<(), Refusal> {
         let kept = self.store.keep_trial(trial.as_ref());
+        if kept.is_err() {
+            self.core.look_at = Instant::now();
+        }
         kept.map_err(|e| Refusal::Failed(format!("{e}; nothing was changed")))?;
         self.now_on_trial(trial);
         Ok(())

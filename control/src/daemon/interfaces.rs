@@ -1,17 +1,22 @@
 //! The gateway's interfaces, and the program on them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::view;
 use crate::config::XdpMode;
 use crate::loader::{Attachment, Bpffs, LoadError, Lock, Pins, Program};
-use crate::routing::interfaces;
+use crate::routing::interfaces::{self, Running};
 
 /// How long the kernel may take to say what an interface runs.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// When an answer is waited for no more.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Where the program is attached.
 pub(super) struct Interfaces {
@@ -24,6 +29,8 @@ pub(super) struct Interfaces {
     unpinned: Option<String>,
     /// Interfaces that run the program by a link that is pinned nowhere.
     unlinked: BTreeSet<String>,
+    /// A question to the kernel that it has not answered, and since when.
+    asked: Option<(Instant, JoinHandle<io::Result<Vec<Running>>>)>,
 }
 
 /// What was found of interfaces that should run the program.
@@ -45,6 +52,7 @@ impl Interfaces {
             missing: BTreeSet::new(),
             unpinned: None,
             unlinked: BTreeSet::new(),
+            asked: None,
         }
     }
 
@@ -213,20 +221,43 @@ impl Interfaces {
         }
     }
 
-    /// Whether an interface does not run the program, as far as the kernel says what it runs. A kernel that is busy with its links for
-    /// long is not waited for.
-    async fn lacks_program(&self, index: u32) -> bool {
-        match timeout(PATIENCE, interfaces::running(index)).await {
-            Ok(Ok(running)) => running.iter().all(|running| running.program != self.program.id()),
-            Ok(Err(e)) => {
+    /// Whether an interface does not run the program, as far as the kernel says what it runs.
+    async fn lacks_program(&mut self, index: u32) -> bool {
+        let running = self.running(index).await;
+        running.is_some_and(|all| all.iter().all(|one| one.program != self.program.id()))
+    }
+
+    /// What an interface runs, if the kernel says so soon. One that is busy with its links answers nobody for that long: then it is not
+    /// asked again before it has answered.
+    async fn running(&mut self, index: u32) -> Option<Vec<Running>> {
+        if self.is_kernel_busy() {
+            return None;
+        }
+        let mut asked = tokio::spawn(interfaces::running(index));
+        match timeout(PATIENCE, &mut asked).await {
+            Ok(Ok(Ok(running))) => Some(running),
+            Ok(Ok(Err(e))) => {
                 tracing::debug!(index, "what it runs is not known: {e}");
-                false
+                None
             }
+            Ok(Err(_)) => None,
             Err(_) => {
-                tracing::debug!(index, "the kernel does not say what it runs");
-                false
+                tracing::warn!(index, "the kernel does not say what it runs");
+                self.asked = Some((Instant::now(), asked));
+                None
             }
         }
+    }
+
+    /// Whether the kernel did not answer the last question yet. An answer that has not come for long does not come any more.
+    pub(super) fn is_kernel_busy(&mut self) -> bool {
+        let waits = |(since, asked): &(Instant, JoinHandle<_>)| {
+            !asked.is_finished() && since.elapsed() < FORGOTTEN
+        };
+        if let Some((_, asked)) = self.asked.take_if(|asked| !waits(asked)) {
+            asked.abort();
+        }
+        self.asked.is_some()
     }
 
     /// Looks for interfaces that run the program by a link that is pinned nowhere any more, as after a bpffs was mounted again: the daemon
@@ -261,7 +292,7 @@ impl Interfaces {
         index: u32,
         mode: XdpMode,
     ) -> Result<Attachment, LoadError> {
-        let running = interfaces::running(index).await.unwrap_or_default();
+        let running = self.running(index).await.unwrap_or_default();
         if running.iter().any(|running| running.mode != mode) && self.pins.link(index).exists() {
             tracing::warn!(interface = %name, "the XDP mode changes: packets are not forwarded for a moment");
             Program::detach(&self.pins, name, index)?;

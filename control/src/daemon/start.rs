@@ -6,7 +6,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -18,12 +18,12 @@ use super::handle::{Handle, Unreachable};
 use super::interfaces::Interfaces;
 use super::published::Birth;
 use super::state::{ReconcileError, State};
-use super::store::Store;
+use super::store::{Found, Store};
 use super::trial::{Start, Trial};
 use super::wall_clock::{WallClock, epoch};
 use crate::config::{BackendId, Config, Gateway, ReadError, Sysctl, XdpMode};
 use crate::health::{Monitor, MonitorError, Target};
-use crate::loader::{Bpffs, Found, LoadError, Lock, PacketLog, Pins, Program, Tables, find};
+use crate::loader::{self, Bpffs, LoadError, Lock, PacketLog, Pins, Program, Tables, find};
 use crate::routing::{Mirror, MirrorError, features, interfaces, sysctl, vips};
 use crate::sessions::{Clock, Recount};
 
@@ -59,6 +59,7 @@ pub struct Prepared {
     trial: Option<Trial>,
     /// For `fernpass status`, if a configuration could not be taken back.
     not_reverted: Option<String>,
+    clock: WallClock,
     bpffs: Bpffs,
     lock: Lock,
     store: Store,
@@ -85,11 +86,11 @@ impl Prepared {
         if let Some(directory) = config.api.socket.parent() {
             let _ = fs::create_dir_all(directory);
         }
-        let (kept, lost) = store.trial();
-        let mut not_reverted = lost;
+        let clock = WallClock::new();
+        let Found { kept, is_older, warning: mut not_reverted } = store.trial();
         let (config, source, trial) = match kept {
             None => (config, source, None),
-            Some(trial) => match trial.start(&source, epoch(SystemTime::now())) {
+            Some(trial) => match trial.start(&source, epoch(clock.wall())) {
                 Start::File(trial) => (config, source, trial),
                 Start::Before(before, trial) => (*before, trial.before.clone(), Some(trial)),
                 Start::Lost(why) => {
@@ -101,7 +102,11 @@ impl Prepared {
                 }
             },
         };
-        Ok(Self { config, source, trial, not_reverted, bpffs, lock, store })
+        let mut prepared = Self { config, source, trial, not_reverted, clock, bpffs, lock, store };
+        if is_older {
+            prepared.clock.leave(prepared.trial.iter().filter_map(|trial| trial.until));
+        }
+        Ok(prepared)
     }
 
     /// The configuration.
@@ -120,8 +125,13 @@ impl Daemon {
         prepared: Prepared,
         log: PacketLog,
     ) -> Result<(Self, Handle), StartError> {
-        let Prepared { config, source, trial, not_reverted, bpffs, lock, store } = prepared;
-        let (overrides, lost) = store.load();
+        let Prepared { config, source, trial, not_reverted, mut clock, bpffs, lock, store } =
+            prepared;
+        let Found { kept, is_older, warning: lost } = store.load();
+        let overrides = kept.unwrap_or_default();
+        if is_older {
+            clock.leave(overrides.drained.values().filter_map(|drain| drain.deadline));
+        }
         // Forwarding does not wait for a disk.
         if let Err(e) = store.keep_trial(trial.as_ref()) {
             tracing::error!("{e}");
@@ -129,8 +139,8 @@ impl Daemon {
 
         let pins = Pins::under(&bpffs);
         let found = find(&bpffs)?;
-        let is_adopted = !matches!(found, Found::Nothing);
-        let started = Parts { config, overrides, store, pins: pins.clone(), bpffs };
+        let is_adopted = !matches!(found, loader::Found::Nothing);
+        let started = Parts { config, overrides, clock, store, pins: pins.clone(), bpffs };
         match started.start(file, lock, found, log).await {
             Ok((mut daemon, handle)) => {
                 let lost: Vec<_> = lost.into_iter().chain(not_reverted).collect();
@@ -154,6 +164,7 @@ impl Daemon {
 struct Parts {
     config: Config,
     overrides: crate::model::Overrides,
+    clock: WallClock,
     store: Store,
     pins: Pins,
     bpffs: Bpffs,
@@ -164,11 +175,11 @@ impl Parts {
         self,
         file: &Path,
         lock: Lock,
-        found: Found,
+        found: loader::Found,
         log: PacketLog,
     ) -> Result<(Daemon, Handle), StartError> {
-        let Self { config, overrides, store, pins, bpffs } = self;
-        let adopted = !matches!(found, Found::Nothing);
+        let Self { config, overrides, clock, store, pins, bpffs } = self;
+        let adopted = !matches!(found, loader::Found::Nothing);
         let gateway = config.gateway.clone();
         let indexes: BTreeSet<u32> = gateway
             .interfaces
@@ -217,7 +228,7 @@ impl Parts {
             log,
             state,
             source: String::new(),
-            clock: WallClock::new(),
+            clock,
             trial: None,
             before: None,
             not_reverted: None,

@@ -182,11 +182,14 @@ impl State {
         Ok(writes)
     }
 
-    /// Forgets what was said of backends that the configuration no longer has.
-    pub(super) fn forget_strangers(&mut self) {
+    /// Forgets what was said of backends that the configuration no longer has: true if there was anything.
+    pub(super) fn forget_strangers(&mut self) -> bool {
         let exists = |id: &BackendId| self.config.backend(id).is_some();
+        let said = |overrides: &Overrides| overrides.drained.len() + overrides.weights.len();
+        let before = said(&self.overrides);
         self.overrides.drained.retain(|id, _| exists(id));
         self.overrides.weights.retain(|id, _| exists(id));
+        said(&self.overrides) != before
     }
 
     /// Takes an operator's word for it that a backend answers its sessions: true if it was silent. The tables are not brought to that.
@@ -202,6 +205,10 @@ impl State {
             |drain: &Drain| !drain.released && drain.deadline.is_some_and(|at| at <= epoch(now));
         let mut released = false;
         for (id, drain) in &mut self.overrides.drained {
+            // The clock was set back while no daemon ran.
+            if drain.released && drain.deadline.is_some_and(|at| at > epoch(now)) {
+                (drain.released, released) = (false, true);
+            }
             if due(drain) {
                 tracing::info!(backend = %id, spread = drain.spread, "drain deadline: what is left of its sessions is ended");
                 (drain.released, released) = (true, true);

@@ -2,25 +2,48 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::trial::Trial;
 use crate::model::Overrides;
 
+/// A disk that needs longer does not answer. The daemon's loop stands still for as long.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The files of the overrides, and of a configuration on trial, in the state directory.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
-    file: PathBuf,
-    trial: PathBuf,
+    dir: PathBuf,
+    overrides: Place,
+    trial: Place,
+    /// Which directory it was at the start: what a daemon may write to that gave up its rights.
+    begun: Option<(u64, u64)>,
     disk: Arc<Disk>,
+}
+
+/// A file of the store.
+#[derive(Clone, Debug)]
+struct Place {
+    path: PathBuf,
+    known: Arc<Known>,
+}
+
+/// What is known of a file.
+#[derive(Debug, Default)]
+struct Known {
+    /// It may be sound, but could not be read.
+    unread: AtomicBool,
+    /// It may be another one than that which was to be kept last.
+    stale: AtomicBool,
 }
 
 /// What is known of the disk.
@@ -28,14 +51,11 @@ pub(super) struct Store {
 struct Disk {
     /// It was asked for something, and has not answered yet.
     busy: AtomicBool,
-    /// It did not answer in time: what was given up may come to be there nevertheless.
+    /// It did not answer in time.
     late: AtomicBool,
-    /// The overrides are there, and could not be read.
-    unread: AtomicBool,
+    /// The configuration that was on trial, as far as the file tells.
+    tried: Mutex<Option<String>>,
 }
-
-/// A disk that needs longer does not answer. The daemon's loop stands still for as long.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The state cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -45,71 +65,139 @@ pub(super) struct StoreError {
     source: io::Error,
 }
 
+/// What a start finds.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found<T> {
+    pub(super) kept: Option<T>,
+    /// It was kept before the host was started last, when its clock may have been another.
+    pub(super) is_older: bool,
+    /// Why it is lost, if it is.
+    pub(super) warning: Option<String>,
+}
+
+/// As a file has it: with the kernel's name for the time from one start of the host to the next.
+#[derive(Serialize, Deserialize)]
+struct Kept<T> {
+    #[serde(default)]
+    boot: String,
+    #[serde(flatten)]
+    kept: T,
+}
+
 impl Store {
     /// The store in a directory, which is made if it is not there and can be made: [`Self::obstacle`] says why not.
     pub(super) fn open(dir: &Path) -> Self {
-        let _ = fs::create_dir_all(dir);
-        let (file, trial) = (dir.join("overrides.json"), dir.join("trial.json"));
-        Self { file, trial, disk: Arc::default() }
+        let place = |name| Place { path: dir.join(name), known: Arc::default() };
+        let mut store = Self {
+            dir: dir.to_owned(),
+            overrides: place("overrides.json"),
+            trial: place("trial.json"),
+            begun: None,
+            disk: Arc::default(),
+        };
+        let made = dir.to_owned();
+        let begun =
+            store.ask(dir, move || fs::create_dir_all(&made).and_then(|()| identity(&made)));
+        store.begun = begun.ok();
+        store
     }
 
-    /// What was kept, and a warning if that is lost.
-    pub(super) fn load(&self) -> (Overrides, Option<String>) {
-        let lost = "drains and weights set at run time are lost";
-        // It may be sound, and the next start may read it.
-        if let Err(e) = fs::read(&self.file)
-            && !is_absent(&e)
-        {
-            self.disk.unread.store(true, Ordering::Relaxed);
-            let path = self.file.display();
-            let warning = format!(
-                "{path} could not be read ({e}): {lost}, unless the next start can read it. It is put aside when there is something else to keep"
-            );
-            return (Overrides::default(), Some(warning));
-        }
-        let (kept, warning) = read(&self.file, lost);
-        (kept.unwrap_or_default(), warning)
+    /// The drains and weights that were kept.
+    pub(super) fn load(&self) -> Found<Overrides> {
+        self.read(&self.overrides, "drains and weights set at run time are lost")
     }
 
-    /// Replaces what was kept: all of it, or nothing.
+    /// The configuration that was on trial.
+    pub(super) fn trial(&self) -> Found<Trial> {
+        let lost = "if a configuration was on trial, it is not taken back";
+        let found = self.read::<Trial>(&self.trial, lost);
+        *self.tried() = found.kept.as_ref().map(|trial| trial.tried.clone());
+        found
+    }
+
+    /// What a file holds. One that cannot be understood is put aside where that is possible, and the warning says so, and what follows.
+    fn read<T: DeserializeOwned + Send + 'static>(&self, from: &Place, lost: &str) -> Found<T> {
+        let path = from.path.clone();
+        let read = self.ask(&from.path, move || match fs::read(&path) {
+            Ok(text) => Ok(serde_json::from_slice::<Kept<T>>(&text).map(Some).map_err(|e| {
+                let aside = aside(&path);
+                let now = match fs::rename(&path, &aside) {
+                    Ok(()) => format!("is now {}", aside.display()),
+                    Err(e) => format!("cannot be put aside ({e})"),
+                };
+                format!("could not be understood ({e}) and {now}")
+            })),
+            Err(e) if is_absent(&e) => Ok(Ok(None)),
+            Err(e) => Err(e),
+        });
+        let why = match read {
+            Ok(Ok(None)) => return Found { kept: None, is_older: false, warning: None },
+            Ok(Ok(Some(Kept { boot: of, kept }))) => {
+                return Found { kept: Some(kept), is_older: of != boot(), warning: None };
+            }
+            Ok(Err(why)) => why,
+            Err(StoreError { source, .. }) => {
+                from.known.unread.store(true, Ordering::Relaxed);
+                format!(
+                    "could not be read ({source}), and stays until there is something else to keep"
+                )
+            }
+        };
+        let warning = Some(format!("{} {why}: {lost}", from.path.display()));
+        Found { kept: None, is_older: false, warning }
+    }
+
+    /// Replaces the drains and weights that were kept: all of them, or none.
     pub(super) fn save(&self, overrides: &Overrides) -> Result<(), StoreError> {
-        if self.disk.unread.load(Ordering::Relaxed) {
-            let file = self.file.clone();
-            self.ask(&self.file, move || fs::rename(&file, aside(&file)))?;
-            self.disk.unread.store(false, Ordering::Relaxed);
-        }
-        self.replace(&self.file, overrides)
-    }
-
-    /// The configuration that was on trial, and a warning if that is lost.
-    pub(super) fn trial(&self) -> (Option<Trial>, Option<String>) {
-        read(&self.trial, "if a configuration was on trial, it is not taken back")
+        self.replace(&self.overrides, overrides)
     }
 
     /// Keeps the configuration on trial, or that there is none.
     pub(super) fn keep_trial(&self, trial: Option<&Trial>) -> Result<(), StoreError> {
-        let Some(trial) = trial else {
-            let path = self.trial.clone();
-            // A directory that is read-only refuses to remove what is not there, too.
-            return self.ask(&self.trial, move || match fs::exists(&path) {
-                Ok(false) => Ok(()),
-                _ => fs::remove_file(&path),
-            });
-        };
-        self.replace(&self.trial, trial)
+        match trial {
+            Some(trial) => self.replace(&self.trial, trial)?,
+            // The next start may be able to read it.
+            None if self.trial.known.unread.load(Ordering::Relaxed) => return Ok(()),
+            None => {
+                let path = self.trial.path.clone();
+                self.write(&self.trial, move || match fs::exists(&path) {
+                    // A directory that is read-only refuses to remove what is not there, too.
+                    Ok(false) => Ok(()),
+                    _ => fs::remove_file(&path),
+                })?;
+            }
+        }
+        *self.tried() = trial.map(|trial| trial.tried.clone());
+        Ok(())
+    }
+
+    /// Whether a start that finds the file of the trial takes this configuration for the one that was on trial.
+    pub(super) fn takes_for_tried(&self, text: &str) -> bool {
+        self.tried().as_deref() == Some(text)
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Option<String>> {
+        self.disk.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why nothing can be kept, for `fernpass status`.
     pub(super) fn obstacle(&self) -> Option<String> {
-        let path = self.file.with_extension("json.try");
-        let dir = path.parent().unwrap_or(&path).to_owned();
-        let to = dir.clone();
-        let tried = self.ask(&dir, move || {
-            fs::create_dir_all(&to)?;
-            let mut file = File::create(&path)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::remove_file(&path)
+        let (dir, path) = (self.dir.clone(), self.dir.join("overrides.json.try"));
+        let begun = self.begun;
+        let tried = self.ask(&self.dir, move || {
+            fs::create_dir_all(&dir)?;
+            let write = || {
+                let mut file = File::create(&path)?;
+                file.write_all(b"\n")?;
+                file.sync_all()?;
+                fs::remove_file(&path)
+            };
+            write().map_err(|e| match identity(&dir) {
+                Ok(there) if Some(there) != begun => io::Error::other(format!(
+                    "{e}; it was not there, or another one, when the daemon was started: restart it"
+                )),
+                _ => e,
+            })
         });
         let e = tried.err()?;
         Some(format!(
@@ -117,32 +205,57 @@ impl Store {
         ))
     }
 
-    /// True once after a disk that did not answer does so again: what was refused meanwhile may be on it.
+    /// True once after a disk that did not answer does so again.
     pub(super) fn answers_again(&self) -> bool {
         !self.disk.busy.load(Ordering::Acquire) && self.disk.late.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether a start may find something else than what was to be kept last.
+    pub(super) fn is_stale(&self) -> bool {
+        [&self.overrides, &self.trial].iter().any(|of| of.known.stale.load(Ordering::Relaxed))
+    }
+
     /// Replaces what a file holds: all of it, or nothing.
-    fn replace(&self, path: &Path, what: &impl Serialize) -> Result<(), StoreError> {
-        let failed =
-            |source: serde_json::Error| StoreError { path: path.to_owned(), source: source.into() };
-        let mut text = serde_json::to_vec_pretty(what).map_err(failed)?;
-        text.push(b'\n');
-        let (path, new) = (path.to_owned(), path.with_extension("json.new"));
-        self.ask(&path.clone(), move || {
+    fn replace(&self, to: &Place, what: &impl Serialize) -> Result<(), StoreError> {
+        let kept = Kept { boot: boot(), kept: what };
+        let text = serde_json::to_vec_pretty(&kept)
+            .map_err(|e| StoreError { path: to.path.clone(), source: e.into() })?;
+        let (path, new) = (to.path.clone(), to.path.with_extension("json.new"));
+        let unread = to.known.unread.load(Ordering::Relaxed);
+        self.write(to, move || {
             let mut file = File::create(&new)?;
             file.write_all(&text)?;
+            file.write_all(b"\n")?;
             file.sync_all()?;
+            if unread
+                && let Err(e) = fs::rename(&path, aside(&path))
+                && !is_absent(&e)
+            {
+                return Err(e);
+            }
             fs::rename(&new, path)
-        })
+        })?;
+        to.known.unread.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Changes a file.
+    fn write(
+        &self,
+        to: &Place,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let done = self.ask(&to.path, work);
+        to.known.stale.store(done.is_err(), Ordering::Relaxed);
+        done
     }
 
     /// Lets a thread of its own do what may take for ever, so that nobody else has to wait that long, nor whoever ends the daemon.
-    fn ask(
+    fn ask<T: Send + 'static>(
         &self,
         path: &Path,
-        work: impl FnOnce() -> io::Result<()> + Send + 'static,
-    ) -> Result<(), StoreError> {
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let failed = |source| StoreError { path: path.to_owned(), source };
         let silent = || failed(io::Error::other("the disk does not answer"));
         if self.disk.busy.swap(true, Ordering::Acquire) {
@@ -170,6 +283,17 @@ impl Store {
     }
 }
 
+/// The kernel's name for the time since the host was started (random(4)).
+fn boot() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    name.map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+/// Which directory is at a path.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|there| (there.dev(), there.ino()))
+}
+
 /// There is no such file.
 fn is_absent(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
@@ -178,25 +302,6 @@ fn is_absent(e: &io::Error) -> bool {
 /// Where a file goes that is of no use.
 fn aside(path: &Path) -> PathBuf {
     path.with_extension("json.bad")
-}
-
-/// What a file holds. One that cannot be read or understood is put aside where that is possible, and the warning says so, and
-/// what follows.
-fn read<T: DeserializeOwned>(path: &Path, lost: &str) -> (Option<T>, Option<String>) {
-    let why = match fs::read(path) {
-        Ok(text) => match serde_json::from_slice(&text) {
-            Ok(kept) => return (Some(kept), None),
-            Err(e) => format!("could not be understood ({e})"),
-        },
-        Err(e) if is_absent(&e) => return (None, None),
-        Err(e) => format!("could not be read ({e})"),
-    };
-    let aside = aside(path);
-    let now = match fs::rename(path, &aside) {
-        Ok(()) => format!("is now {}", aside.display()),
-        Err(e) => format!("cannot be put aside ({e})"),
-    };
-    (None, Some(format!("{} {why} and {now}: {lost}", path.display())))
 }
 
 #[cfg(test)]
@@ -209,10 +314,16 @@ mod tests {
     use crate::config::BackendId;
     use crate::model::Drain;
 
-    /// A store in a directory of its own, which goes with it.
-    struct Kept(PathBuf, Store);
+    const NOTHING: Found<Overrides> = Found { kept: None, is_older: false, warning: None };
 
-    impl Kept {
+    fn found<T>(kept: T) -> Found<T> {
+        Found { kept: Some(kept), is_older: false, warning: None }
+    }
+
+    /// A store in a directory of its own, which goes with it.
+    struct Scratch(PathBuf, Store);
+
+    impl Scratch {
         fn new(name: &str) -> Self {
             let dir = std::env::temp_dir().join(format!("fernpass-{name}-{}", std::process::id()));
             let store = Store::open(&dir);
@@ -220,7 +331,7 @@ mod tests {
         }
     }
 
-    impl Drop for Kept {
+    impl Drop for Scratch {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -228,8 +339,8 @@ mod tests {
 
     #[test]
     fn keeps_overrides_and_puts_garbage_aside() {
-        let Kept(dir, store) = &Kept::new("overrides");
-        assert_eq!(store.load(), (Overrides::default(), None));
+        let Scratch(dir, store) = &Scratch::new("overrides");
+        assert_eq!(store.load(), NOTHING);
 
         let mut overrides = Overrides::default();
         overrides.drained.insert(
@@ -238,30 +349,31 @@ mod tests {
         );
         overrides.weights.insert(BackendId::new("p", "wg-2"), 5);
         store.save(&overrides).unwrap();
-        assert_eq!(store.load(), (overrides, None));
+        assert_eq!(store.load(), found(overrides));
 
         fs::write(dir.join("overrides.json"), "{\"drained\": 3}").unwrap();
-        let (empty, warning) = store.load();
-        assert_eq!(empty, Overrides::default());
+        let Found { kept, warning, .. } = store.load();
+        assert_eq!(kept, None);
         assert!(warning.unwrap().contains("overrides.json.bad"));
         assert!(dir.join("overrides.json.bad").exists());
-        assert_eq!(store.load(), (Overrides::default(), None));
+        assert_eq!(store.load(), NOTHING);
     }
 
     #[test]
     fn a_trial_that_is_cut_off_is_put_aside_and_told() {
-        let Kept(dir, store) = &Kept::new("trial");
-        assert_eq!(store.trial(), (None, None));
+        let Scratch(dir, store) = &Scratch::new("trial");
+        assert_eq!(store.trial().kept, None);
         let trial = Trial { before: "a".to_owned(), tried: "b".to_owned(), until: Some(7) };
         store.keep_trial(Some(&trial)).unwrap();
-        assert_eq!(store.trial(), (Some(trial), None));
+        assert!(store.takes_for_tried("b") && !store.takes_for_tried("a"));
+        assert_eq!(store.trial(), found(trial));
 
         let path = dir.join("trial.json");
         let text = fs::read(&path).unwrap();
         fs::write(&path, &text[..text.len() / 2]).unwrap();
-        let (none, warning) = store.trial();
+        let Found { kept, warning, .. } = store.trial();
         let warning = warning.unwrap();
-        assert!(none.is_none() && warning.contains("trial.json.bad"), "{warning}");
+        assert!(kept.is_none() && warning.contains("trial.json.bad"), "{warning}");
         assert!(warning.contains("not taken back"), "{warning}");
         store.keep_trial(None).unwrap();
         assert_eq!(fs::read(dir.join("trial.json.bad")).unwrap().len(), text.len() / 2);
@@ -269,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_answer_holds_nobody_up() {
-        let Kept(dir, store) = &Kept::new("silent");
+        let Scratch(dir, store) = &Scratch::new("silent");
         // Who opens a pipe to write waits for somebody who reads.
         let pipe = dir.join("overrides.json.new");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
@@ -284,6 +396,7 @@ mod tests {
         // Who asks again does not wait at all.
         let begun = Instant::now();
         assert!(store.keep_trial(None).is_err() && store.save(&overrides(3)).is_err());
+        assert!(store.is_stale());
         assert!(store.obstacle().unwrap().contains("does not answer"));
         assert!(begun.elapsed() < PATIENCE / 2);
 
@@ -295,59 +408,76 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
         }
         assert!(!store.answers_again());
+        store.keep_trial(None).unwrap();
         store.save(&overrides(4)).unwrap();
-        assert_eq!((store.load(), store.obstacle()), ((overrides(4), None), None));
+        assert_eq!((store.load(), store.obstacle()), (found(overrides(4)), None));
+        assert!(!store.is_stale());
     }
 
     #[test]
-    fn overrides_that_cannot_be_read_stay_until_there_are_others() {
-        let Kept(dir, store) = &Kept::new("unread");
+    fn what_cannot_be_read_stays_until_there_is_something_else() {
+        let Scratch(dir, store) = &Scratch::new("unread");
         let (file, bad) = (dir.join("overrides.json"), dir.join("overrides.json.bad"));
         // Nobody reads a directory as a file, root neither.
-        fs::create_dir(&file).unwrap();
-        let (none, warning) = store.load();
-        assert_eq!(none, Overrides::default());
+        for name in ["overrides.json", "trial.json"] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        let Found { kept, warning, .. } = store.load();
+        assert_eq!(kept, None);
         assert!(warning.unwrap().contains("could not be read"));
-        assert!(file.is_dir() && !bad.exists());
+        assert!(store.trial().warning.unwrap().contains("is not taken back"));
+        store.keep_trial(None).unwrap();
+        assert!(file.is_dir() && !bad.exists() && dir.join("trial.json").is_dir());
         store.save(&Overrides::default()).unwrap();
         assert!(file.is_file() && bad.is_dir());
-        assert_eq!(store.load(), (Overrides::default(), None));
+        assert_eq!(store.load(), found(Overrides::default()));
+
+        // It cannot be put aside: nothing is lost. Until somebody removes it.
+        let Scratch(dir, store) = &Scratch::new("unreadable");
+        let (file, bad) = (dir.join("overrides.json"), dir.join("overrides.json.bad"));
+        fs::create_dir(&file).unwrap();
+        fs::write(&bad, "").unwrap();
+        assert!(store.load().warning.is_some());
+        assert!(store.save(&Overrides::default()).is_err() && store.is_stale() && file.is_dir());
+        fs::remove_dir(&file).unwrap();
+        store.save(&Overrides::default()).unwrap();
+        assert!(file.is_file() && !store.is_stale());
+        fs::create_dir(dir.join("overrides.json.try")).unwrap();
+        assert!(store.obstacle().unwrap().contains("cannot keep state in"));
+    }
+
+    #[test]
+    fn what_was_kept_before_the_host_was_started_is_told_from_the_rest() {
+        let Scratch(dir, store) = &Scratch::new("boot");
+        store.save(&Overrides::default()).unwrap();
+        assert!(!store.load().is_older);
+        let path = dir.join("overrides.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(&boot(), "of another day")).unwrap();
+        assert!(store.load().is_older);
+        // As earlier versions wrote it.
+        fs::write(&path, "{\"drained\": {}, \"weights\": {\"p/wg-2\": 5}}").unwrap();
+        let Found { kept, is_older, .. } = store.load();
+        assert_eq!((kept.unwrap().weights.len(), is_older), (1, true));
     }
 
     #[test]
     fn a_directory_that_cannot_be_made_is_told_and_made_later() {
-        let Kept(dir, _) = &Kept::new("later");
+        let Scratch(dir, _) = &Scratch::new("later");
         let place = dir.join("state");
         fs::write(&place, "").unwrap();
         let store = Store::open(&place.join("fernpass"));
-        assert_eq!((store.load().0, store.trial().0), (Overrides::default(), None));
-        assert!(store.save(&Overrides::default()).is_err());
+        assert_eq!((store.load(), store.trial().kept), (NOTHING, None));
+        assert!(store.save(&Overrides::default()).is_err() && store.is_stale());
         let obstacle = store.obstacle().unwrap();
         for words in ["cannot keep state in", "drain", "confirm"] {
             assert!(obstacle.contains(words), "{obstacle}");
         }
         fs::remove_file(&place).unwrap();
         assert_eq!(store.obstacle(), None);
+        // A daemon that is confined may not write to that one.
+        fs::create_dir(place.join("fernpass/overrides.json.try")).unwrap();
+        assert!(store.obstacle().unwrap().contains("restart"));
         store.save(&Overrides::default()).unwrap();
-    }
-
-    #[test]
-    fn what_cannot_be_read_nor_put_aside_stops_nobody() {
-        let Kept(dir, store) = &Kept::new("unreadable");
-        for name in ["overrides.json", "trial.json"] {
-            fs::create_dir(dir.join(name)).unwrap();
-            // A file cannot be replaced by a directory.
-            fs::write(dir.join(format!("{name}.bad")), "").unwrap();
-        }
-        let (none, warning) = store.load();
-        let warning = warning.unwrap();
-        assert_eq!(none, Overrides::default());
-        assert!(warning.contains("could not be read"), "{warning}");
-        assert!(store.save(&none).is_err(), "nothing is lost");
-        let (none, warning) = store.trial();
-        let warning = warning.unwrap();
-        assert!(none.is_none() && warning.contains("cannot be put aside"), "{warning}");
-        fs::create_dir(dir.join("overrides.json.try")).unwrap();
-        assert!(store.obstacle().unwrap().contains("cannot keep state in"));
     }
 }

@@ -1,5 +1,6 @@
 //! The clock of the day, by which deadlines are kept across restarts, and what becomes of them when somebody sets it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::handle::Refusal;
@@ -34,12 +35,33 @@ pub(super) fn moment(after: Duration) -> Result<u64, Refusal> {
 pub(super) struct WallClock {
     wall: SystemTime,
     steady: Instant,
+    left: BTreeSet<u64>,
 }
 
 impl WallClock {
     /// Begins to watch it.
     pub(super) fn new() -> Self {
-        Self { wall: SystemTime::now(), steady: Instant::now() }
+        Self { wall: SystemTime::now(), steady: Instant::now(), left: BTreeSet::new() }
+    }
+
+    /// The time, when it was looked at last.
+    pub(super) fn wall(&self) -> SystemTime {
+        self.wall
+    }
+
+    /// These moments, in seconds since the epoch, do not move with the clock: they were kept before the host was started, and its clock may
+    /// be set only afterwards to what it was then.
+    pub(super) fn leave(&mut self, moments: impl Iterator<Item = u64>) {
+        self.left.extend(moments);
+    }
+
+    /// Moves one, as somebody has set the clock by so much: true if it moves.
+    pub(super) fn shift(&self, moment: &mut u64, seconds: i64) -> bool {
+        let moves = !self.left.contains(moment);
+        if moves {
+            *moment = moment.saturating_add_signed(seconds);
+        }
+        moves
     }
 
     /// By how many seconds it was set since this was asked last. That it is slowed down or hastened a little, as NTP does, is none.
@@ -65,7 +87,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_is_told_from_one_that_runs() {
         let (wall, steady) = (UNIX_EPOCH + Duration::from_secs(1_000_000), Instant::now());
-        let mut clock = WallClock { wall, steady };
+        let mut clock = WallClock { wall, steady, left: [500].into() };
         // After so many milliseconds, set by so many.
         let (mut at, mut ahead) = (0_i64, 0_i64);
         for (passed, set, told) in [
@@ -83,6 +105,9 @@ mod tests {
             let wall = UNIX_EPOCH + Duration::from_millis(wall as u64);
             assert_eq!(clock.look(wall, steady + Duration::from_millis(at as u64)), told);
         }
+        let (mut moment, mut of_before) = (400, 500);
+        assert!(clock.shift(&mut moment, -30) && !clock.shift(&mut of_before, -30));
+        assert_eq!((moment, of_before), (370, 500));
     }
 
     #[test]

@@ -153,6 +153,11 @@ fn a_configuration_is_taken_back_and_another_one_taken_though_nothing_can_be_kep
     with(&farm, 78);
     farm.gateway().act(&["reload"]).unwrap();
     assert!(quota(&farm) == 78 && !is_said(&farm, "was not confirmed"));
+    // As long as that stands there.
+    with(&farm, 77);
+    let refused = farm.gateway().act(&["reload"]).unwrap_err().to_string();
+    assert!(refused.contains("cannot keep state") && quota(&farm) == 78, "{refused}");
+    with(&farm, 78);
     farm.gateway_mut().kill();
     farm.gateway_mut().run().unwrap();
     assert!(quota(&farm) == 78 && !is_said(&farm, "was not confirmed"));

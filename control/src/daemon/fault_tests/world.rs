@@ -220,7 +220,8 @@ impl World {
 
     /// A daemon as it starts, and has done its first work; from then on its writes may fail.
     pub(super) fn start(&self) -> State {
-        let (overrides, lost) = self.store.load();
+        let crate::daemon::store::Found { kept, warning: lost, .. } = self.store.load();
+        let overrides = kept.unwrap_or_default();
         assert_eq!(lost, None);
         let (config, routes) = (self.config.clone(), Arc::clone(&self.routes));
         let inputs = growth::Inputs { config, overrides, routes };
