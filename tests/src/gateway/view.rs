@@ -121,19 +121,19 @@ impl Gateway {
 
     /// The sessions, and handshakes in progress, in the order of their ids.
     pub fn sessions_and_handshakes(&self) -> Result<Vec<SessionView>> {
-        let mut sessions: Vec<SessionView> = self.list("session", "sessions")?;
+        let mut sessions: Vec<SessionView> = self.list("session", "sessions", &[])?;
         sessions.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(sessions)
     }
 
     /// The backends.
     pub fn backends(&self) -> Result<Vec<BackendView>> {
-        self.list("backend", "backends")
+        self.list("backend", "backends", &[])
     }
 
     /// The tenants.
     pub fn tenants(&self) -> Result<Vec<TenantView>> {
-        self.list("tenant", "tenants")
+        self.list("tenant", "tenants", &[])
     }
 
     /// A tenant.
@@ -180,6 +180,19 @@ impl Gateway {
         until(&format!("a session of {client}"), deadline, || self.session_of(client))
     }
 
+    /// The same of a tenant's client: what others have, which may be much, is not looked at.
+    pub fn await_session_of(
+        &self,
+        tenant: &str,
+        client: SocketAddr,
+        deadline: Duration,
+    ) -> Result<SessionView> {
+        until(&format!("a session of {client}"), deadline, || {
+            let all: Vec<SessionView> = self.list("session", "sessions", &["--tenant", tenant])?;
+            Ok(all.into_iter().find(|s| s.client == client && s.state == "open"))
+        })
+    }
+
     /// All counters.
     pub fn counters(&self) -> Result<Counters> {
         let answer = self.call(&["counters"])?;
@@ -198,9 +211,14 @@ impl Gateway {
         Ok(rows.iter().filter_map(|row| Some((word(row, "name")?, word(row, "kind")?))).collect())
     }
 
-    /// What `fernpass OBJECT list` shows.
-    fn list<T: serde::de::DeserializeOwned>(&self, object: &str, field: &str) -> Result<Vec<T>> {
-        let answer = self.call(&[object, "list"])?;
+    /// What `fernpass OBJECT list` shows, of some if it is told which.
+    fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        object: &str,
+        field: &str,
+        which: &[&str],
+    ) -> Result<Vec<T>> {
+        let answer = self.call(&[&[object, "list"], which].concat())?;
         let rows = answer.get(field).unwrap_or(&answer).clone();
         serde_json::from_value(rows).map_err(|e| LabError::Answer {
             command: format!("{object} list"),

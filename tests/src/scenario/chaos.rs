@@ -15,7 +15,8 @@ use crate::wait::until;
 /// A daemon lives up to so long before it is killed, and one that is killed while it starts.
 const LIFE_MS: u64 = 400;
 const BIRTH_MS: u64 = 150;
-/// How soon after a start sessions are counted right: scans, one a second, correct what a daemon that was killed had not finished.
+/// How soon after a start sessions are counted right: it counts anew what a daemon that was killed may have left wrong, twice alike, beside
+/// what comes and goes.
 const CORRECTED: Duration = Duration::from_secs(2);
 
 /// How wild it gets.

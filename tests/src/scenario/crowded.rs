@@ -14,7 +14,8 @@ const KIND: Kind = Kind { prefix: "udp", profile: "udp", ports: &[(ECHO_PORT, Tr
 /// Machines that echo, and homes that ask them.
 const MACHINES: usize = 4;
 const HOMES: usize = 5;
-/// A quota of those who have tunnels.
+/// The tenant of those who have tunnels, and its quota.
+pub(super) const TUNNELS: &str = "tunnels";
 const FEW: u32 = 100;
 /// Sockets of those that are silent later, at once: a process may not have many more.
 const BATCH: usize = 8_000;
@@ -56,7 +57,7 @@ impl Crowded {
             }
         }
         let tunnels =
-            has_tunnels.then(|| lab.pool("tunnels", &[WireguardGo, Boringtun])).transpose()?;
+            has_tunnels.then(|| lab.pool(TUNNELS, &[WireguardGo, Boringtun])).transpose()?;
         let mut config = Config::new(&lab).with_site(&site, max_sessions);
         if let Some(pool) = &tunnels {
             config = config.with_tenant(pool, FEW);

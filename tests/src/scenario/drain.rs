@@ -149,7 +149,7 @@ pub struct Ending {
     pub halfway_ms: u64,
     /// How long after the deadline none was left on both.
     pub empty_ms: u64,
-    /// How long after the deadline none was to be left, as was told until then.
+    /// How long after the deadline none was to be left: all that was told until then.
     pub told_ms: Vec<u64>,
     /// Traffic on their sessions.
     pub own: CrowdTally,
@@ -207,6 +207,8 @@ pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
         }
         Ok(is_over.then_some(()))
     })?;
+    told_ms.sort_unstable();
+    told_ms.dedup();
     let since = || SystemTime::now().duration_since(deadline).unwrap_or_default();
     // Each second some of them end: half of the spread, and half a second.
     let halfway = SPREAD / 2 + Duration::from_millis(500);
@@ -288,7 +290,7 @@ impl Claim for Ending {
     fn summary(&self) -> String {
         format!(
             "{} drained: of their {:?} sessions {:?} were left before the deadline, {:?} after {} ms of the spread's {}, none after {} ms \
-             (told: {} ms); their clients lost {} of {} packets, those of the others {} of {}",
+             (told: {:?} ms); their clients lost {} of {} packets, those of the others {} of {}",
             self.backends.join(" and "),
             self.before,
             self.at_deadline,
@@ -296,7 +298,7 @@ impl Claim for Ending {
             self.halfway_ms,
             ms(SPREAD),
             self.empty_ms,
-            self.told_ms.iter().max().unwrap_or(&0),
+            self.told_ms,
             self.own.lost,
             self.own.sent,
             self.others.lost,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::account::Look;
 use super::chaos::changed;
-use super::crowded::Crowded;
+use super::crowded::{Crowded, TUNNELS};
 use super::{Check, Claim, HANDSHAKE, SOON, ms};
 use crate::error::Result;
 use crate::gateway::{Gateway, SessionView};
@@ -81,10 +81,10 @@ impl Traveller {
         let (host, client) = farm.tunnel(family)?;
         let mut traveller = Self { host, client, family };
         traveller.client.reach(HANDSHAKE)?;
-        farm.gateway.await_session(traveller.address(), SOON)?;
+        farm.gateway.await_session_of(TUNNELS, traveller.address(), SOON)?;
         traveller.roam(None)?;
         traveller.client.reach(HANDSHAKE)?;
-        farm.gateway.await_session(traveller.address(), SOON)?;
+        farm.gateway.await_session_of(TUNNELS, traveller.address(), SOON)?;
         Ok(traveller)
     }
 
@@ -102,10 +102,10 @@ impl Traveller {
 
     /// Goes elsewhere: what became of its session.
     fn move_on(&mut self, gateway: &Gateway, pings: Option<&Sequence>) -> Result<Move> {
-        let before = gateway.await_session(self.address(), SOON)?;
+        let before = gateway.await_session_of(TUNNELS, self.address(), SOON)?;
         self.roam(pings)?;
         self.client.reach(HANDSHAKE)?;
-        Ok(Move { before, after: gateway.await_session(self.address(), SOON)? })
+        Ok(Move { before, after: gateway.await_session_of(TUNNELS, self.address(), SOON)? })
     }
 }
 
