@@ -40,7 +40,7 @@ fn a_daemon_that_is_killed_while_it_takes_another_layouts_sessions_over_is_not_n
 }
 
 #[test]
-#[ignore = "takes a minute and a half: as many sessions as an administration has"]
+#[ignore = "takes two minutes: as many sessions as an administration has"]
 fn another_layout_comes_and_goes_under_sixty_thousand_sessions() {
     let _place = gate::enter().unwrap();
     holds(&upgrade(&UpgradePlan { busy: 1_000, idle: 59_000, rate: 5_000, kills: 0 }).unwrap());
