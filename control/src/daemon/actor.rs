@@ -84,7 +84,7 @@ impl Daemon {
         if Instant::now() >= self.core.look_at {
             self.look_around().await;
         }
-        if self.store.answers_again() {
+        if Instant::now() >= self.core.again_at && self.store.answers_again() {
             self.keep_again();
         }
         self.follow_clock();
@@ -124,6 +124,7 @@ impl Daemon {
     /// Looks what stands in the way around the program, and mends it where the configuration says so.
     pub(super) async fn look_around(&mut self) {
         if self.core.interfaces.is_kernel_busy() {
+            self.core.look_at = Instant::now();
             return;
         }
         let config = Arc::clone(&self.core.state.config);
@@ -347,16 +348,23 @@ impl Daemon {
 
     /// Keeps what operators said as it is, or says at once, and in the status soon, why it cannot be kept.
     pub(super) fn keep_overrides(&mut self) {
+        // What could not be read is worth more than nothing.
+        if self.store.has_others() && self.core.state.overrides == Overrides::default() {
+            return;
+        }
         if let Err(e) = self.store.save(&self.core.state.overrides) {
             tracing::error!("{e}");
             self.core.look_at = Instant::now();
         }
     }
 
-    /// Writes what holds, where something else may stand.
+    /// Writes what holds, where something else may stand. A disk that is slow is not asked all the time.
     fn keep_again(&mut self) {
+        self.core.again_at = Instant::now() + LOOK;
         self.keep_overrides();
-        self.keep_anyway(self.core.trial.clone());
+        if let Err(e) = self.store.keep_trial_again(self.core.trial.as_ref()) {
+            tracing::error!("{e}");
+        }
     }
 
     fn publish(&self) {

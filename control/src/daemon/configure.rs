@@ -217,7 +217,6 @@ impl Daemon {
         self.mirror.set_backends(super::start::backend_addresses(&config));
         self.core.monitor.set_targets(super::start::targets(&config));
         self.core.warnings.clear();
-        self.core.around.clear();
         self.look_around().await;
         if self.on_trial().is_err() {
             self.forget_strangers();

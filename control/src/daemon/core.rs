@@ -37,6 +37,8 @@ pub(super) struct Core {
     pub(super) around: Vec<String>,
     /// When it is looked for next.
     pub(super) look_at: Instant,
+    /// When a disk that answers late is asked again at the soonest.
+    pub(super) again_at: Instant,
     pub(super) meter: Meter,
     pub(super) forecasts: Forecasts,
     pub(super) told: Arc<Told>,

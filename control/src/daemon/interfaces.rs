@@ -12,7 +12,11 @@ use crate::config::XdpMode;
 use crate::loader::{Attachment, Bpffs, LoadError, Lock, Pins, Program};
 use crate::routing::interfaces::{self, Running};
 
-/// How long the kernel may take to say what an interface runs.
+type Question = JoinHandle<io::Result<Vec<Running>>>;
+
+/// How long the kernel may take to say what an interface runs that is to be attached to.
+const PATIENCE_TO_ATTACH: Duration = Duration::from_secs(10);
+/// And each second, when it is looked whether it still does.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// When an answer is waited for no more.
@@ -29,8 +33,8 @@ pub(super) struct Interfaces {
     unpinned: Option<String>,
     /// Interfaces that run the program by a link that is pinned nowhere.
     unlinked: BTreeSet<String>,
-    /// A question to the kernel that it has not answered, and since when.
-    asked: Option<(Instant, JoinHandle<io::Result<Vec<Running>>>)>,
+    /// Questions to the kernel what interfaces run that it did not answer in time, and since when.
+    asked: BTreeMap<u32, (Instant, Question)>,
 }
 
 /// What was found of interfaces that should run the program.
@@ -52,7 +56,7 @@ impl Interfaces {
             missing: BTreeSet::new(),
             unpinned: None,
             unlinked: BTreeSet::new(),
-            asked: None,
+            asked: BTreeMap::new(),
         }
     }
 
@@ -177,11 +181,16 @@ impl Interfaces {
             let found = interfaces::index(name);
             let known = self.attached.get(name).map(|(index, _)| *index);
             let same = found.as_ref().is_ok_and(|index| Some(*index) == known);
-            if let (true, Ok(index)) = (same, &found)
-                && !self.lacks_program(*index).await
-            {
-                self.missing.remove(name);
-                continue;
+            if let (true, Ok(index)) = (same, &found) {
+                match self.lacks_program(*index).await {
+                    Some(true) => {}
+                    Some(false) => {
+                        self.missing.remove(name);
+                        continue;
+                    }
+                    // Nothing is known that was not.
+                    None => continue,
+                }
             }
             let result = match found {
                 // It could not be pinned, and would be off again at once.
@@ -221,20 +230,22 @@ impl Interfaces {
         }
     }
 
-    /// Whether an interface does not run the program, as far as the kernel says what it runs.
-    async fn lacks_program(&mut self, index: u32) -> bool {
-        let running = self.running(index).await;
-        running.is_some_and(|all| all.iter().all(|one| one.program != self.program.id()))
+    /// Whether an interface does not run the program, if the kernel says what it runs.
+    async fn lacks_program(&mut self, index: u32) -> Option<bool> {
+        let running = self.running(index, PATIENCE).await?;
+        Some(running.iter().all(|running| running.program != self.program.id()))
     }
 
-    /// What an interface runs, if the kernel says so soon. One that is busy with its links answers nobody for that long: then it is not
-    /// asked again before it has answered.
-    async fn running(&mut self, index: u32) -> Option<Vec<Running>> {
-        if self.is_kernel_busy() {
-            return None;
-        }
-        let mut asked = tokio::spawn(interfaces::running(index));
-        match timeout(PATIENCE, &mut asked).await {
+    /// What an interface runs, if the kernel says so soon. One that is busy with its links answers nobody for that long: then it is asked
+    /// nothing more before it has answered, and the answer is taken when this is asked again.
+    async fn running(&mut self, index: u32, patience: Duration) -> Option<Vec<Running>> {
+        let has_answered = |(_, asked): &mut (Instant, Question)| asked.is_finished();
+        let mut asked = match self.asked.get_mut(&index).is_some_and(has_answered) {
+            true => self.asked.remove(&index)?.1,
+            false if self.is_kernel_busy() => return None,
+            false => tokio::spawn(interfaces::running(index)),
+        };
+        match timeout(patience, &mut asked).await {
             Ok(Ok(Ok(running))) => Some(running),
             Ok(Ok(Err(e))) => {
                 tracing::debug!(index, "what it runs is not known: {e}");
@@ -243,21 +254,22 @@ impl Interfaces {
             Ok(Err(_)) => None,
             Err(_) => {
                 tracing::warn!(index, "the kernel does not say what it runs");
-                self.asked = Some((Instant::now(), asked));
+                self.asked.insert(index, (Instant::now(), asked));
                 None
             }
         }
     }
 
-    /// Whether the kernel did not answer the last question yet. An answer that has not come for long does not come any more.
+    /// Whether the kernel did not answer a question yet. An answer that has not come for long does not come any more.
     pub(super) fn is_kernel_busy(&mut self) -> bool {
-        let waits = |(since, asked): &(Instant, JoinHandle<_>)| {
-            !asked.is_finished() && since.elapsed() < FORGOTTEN
-        };
-        if let Some((_, asked)) = self.asked.take_if(|asked| !waits(asked)) {
-            asked.abort();
-        }
-        self.asked.is_some()
+        self.asked.retain(|_, (since, asked)| {
+            let waits = since.elapsed() < FORGOTTEN;
+            if !waits {
+                asked.abort();
+            }
+            waits
+        });
+        self.asked.values().any(|(_, asked)| !asked.is_finished())
     }
 
     /// Looks for interfaces that run the program by a link that is pinned nowhere any more, as after a bpffs was mounted again: the daemon
@@ -292,7 +304,12 @@ impl Interfaces {
         index: u32,
         mode: XdpMode,
     ) -> Result<Attachment, LoadError> {
-        let running = self.running(index).await.unwrap_or_default();
+        // In which mode a link runs is not seen from the link.
+        let running = self.running(index, PATIENCE_TO_ATTACH).await;
+        let running = running.ok_or_else(|| LoadError::Kernel {
+            what: format!("attaching to {name}"),
+            reason: "the kernel does not say what it runs".to_owned(),
+        })?;
         if running.iter().any(|running| running.mode != mode) && self.pins.link(index).exists() {
             tracing::warn!(interface = %name, "the XDP mode changes: packets are not forwarded for a moment");
             Program::detach(&self.pins, name, index)?;

@@ -45,7 +45,7 @@ pub use start::{Prepared, StartError};
 /// See [`crate::fuzz::goes_by_file`].
 #[cfg(feature = "fuzz")]
 pub(crate) fn goes_by_file(kept: &[u8], file: &str, now: u64) -> bool {
-    let kept: Option<trial::Trial> = serde_json::from_slice(kept).ok();
-    let start = kept.map_or(trial::Start::File(None), |kept| kept.start(file, now));
+    let kept = store::parse::<trial::Trial>(kept).ok();
+    let start = kept.map_or(trial::Start::File(None), |it| it.kept.start(file, now));
     !matches!(start, trial::Start::Before(..))
 }

@@ -133,7 +133,7 @@ impl Daemon {
             clock.leave(overrides.drained.values().filter_map(|drain| drain.deadline));
         }
         // Forwarding does not wait for a disk.
-        if let Err(e) = store.keep_trial(trial.as_ref()) {
+        if let Err(e) = store.keep_trial_again(trial.as_ref()) {
             tracing::error!("{e}");
         }
 
@@ -237,6 +237,7 @@ impl Parts {
             warnings: warnings.into_iter().collect(),
             around,
             look_at: Instant::now() + LOOK,
+            again_at: Instant::now(),
             meter: Meter::default(),
             forecasts: Forecasts::default(),
             told: Arc::default(),

@@ -205,10 +205,6 @@ impl State {
             |drain: &Drain| !drain.released && drain.deadline.is_some_and(|at| at <= epoch(now));
         let mut released = false;
         for (id, drain) in &mut self.overrides.drained {
-            // The clock was set back while no daemon ran.
-            if drain.released && drain.deadline.is_some_and(|at| at > epoch(now)) {
-                (drain.released, released) = (false, true);
-            }
             if due(drain) {
                 tracing::info!(backend = %id, spread = drain.spread, "drain deadline: what is left of its sessions is ended");
                 (drain.released, released) = (true, true);

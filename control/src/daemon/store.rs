@@ -18,6 +18,8 @@ use crate::model::Overrides;
 
 /// A disk that needs longer does not answer. The daemon's loop stands still for as long.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Nor one that needs longer at a start. Packets are forwarded meanwhile, if they were before.
+const PATIENCE_AT_START: Duration = Duration::from_secs(15);
 
 /// The files of the overrides, and of a configuration on trial, in the state directory.
 #[derive(Clone, Debug)]
@@ -40,10 +42,12 @@ struct Place {
 /// What is known of a file.
 #[derive(Debug, Default)]
 struct Known {
-    /// It may be sound, but could not be read.
+    /// It may be sound, but could not be read: it stays until somebody asks for something else to be kept.
     unread: AtomicBool,
     /// It may be another one than that which was to be kept last.
     stale: AtomicBool,
+    /// What it says of when it was kept, if that was before the host was started last.
+    boot: Mutex<Option<String>>,
 }
 
 /// What is known of the disk.
@@ -53,8 +57,8 @@ struct Disk {
     busy: AtomicBool,
     /// It did not answer in time.
     late: AtomicBool,
-    /// The configuration that was on trial, as far as the file tells.
-    tried: Mutex<Option<String>>,
+    /// Configurations that were on trial by what the file holds, or may hold: what was given up may come to be there.
+    tried: Mutex<Vec<String>>,
 }
 
 /// The state cannot be kept.
@@ -77,11 +81,11 @@ pub(super) struct Found<T> {
 
 /// As a file has it: with the kernel's name for the time from one start of the host to the next.
 #[derive(Serialize, Deserialize)]
-struct Kept<T> {
+pub(super) struct Kept<T> {
     #[serde(default)]
     boot: String,
     #[serde(flatten)]
-    kept: T,
+    pub(super) kept: T,
 }
 
 impl Store {
@@ -96,30 +100,36 @@ impl Store {
             disk: Arc::default(),
         };
         let made = dir.to_owned();
-        let begun =
-            store.ask(dir, move || fs::create_dir_all(&made).and_then(|()| identity(&made)));
+        let make = move || fs::create_dir_all(&made).and_then(|()| identity(&made));
+        let begun = store.ask_for(PATIENCE_AT_START, dir, make);
         store.begun = begun.ok();
         store
     }
 
     /// The drains and weights that were kept.
     pub(super) fn load(&self) -> Found<Overrides> {
-        self.read(&self.overrides, "drains and weights set at run time are lost")
+        let lost = "drains and weights set at run time are lost";
+        let found = self.read::<Overrides>(&self.overrides, lost);
+        let mut drained = found.kept.iter().flat_map(|kept| kept.drained.values());
+        if drained.all(|drain| drain.deadline.is_none()) {
+            *lock(&self.overrides.known.boot) = None;
+        }
+        found
     }
 
     /// The configuration that was on trial.
     pub(super) fn trial(&self) -> Found<Trial> {
         let lost = "if a configuration was on trial, it is not taken back";
         let found = self.read::<Trial>(&self.trial, lost);
-        *self.tried() = found.kept.as_ref().map(|trial| trial.tried.clone());
+        *lock(&self.disk.tried) = found.kept.iter().map(|trial| trial.tried.clone()).collect();
         found
     }
 
     /// What a file holds. One that cannot be understood is put aside where that is possible, and the warning says so, and what follows.
     fn read<T: DeserializeOwned + Send + 'static>(&self, from: &Place, lost: &str) -> Found<T> {
         let path = from.path.clone();
-        let read = self.ask(&from.path, move || match fs::read(&path) {
-            Ok(text) => Ok(serde_json::from_slice::<Kept<T>>(&text).map(Some).map_err(|e| {
+        let read = self.ask_for(PATIENCE_AT_START, &from.path, move || match fs::read(&path) {
+            Ok(text) => Ok(parse::<T>(&text).map(Some).map_err(|e| {
                 let aside = aside(&path);
                 let now = match fs::rename(&path, &aside) {
                     Ok(()) => format!("is now {}", aside.display()),
@@ -133,7 +143,9 @@ impl Store {
         let why = match read {
             Ok(Ok(None)) => return Found { kept: None, is_older: false, warning: None },
             Ok(Ok(Some(Kept { boot: of, kept }))) => {
-                return Found { kept: Some(kept), is_older: of != boot(), warning: None };
+                let is_older = of != boot();
+                *lock(&from.known.boot) = is_older.then_some(of);
+                return Found { kept: Some(kept), is_older, warning: None };
             }
             Ok(Err(why)) => why,
             Err(StoreError { source, .. }) => {
@@ -152,32 +164,50 @@ impl Store {
         self.replace(&self.overrides, overrides)
     }
 
+    /// Whether there may be other drains and weights, which could not be read.
+    pub(super) fn has_others(&self) -> bool {
+        self.overrides.known.unread.load(Ordering::Relaxed)
+    }
+
     /// Keeps the configuration on trial, or that there is none.
     pub(super) fn keep_trial(&self, trial: Option<&Trial>) -> Result<(), StoreError> {
+        let tried = trial.map(|trial| trial.tried.clone());
+        lock(&self.disk.tried).extend(tried.clone());
         match trial {
             Some(trial) => self.replace(&self.trial, trial)?,
-            // The next start may be able to read it.
-            None if self.trial.known.unread.load(Ordering::Relaxed) => return Ok(()),
             None => {
-                let path = self.trial.path.clone();
-                self.write(&self.trial, move || match fs::exists(&path) {
+                let (path, known) = (self.trial.path.clone(), Arc::clone(&self.trial.known));
+                self.write(&self.trial, move || {
                     // A directory that is read-only refuses to remove what is not there, too.
-                    Ok(false) => Ok(()),
-                    _ => fs::remove_file(&path),
+                    match fs::exists(&path) {
+                        Ok(false) => return Ok(()),
+                        Err(e) if is_absent(&e) => return Ok(()),
+                        _ => {}
+                    }
+                    if known.unread.load(Ordering::Relaxed) {
+                        fs::rename(&path, aside(&path))?;
+                        known.unread.store(false, Ordering::Relaxed);
+                        return Ok(());
+                    }
+                    fs::remove_file(&path)
                 })?;
             }
         }
-        *self.tried() = trial.map(|trial| trial.tried.clone());
+        *lock(&self.disk.tried) = tried.into_iter().collect();
         Ok(())
     }
 
-    /// Whether a start that finds the file of the trial takes this configuration for the one that was on trial.
-    pub(super) fn takes_for_tried(&self, text: &str) -> bool {
-        self.tried().as_deref() == Some(text)
+    /// The same, where nobody has asked for it: one that could not be read stays, as the next start may be able to.
+    pub(super) fn keep_trial_again(&self, trial: Option<&Trial>) -> Result<(), StoreError> {
+        if trial.is_none() && self.trial.known.unread.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.keep_trial(trial)
     }
 
-    fn tried(&self) -> MutexGuard<'_, Option<String>> {
-        self.disk.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a start that finds the file of the trial may take this configuration for the one that was on trial.
+    pub(super) fn takes_for_tried(&self, text: &str) -> bool {
+        lock(&self.disk.tried).iter().any(|tried| tried == text)
     }
 
     /// Why nothing can be kept, for `fernpass status`.
@@ -192,10 +222,12 @@ impl Store {
                 file.sync_all()?;
                 fs::remove_file(&path)
             };
-            write().map_err(|e| match identity(&dir) {
-                Ok(there) if Some(there) != begun => io::Error::other(format!(
-                    "{e}; it was not there, or another one, when the daemon was started: restart it"
-                )),
+            write().map_err(|e| match (e.kind(), identity(&dir)) {
+                // Who gave up his rights has them for the directory that there was.
+                (io::ErrorKind::PermissionDenied, Ok(there)) if Some(there) != begun => {
+                    let why = "it was not there, or another one, when the daemon was started";
+                    io::Error::other(format!("{e}; {why}: restart it"))
+                }
                 _ => e,
             })
         });
@@ -217,26 +249,25 @@ impl Store {
 
     /// Replaces what a file holds: all of it, or nothing.
     fn replace(&self, to: &Place, what: &impl Serialize) -> Result<(), StoreError> {
-        let kept = Kept { boot: boot(), kept: what };
+        let boot = lock(&to.known.boot).clone().unwrap_or_else(boot);
+        let kept = Kept { boot, kept: what };
         let text = serde_json::to_vec_pretty(&kept)
             .map_err(|e| StoreError { path: to.path.clone(), source: e.into() })?;
         let (path, new) = (to.path.clone(), to.path.with_extension("json.new"));
-        let unread = to.known.unread.load(Ordering::Relaxed);
+        let known = Arc::clone(&to.known);
         self.write(to, move || {
             let mut file = File::create(&new)?;
             file.write_all(&text)?;
             file.write_all(b"\n")?;
             file.sync_all()?;
-            if unread
-                && let Err(e) = fs::rename(&path, aside(&path))
-                && !is_absent(&e)
-            {
-                return Err(e);
+            if known.unread.load(Ordering::Relaxed) {
+                match fs::rename(&path, aside(&path)) {
+                    Err(e) if !is_absent(&e) => return Err(e),
+                    _ => known.unread.store(false, Ordering::Relaxed),
+                }
             }
             fs::rename(&new, path)
-        })?;
-        to.known.unread.store(false, Ordering::Relaxed);
-        Ok(())
+        })
     }
 
     /// Changes a file.
@@ -253,6 +284,15 @@ impl Store {
     /// Lets a thread of its own do what may take for ever, so that nobody else has to wait that long, nor whoever ends the daemon.
     fn ask<T: Send + 'static>(
         &self,
+        path: &Path,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask_for(PATIENCE, path, work)
+    }
+
+    fn ask_for<T: Send + 'static>(
+        &self,
+        patience: Duration,
         path: &Path,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -273,7 +313,7 @@ impl Store {
             self.disk.busy.store(false, Ordering::Release);
             return Err(failed(e));
         }
-        match told.recv_timeout(PATIENCE) {
+        match told.recv_timeout(patience) {
             Ok(done) => done.map_err(failed),
             Err(_) => {
                 self.disk.late.store(true, Ordering::Relaxed);
@@ -281,6 +321,15 @@ impl Store {
             }
         }
     }
+}
+
+/// What a file of the store holds.
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<Kept<T>> {
+    serde_json::from_slice(text)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The kernel's name for the time since the host was started (random(4)).
@@ -426,8 +475,11 @@ mod tests {
         assert_eq!(kept, None);
         assert!(warning.unwrap().contains("could not be read"));
         assert!(store.trial().warning.unwrap().contains("is not taken back"));
+        store.keep_trial_again(None).unwrap();
+        assert!(store.has_others() && file.is_dir() && !bad.exists());
+        assert!(dir.join("trial.json").is_dir());
         store.keep_trial(None).unwrap();
-        assert!(file.is_dir() && !bad.exists() && dir.join("trial.json").is_dir());
+        assert!(dir.join("trial.json.bad").is_dir() && !dir.join("trial.json").exists());
         store.save(&Overrides::default()).unwrap();
         assert!(file.is_file() && bad.is_dir());
         assert_eq!(store.load(), found(Overrides::default()));
@@ -455,6 +507,19 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace(&boot(), "of another day")).unwrap();
         assert!(store.load().is_older);
+        // As long as it has deadlines it is older for the next daemon, too.
+        let drain = Drain { deadline: Some(17), ..Drain::default() };
+        let with = Overrides {
+            drained: [(BackendId::new("p", "wg-1"), drain)].into(),
+            ..Overrides::default()
+        };
+        store.save(&with).unwrap();
+        assert!(!store.load().is_older);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(&boot(), "of another day")).unwrap();
+        assert!(store.load().is_older);
+        store.save(&with).unwrap();
+        assert!(store.load().is_older);
         // As earlier versions wrote it.
         fs::write(&path, "{\"drained\": {}, \"weights\": {\"p/wg-2\": 5}}").unwrap();
         let Found { kept, is_older, .. } = store.load();
@@ -475,9 +540,6 @@ mod tests {
         }
         fs::remove_file(&place).unwrap();
         assert_eq!(store.obstacle(), None);
-        // A daemon that is confined may not write to that one.
-        fs::create_dir(place.join("fernpass/overrides.json.try")).unwrap();
-        assert!(store.obstacle().unwrap().contains("restart"));
         store.save(&Overrides::default()).unwrap();
     }
 }

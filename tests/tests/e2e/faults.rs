@@ -44,6 +44,23 @@ impl Drop for Mount {
     }
 }
 
+/// A directory that goes with its guard.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("fernpass-faults-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 fn state(farm: &Farm, backend: &str) -> String {
     let backends = farm.gateway().backends().unwrap();
     backends.into_iter().find(|b| b.name == backend).unwrap().state
@@ -134,7 +151,7 @@ fn a_configuration_is_taken_back_and_another_one_taken_though_nothing_can_be_kep
     let mount = Mount::over(&PathBuf::from(&farm.config().gateway.state_dir));
     farm.gateway_mut().run().unwrap();
     with(&farm, 77);
-    farm.gateway().act(&["apply", "--confirm", "3s"]).unwrap();
+    farm.gateway().act(&["apply", "--confirm", "6s"]).unwrap();
     assert_eq!(quota(&farm), 77);
     mount.again("ro");
     let refused = farm.gateway().act(&["confirm"]).unwrap_err().to_string();
@@ -168,7 +185,9 @@ fn a_configuration_is_taken_back_and_another_one_taken_though_nothing_can_be_kep
 fn a_state_directory_that_cannot_be_made_keeps_no_gateway_from_forwarding() {
     let (_place, mut farm) = farm();
     farm.gateway_mut().kill();
-    let place = farm.lab().dir().join("no-directory");
+    // Not where its socket is: there it may make directories.
+    let scratch = Scratch::new();
+    let place = scratch.0.join("no-directory");
     fs::write(&place, "").unwrap();
     let mut config = farm.config().clone();
     config.gateway.state_dir = place.join("state").display().to_string();
@@ -177,6 +196,18 @@ fn a_state_directory_that_cannot_be_made_keeps_no_gateway_from_forwarding() {
     farm.join(0, WireguardGo, Family::V4).unwrap();
     holds(&sessions_open(&farm).unwrap());
     assert!(is_said(&farm, "cannot keep state in"));
+
+    // A daemon that gave up its rights has none for one that comes later.
+    fs::remove_file(&place).unwrap();
+    fs::create_dir_all(&config.gateway.state_dir).unwrap();
+    let drain = ["backend", "drain", &farm.backend_name(1)];
+    let refused = farm.gateway().act(&drain).unwrap_err().to_string();
+    assert!(refused.contains("cannot keep state in"), "{refused}");
+    until("a warning", SOON, || Ok(is_said(&farm, "restart it").then_some(()))).unwrap();
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    farm.gateway().act(&drain).unwrap();
+    assert!(!is_said(&farm, "cannot keep state in"));
     farm.gateway_mut().kill();
 }
 
