@@ -173,6 +173,10 @@ impl Store {
     pub(super) fn keep_trial(&self, trial: Option<&Trial>) -> Result<(), StoreError> {
         let tried = trial.map(|trial| trial.tried.clone());
         lock(&self.disk.tried).extend(tried.clone());
+        if trial.is_none_or(|trial| !trial.is_pending()) {
+            // The next one is of its own time.
+            *lock(&self.trial.known.boot) = None;
+        }
         match trial {
             Some(trial) => self.replace(&self.trial, trial)?,
             None => {
