@@ -133,6 +133,7 @@ impl Daemon {
         trial.ok_or_else(|| Refusal::Invalid("no configuration is on trial".to_owned()))
     }
 
+    /// What is to be on trial from now on: kept for the next start, or refused.
     fn keep(&mut self, trial: Option<Trial>) -> Result<(), Refusal> {
         let kept = self.store.keep_trial(trial.as_ref());
         if kept.is_err() {
@@ -152,6 +153,7 @@ impl Daemon {
         self.now_on_trial(trial);
     }
 
+    /// Of another trial, or one that is over, nobody knows more than its text.
     fn now_on_trial(&mut self, trial: Option<Trial>) {
         if self.core.trial.as_ref().map(|t| &t.tried) != trial.as_ref().map(|t| &t.tried)
             || !trial.as_ref().is_some_and(Trial::is_pending)
