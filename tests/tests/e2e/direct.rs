@@ -1,6 +1,6 @@
 //! Backends that answer their clients by themselves: tunnels, and frames that are sent on as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lab::gateway::{Config, Gateway};
@@ -128,21 +128,14 @@ fn connections_outlast_a_drain_and_a_restart_and_only_a_dead_servers_break() {
     let mut gateway = servers.gateway(Some("gue"));
     let vip = servers.pool.site().vip(Family::V4);
     let hosts: Vec<_> = (0..6).map(|_| servers.lab.host().unwrap()).collect();
-    let open = |pool: &TcpPool| -> BTreeMap<u8, u64> {
-        pool.servers().iter().map(|server| (server.number(), server.open())).collect()
-    };
     let (mut loads, mut on) = (Vec::new(), Vec::new());
     for host in &hosts {
-        let before = open(&servers.pool);
         let load = STANDING.start(host.ns(), vip).unwrap();
-        load.wait_for_open(STANDING.connections, SOON).unwrap();
-        let came = open(&servers.pool).into_iter().filter(|(n, open)| *open > before[n]);
-        let came: Vec<_> = came.map(|(n, _)| n).collect();
+        let came = load.wait_for_answers(STANDING.connections, SOON).unwrap();
         assert_eq!(came.len(), 1, "one client's connections are on {came:?}");
+        on.push(*came.keys().next().unwrap());
         loads.push(load);
-        on.push(came[0]);
     }
-    let placed = open(&servers.pool);
     let drained = on[0];
     gateway.act(&["backend", "drain", &format!("tcp-{drained}")]).unwrap();
     for _ in 0..4 {
@@ -159,7 +152,11 @@ fn connections_outlast_a_drain_and_a_restart_and_only_a_dead_servers_break() {
     };
     loads.iter().for_each(stands);
     until("only the standing connections", SOON, || {
-        Ok((open(&servers.pool) == placed).then_some(()))
+        let are_only_these = servers.pool.servers().iter().all(|server| {
+            let clients = on.iter().filter(|n| **n == server.number()).count() as u64;
+            server.open() == clients * u64::from(STANDING.connections)
+        });
+        Ok(are_only_these.then_some(()))
     })
     .unwrap();
     servers.pool.server(drained).die().unwrap();

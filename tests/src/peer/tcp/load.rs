@@ -44,6 +44,8 @@ pub struct TcpTally {
     pub begun: u32,
     /// Connections that stand now.
     pub open: u32,
+    /// Of those that stand now, how many each server has answered last.
+    pub open_on: BTreeMap<u8, u32>,
     /// Most that stood at once.
     pub most_open: u32,
     /// Connections whose requests were all answered, and that were closed in order.
@@ -117,6 +119,20 @@ impl RunningLoad {
         })
     }
 
+    /// Waits until so many connections stand at once and were answered: how many are on each server.
+    ///
+    /// That a connection stands says nothing of its server: the server's kernel answers before the server has heard of it.
+    pub fn wait_for_answers(
+        &self,
+        connections: u32,
+        deadline: Duration,
+    ) -> Result<BTreeMap<u8, u32>> {
+        until(&format!("{connections} answered connections"), deadline, || {
+            let on = self.so_far().open_on;
+            Ok((on.values().sum::<u32>() >= connections).then_some(on))
+        })
+    }
+
     /// Waits for all connections.
     pub fn finish(self) -> Result<TcpTally> {
         self.worker.join()?;
@@ -166,6 +182,35 @@ async fn lane(
     }
 }
 
+/// The server that answered a standing connection last, in the tally for as long as this lives.
+struct Last<'a> {
+    book: &'a Mutex<TcpTally>,
+    server: Option<u8>,
+}
+
+impl Last<'_> {
+    fn is(&mut self, server: u8) {
+        self.forget();
+        *lock(self.book).open_on.entry(server).or_default() += 1;
+        self.server = Some(server);
+    }
+
+    fn forget(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        let mut tally = lock(self.book);
+        if let Some(open) = tally.open_on.get_mut(&server) {
+            *open -= 1;
+        }
+        tally.open_on.retain(|_, open| *open > 0);
+    }
+}
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
 /// Makes all requests of a connection: who answered.
 async fn converse(
     mut stream: TcpStream,
@@ -175,6 +220,7 @@ async fn converse(
 ) -> io::Result<BTreeSet<u8>> {
     stream.set_nodelay(true)?;
     let mut answerers = BTreeSet::new();
+    let mut last = Last { book, server: None };
     for n in 0..load.requests {
         let mut request = vec![0; load.bytes.max(SHORTEST)];
         request.fill_with(|| fastrand::u8(..));
@@ -187,6 +233,7 @@ async fn converse(
             return Err(ErrorKind::InvalidData.into());
         }
         answerers.insert(tag);
+        last.is(tag);
         lock(book).bytes += answer.len() as u64;
         if end.is_given() {
             break;
