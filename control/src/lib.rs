@@ -7,6 +7,7 @@ extern crate self as control;
 pub mod agent;
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod config;
 mod confine;
 pub mod daemon;

@@ -6,8 +6,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use control::clock::Clock;
 use control::model::maglev::{self, Candidate};
-use control::sessions::{Clock, Fate, Keeper, Policy, Reader};
+use control::sessions::{Fate, Keeper, Policy, Reader};
 
 use crate::daemon::Daemon;
 use crate::farm;

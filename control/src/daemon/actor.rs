@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -11,14 +11,14 @@ use super::core::Core;
 use super::handle::{Command, Outcome, Refusal, Reply};
 use super::interfaces::Ensured;
 use super::published::{Published, Totals, find_backend, find_session, identity};
-use super::store::Store;
+use super::store::Found;
+use super::time::{moment, time};
 use super::view::{Done, Drift, Verified};
-use super::wall_clock::{moment, time};
+use crate::clock::{Clock, Moment};
 use crate::config::{BackendId, Family, HIGHEST_WEIGHT, Pool};
 use crate::loader::Lock;
 use crate::model::{AddressHealth, Drain, Overrides};
 use crate::routing::Mirror;
-use crate::sessions::Clock;
 
 /// How often sessions are scanned and rates are taken.
 const TICK: Duration = Duration::from_secs(1);
@@ -29,7 +29,6 @@ pub(super) const LOOK: Duration = Duration::from_secs(60);
 /// The daemon, started: it forwards, and [`Daemon::run`] keeps it up to date.
 pub struct Daemon {
     pub(super) core: Core,
-    pub(super) store: Store,
     pub(super) mirror: Mirror,
     pub(super) commands: mpsc::Receiver<(Command, Reply)>,
     pub(super) publish: watch::Sender<Arc<Published>>,
@@ -54,7 +53,6 @@ impl Daemon {
                     self.reconcile("routes changed");
                 }
                 found = self.core.monitor.changed() => {
-                    self.follow_clock();
                     for (id, now) in &found {
                         let before = self.core.state.probed.get(id).copied().unwrap_or_default();
                         log_changes(id, before.status, now.status);
@@ -66,7 +64,6 @@ impl Daemon {
                 }
                 command = self.commands.recv() => {
                     if let Some((command, reply)) = command {
-                        self.follow_clock();
                         let answer = self.obey(command).await;
                         self.publish();
                         // The caller may have gone away.
@@ -79,15 +76,11 @@ impl Daemon {
     }
 
     async fn tick(&mut self) {
-        self.follow_clock();
         self.attach_again().await;
         if Instant::now() >= self.core.look_at {
             self.look_around().await;
         }
-        if Instant::now() >= self.core.again_at && self.store.answers_again() {
-            self.keep_again();
-        }
-        self.follow_clock();
+        self.heed_store();
         self.revert_if_due().await;
         self.release_drained();
         self.scan();
@@ -130,14 +123,7 @@ impl Daemon {
         let config = Arc::clone(&self.core.state.config);
         let mut around = super::start::surroundings(&config).await;
         around.extend(super::start::sinks(&config.gateway).await);
-        let obstacle = self.store.obstacle();
-        if obstacle.is_none() && self.store.is_stale() {
-            self.keep_again();
-        }
-        let stale = self.store.is_stale().then(|| {
-            "what the next start goes by is not what holds now, and could not be written: it is tried again each minute".to_owned()
-        });
-        around.extend(obstacle.or(stale));
+        self.core.store.retry();
         for warning in around.iter().filter(|warning| !self.core.around.contains(warning)) {
             tracing::warn!("{warning}");
         }
@@ -173,35 +159,30 @@ impl Daemon {
         }
     }
 
-    /// What an operator gave so much time has it also when somebody sets the clock.
-    fn follow_clock(&mut self) {
-        let seconds = self.core.clock.set_by();
-        if seconds == 0 {
-            return;
+    /// Takes in what the disk told only now, and says what it could not keep.
+    pub(super) fn heed_store(&mut self) {
+        let lost = self.core.store.lost();
+        lost.iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.core.warnings.extend(lost);
+        let Found { trial, overrides } = self.core.store.found();
+        if let Some(overrides) = overrides {
+            tracing::warn!("drains and weights that were set before could be read only now");
+            self.core.state.overrides = overrides;
+            self.reconcile("drains and weights were read");
         }
-        let clock = &self.core.clock;
-        let shift = |at: &mut u64| clock.shift(at, seconds);
-        let drained = self.core.state.overrides.drained.values_mut();
-        let drains = drained.filter_map(|drain| drain.deadline.as_mut());
-        let drains = drains.filter_map(|at| shift(at).then_some(())).count();
-        let mut trial = self.core.trial.clone();
-        let trials = trial.iter_mut().filter_map(|trial| trial.until.as_mut());
-        let trials = trials.filter_map(|at| shift(at).then_some(())).count();
-        if drains + trials == 0 {
-            return;
+        if let Some(trial) = trial {
+            self.adopt_trial(trial);
         }
-        tracing::warn!(seconds, drains, trials, "the clock was set: deadlines go with it");
-        if drains > 0 {
-            self.keep_overrides();
+        let told = self.core.store.warnings();
+        for warning in told.iter().filter(|warning| !self.core.store_told.contains(warning)) {
+            tracing::warn!("{warning}");
         }
-        if trials > 0 {
-            self.keep_anyway(trial);
-        }
+        self.core.store_told = told;
     }
 
     /// Backends whose drain's deadline has come open no more sessions, before what is left of theirs is ended.
     fn release_drained(&mut self) {
-        if self.core.state.release_drained(SystemTime::now()) {
+        if self.core.state.release_drained(&Clock::now()) {
             self.keep_overrides();
             self.reconcile("drain deadline");
         }
@@ -219,18 +200,19 @@ impl Daemon {
                 })?;
                 let pool = self.core.state.config.pool(&id.pool);
                 let knows = pool.is_none_or(Pool::knows_sessions);
+                let told = |at: Moment| time(at.wall(&Clock::now()));
                 let until = match deadline {
                     None if !knows => "who is there already stays".to_owned(),
                     // There are no sessions that could end one after the other.
                     Some(at) if !knows => format!(
                         "who is there already stays until {}, and all go elsewhere then with their next packet: without an agent it has no sessions, \
                          and there is nothing to spread",
-                        time(at)
+                        told(at)
                     ),
                     None => "its sessions stay until they end".to_owned(),
                     Some(at) => format!(
                         "its sessions stay until they end, at most until {}; what is left then ends over {}",
-                        time(at),
+                        told(at),
                         humantime::format_duration(Duration::from_secs(spread))
                     ),
                 };
@@ -243,7 +225,9 @@ impl Daemon {
                     tracing::info!(backend = %id, "it is taken to answer its sessions again");
                     self.reconcile("silence was ended");
                 }
-                if self.core.state.overrides.drained.contains_key(&id) {
+                let is_drained = self.core.state.overrides.drained.contains_key(&id);
+                // It may be drained by what could not be read.
+                if is_drained || self.core.store.has_unread_overrides() {
                     self.override_with(|o| {
                         o.drained.remove(&id);
                     })?;
@@ -326,13 +310,12 @@ impl Daemon {
     /// Changes what operators said: in the tables and in the store, or not at all.
     fn override_with(&mut self, change: impl FnOnce(&mut Overrides)) -> Result<(), Refusal> {
         let before = self.core.state.overrides.clone();
-        change(&mut self.core.state.overrides);
-        let changed = self
-            .store
-            .save(&self.core.state.overrides)
-            .map_err(|e| e.to_string())
-            .and_then(|()| self.core.state.reconcile().map_err(|e| e.to_string()));
-        match changed {
+        let mut after = before.clone();
+        change(&mut after);
+        let kept = self.core.store.keep_overrides(&after, &before);
+        kept.map_err(|e| Refusal::Failed(e.to_string()))?;
+        self.core.state.overrides = after;
+        match self.core.state.reconcile() {
             Ok(_) => {
                 self.scan();
                 Ok(())
@@ -341,33 +324,19 @@ impl Daemon {
                 self.core.state.overrides = before;
                 self.keep_overrides();
                 self.reconcile("taking an override back");
-                Err(Refusal::Failed(e))
+                Err(Refusal::Failed(e.to_string()))
             }
         }
     }
 
-    /// Keeps what operators said as it is, or says at once, and in the status soon, why it cannot be kept.
+    /// Keeps what operators said as it is, or says at once, and in the status, why it cannot be kept.
     pub(super) fn keep_overrides(&mut self) {
-        // What could not be read is worth more than nothing.
-        if self.store.has_others() && self.core.state.overrides == Overrides::default() {
-            return;
-        }
-        if let Err(e) = self.store.save(&self.core.state.overrides) {
-            tracing::error!("{e}");
-            self.core.look_at = Instant::now();
-        }
-    }
-
-    /// Writes what holds, where something else may stand. A disk that is slow is not asked all the time.
-    fn keep_again(&mut self) {
-        self.core.again_at = Instant::now() + LOOK;
-        self.keep_overrides();
-        if let Err(e) = self.store.keep_trial_again(self.core.trial.as_ref()) {
+        if let Err(e) = self.core.store.note_overrides(&self.core.state.overrides) {
             tracing::error!("{e}");
         }
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.publish.send_replace(Arc::new(self.core.published()));
     }
 }

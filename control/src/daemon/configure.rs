@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::actor::Daemon;
 use super::changes::changes;
 use super::growth;
 use super::handle::Refusal;
-use super::trial::Trial;
+use super::time::{moment, time};
+use super::trial::{Start, Trial};
 use super::view::{Difference, Done, Reloaded};
-use super::wall_clock::{epoch, moment, time};
+use crate::clock::Clock;
 use crate::config::{Config, ReadError};
 
 /// When it is tried again to take a configuration back, which failed.
@@ -59,7 +60,7 @@ impl Daemon {
         let before = self.core.trial.clone();
         let in_force = Arc::clone(&self.core.state.config);
         // A start that finds what was taken back goes by the file, as soon as that is another one.
-        if trial.is_none() && !self.store.takes_for_tried(&new.text) {
+        if trial.is_none() && !self.core.store.takes_for_tried(&new.text) {
             self.keep_anyway(None);
         } else {
             // Before anything is changed: a daemon that dies now takes it back, too.
@@ -75,13 +76,16 @@ impl Daemon {
                 return Err(e);
             }
         };
-        reloaded.confirm_by = until.map(time);
+        reloaded.confirm_by = until.map(|until| time(until.wall(&Clock::now())));
         Ok(reloaded)
     }
 
     /// Keeps the configuration that is on trial.
     pub(super) fn confirm(&mut self) -> Result<Done, Refusal> {
-        self.on_trial()?;
+        // What could not be read may be one that was on trial.
+        if !self.core.store.has_unread_trial() {
+            self.on_trial()?;
+        }
         self.keep(None)?;
         self.forget_strangers();
         tracing::info!("the configuration was confirmed");
@@ -104,7 +108,7 @@ impl Daemon {
     /// Takes back what nobody has confirmed in time.
     pub(super) async fn revert_if_due(&mut self) {
         let until = self.core.trial.as_ref().and_then(|trial| trial.until);
-        if until.is_none_or(|until| epoch(SystemTime::now()) < until) {
+        if until.is_none_or(|until| until.passed(&Clock::now()).is_none()) {
             return;
         }
         match &self.core.not_reverted {
@@ -135,10 +139,7 @@ impl Daemon {
 
     /// What is to be on trial from now on: kept for the next start, or refused.
     fn keep(&mut self, trial: Option<Trial>) -> Result<(), Refusal> {
-        let kept = self.store.keep_trial(trial.as_ref());
-        if kept.is_err() {
-            self.core.look_at = Instant::now();
-        }
+        let kept = self.core.store.keep_trial(trial.as_ref(), self.core.trial.as_ref());
         kept.map_err(|e| Refusal::Failed(format!("{e}; nothing was changed")))?;
         self.now_on_trial(trial);
         Ok(())
@@ -146,11 +147,20 @@ impl Daemon {
 
     /// What is so is so, also where it cannot be kept for the next start: that is said.
     pub(super) fn keep_anyway(&mut self, trial: Option<Trial>) {
-        if let Err(e) = self.store.keep_trial(trial.as_ref()) {
+        if let Err(e) = self.core.store.note_trial(trial.as_ref()) {
             tracing::error!("{e}");
-            self.core.look_at = Instant::now();
         }
         self.now_on_trial(trial);
+    }
+
+    /// Goes on with what was on trial when an earlier daemon ended, and could not be read by the start of this one.
+    pub(super) fn adopt_trial(&mut self, kept: Trial) {
+        let now = Clock::now();
+        match kept.start(&self.core.source, &now) {
+            Start::File(None) => self.keep_anyway(None),
+            Start::File(trial) => self.now_on_trial(trial),
+            Start::Before(trial) => self.now_on_trial(Some(trial.due(&now))),
+        }
     }
 
     /// Of another trial, or one that is over, nobody knows more than its text.

@@ -8,8 +8,9 @@ use super::handle::Unreachable;
 use super::interfaces::Interfaces;
 use super::published::{Birth, Published, Rates, Told, Totals};
 use super::state::State;
+use super::store::Store;
 use super::trial::Trial;
-use super::wall_clock::WallClock;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Monitor;
 use crate::loader::{Bpffs, PacketLog};
@@ -22,7 +23,7 @@ pub(super) struct Core {
     pub(super) state: State,
     /// Text of the configuration in force.
     pub(super) source: String,
-    pub(super) clock: WallClock,
+    pub(super) store: Store,
     /// The configuration on trial.
     pub(super) trial: Option<Trial>,
     /// The one that it goes back to, unless this daemon knows only its text.
@@ -37,8 +38,8 @@ pub(super) struct Core {
     pub(super) around: Vec<String>,
     /// When it is looked for next.
     pub(super) look_at: Instant,
-    /// When a disk that answers late is asked again at the soonest.
-    pub(super) again_at: Instant,
+    /// What stood in the way of keeping the state, when that was logged last.
+    pub(super) store_told: Vec<String>,
     pub(super) meter: Meter,
     pub(super) forecasts: Forecasts,
     pub(super) told: Arc<Told>,
@@ -56,7 +57,7 @@ impl Core {
                 "the configuration was not confirmed, and cannot be taken back: {why}. It stays in force; it is tried again each minute, and by \
                  `fernpass revert`. `fernpass confirm` keeps it"
             ),
-            None => trial.warning(),
+            None => trial.warning(&Clock::now()),
         })
     }
 
@@ -64,6 +65,7 @@ impl Core {
         let mut warnings = self.warnings.clone();
         warnings.extend_from_slice(&self.around);
         warnings.extend(self.interfaces.warnings());
+        warnings.extend(self.store.warnings());
         warnings.extend(self.trial_warning());
         warnings.extend(self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).clone());
         warnings.extend(self.behind.iter().map(|e| format!("the tables are behind: {e}")));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::config::BackendId;
 use crate::model::Drain;
 
@@ -72,35 +73,44 @@ fn forecast(samples: &VecDeque<(Instant, u64)>) -> Option<Forecast> {
 }
 
 /// When a drained backend that has so many sessions will have none: as it goes on, and at the latest when the drain ends what is left.
-/// Both moments in seconds since the epoch.
+/// In seconds since the epoch.
 pub(super) fn empty_at(
-    now: u64,
+    now: &Clock,
     sessions: u64,
     forecast: Option<Forecast>,
     drain: &Drain,
 ) -> Option<u64> {
+    let epoch = now.epoch().as_secs();
     if sessions == 0 {
-        return Some(now);
+        return Some(epoch);
     }
     let by_rate = forecast.and_then(|forecast| forecast.empty_after);
-    let by_rate = by_rate.map(|after| now.saturating_add(after.as_secs()));
+    let by_rate = by_rate.map(|after| epoch.saturating_add(after.as_secs()));
     // What was to have ended by now is ended by the next scan.
-    let end = drain.deadline.map(|at| at.saturating_add(drain.spread).max(now));
+    let end = drain.deadline.map(|at| at.wall(now).saturating_add(drain.spread).max(epoch));
     by_rate.into_iter().chain(end).min()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
+    use crate::clock::Moment;
 
     #[test]
     fn a_drain_ends_with_its_deadline_at_the_latest() {
-        let drain = |deadline| Drain { deadline, spread: 30, released: false };
+        let drain = |deadline: Option<u64>| Drain {
+            deadline: deadline.map(Moment::by_wall),
+            spread: 30,
+            released: false,
+        };
+        let now = Clock { monotonic: 0, wall: UNIX_EPOCH + Duration::from_secs(1_000) };
         let after = |seconds: Option<u64>| {
             Some(Forecast { rate: 1.0, empty_after: seconds.map(Duration::from_secs) })
         };
         let (none, until) = (drain(None), drain(Some(5_000)));
-        let empty = |sessions, forecast, drain: &Drain| empty_at(1_000, sessions, forecast, drain);
+        let empty = |sessions, forecast, drain: &Drain| empty_at(&now, sessions, forecast, drain);
         for (forecast, without, with) in [
             (None, None, Some(5_030)),
             (after(None), None, Some(5_030)),

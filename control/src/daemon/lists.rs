@@ -8,9 +8,10 @@ use super::handle::Refusal;
 use super::links::LinkNames;
 use super::published::{EndpointInfo, Published, find_backend, not_found, row, unknown};
 use super::view;
+use crate::clock::Clock;
 use crate::config::BackendId;
 use crate::model::Prefix;
-use crate::sessions::{Clock, Reader, Walk};
+use crate::sessions::{Reader, Walk};
 
 /// So many sessions are looked at for one row.
 const MOST: usize = 1024;

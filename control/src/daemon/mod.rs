@@ -32,9 +32,9 @@ mod silence;
 mod start;
 mod state;
 mod store;
+mod time;
 mod trial;
 pub mod view;
-mod wall_clock;
 
 pub use actor::Daemon;
 pub(crate) use growth::forecast as growth_forecast;
@@ -45,7 +45,11 @@ pub use start::{Prepared, StartError};
 /// See [`crate::fuzz::goes_by_file`].
 #[cfg(feature = "fuzz")]
 pub(crate) fn goes_by_file(kept: &[u8], file: &str, now: u64) -> bool {
+    let now = crate::clock::Clock {
+        monotonic: 0,
+        wall: std::time::UNIX_EPOCH + std::time::Duration::from_secs(now),
+    };
     let kept = store::parse::<trial::Trial>(kept).ok();
-    let start = kept.map_or(trial::Start::File(None), |it| it.kept.start(file, now));
+    let start = kept.map_or(trial::Start::File(None), |it| it.start(file, &now));
     !matches!(start, trial::Start::Before(..))
 }

@@ -1,9 +1,10 @@
 //! What is to become of sessions, by the endpoint they are on.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::published::Endpoints;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Drain, Overrides};
 use crate::sessions::{Fate, Policy};
@@ -23,9 +24,8 @@ impl<'a> Fates<'a> {
         overrides: &Overrides,
         endpoints: &'a Endpoints,
         not_live: &BTreeSet<u32>,
-        now: SystemTime,
+        now: &Clock,
     ) -> Self {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let fate = |index: &u32| {
             let backend = &endpoints[index].names.backend;
             match config.pool(&backend.pool) {
@@ -40,9 +40,9 @@ impl<'a> Fates<'a> {
     }
 }
 
-/// What becomes of a drained backend's sessions, so long after the epoch.
-fn drained(drain: &Drain, idle: Duration, now: Duration) -> Fate {
-    let over = drain.deadline.and_then(|at| now.checked_sub(Duration::from_secs(at)));
+/// What becomes of a drained backend's sessions.
+fn drained(drain: &Drain, idle: Duration, now: &Clock) -> Fate {
+    let over = drain.deadline.and_then(|at| at.passed(now));
     let Some(since) = over else { return Fate::Idle(idle) };
     let spread = Duration::from_secs(drain.spread);
     if since >= spread {
@@ -65,16 +65,19 @@ impl Policy for Fates<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::clock::Moment;
 
     #[test]
     fn sessions_of_a_drain_end_from_its_deadline_on_and_evenly() {
         let idle = Duration::from_secs(300);
-        let fate = |spread, now| {
-            let drain = Drain { deadline: Some(1000), spread, released: true };
-            drained(&drain, idle, Duration::from_millis(now))
-        };
-        assert_eq!(drained(&Drain::default(), idle, Duration::MAX), Fate::Idle(idle));
+        let at = |ms: u64| Clock { monotonic: ms * 1_000_000, wall: SystemTime::now() };
+        let deadline = Some(Moment::after(&at(0), Duration::from_secs(1000)));
+        let fate =
+            |spread, now| drained(&Drain { deadline, spread, released: true }, idle, &at(now));
+        assert_eq!(drained(&Drain::default(), idle, &at(u64::MAX / 1_000_000)), Fate::Idle(idle));
         for (now, expected) in [
             (999_999, Fate::Idle(idle)),
             (1_000_000, Fate::Share(0, idle)),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use dataplane::abi::{self, ABI_VERSION, Tenant};
 use dataplane::reason::Kind;
@@ -14,15 +14,16 @@ use super::forecast::{Forecast, empty_at};
 use super::handle::Refusal;
 use super::held;
 use super::links::LinkNames;
+use super::time::time;
 use super::view;
-use super::wall_clock::{epoch, time};
+use crate::clock::Clock;
 use crate::config::{BackendId, Config, Family, Pool, Profile, did_you_mean};
 use crate::loader::{Count, Tables};
 use crate::model::{
     AddressHealth, Drain, EndpointNames, HealthView, Held, Load, Overrides, ProbedView, Registry,
     RouteView, Status, Wanted,
 };
-use crate::sessions::{Clock, Memory, Reader, Record};
+use crate::sessions::{Memory, Reader, Record};
 
 /// The traffic of tenants that was told last: packets and bytes from clients, and to them. A sum that is taken while sessions end and move may be too
 /// low, and readers take a count that falls for one that began anew.
@@ -317,7 +318,7 @@ impl Published {
 
     pub(super) fn backends(&self, tables: &Tables) -> Vec<view::Backend> {
         let tally = tally(self, tables, |info| info.names.backend.clone());
-        let now = epoch(SystemTime::now());
+        let now = Clock::now();
         let row = |(id, pool, backend): (BackendId, &Pool, &crate::config::Backend)| {
             let drain = self.overrides.drained.get(&id);
             let forecast = drain.and_then(|_| self.forecasts.get(&id).copied());
@@ -326,9 +327,9 @@ impl Published {
             let forecast = forecast.filter(|_| pool.knows_sessions());
             let empty_at = drain.and_then(|drain| {
                 if pool.knows_sessions() {
-                    empty_at(now, sessions, forecast, drain)
+                    empty_at(&now, sessions, forecast, drain)
                 } else {
-                    empty_at(now, 1, None, &Drain { spread: 0, ..*drain })
+                    empty_at(&now, 1, None, &Drain { spread: 0, ..*drain })
                 }
             });
             let health = self.probed.get(&id).map(|probed| probed.status).unwrap_or_default();
@@ -352,7 +353,9 @@ impl Published {
                 configured_weight: backend.weight,
                 sessions,
                 max_sessions: backend.max_sessions,
-                drain_deadline: drain.and_then(|drain| drain.deadline).map(time),
+                drain_deadline: drain
+                    .and_then(|drain| drain.deadline)
+                    .map(|at| time(at.wall(&now))),
                 drain_rate: forecast.map(|forecast| forecast.rate),
                 drain_empty_at: empty_at.map(time),
             }
@@ -508,6 +511,8 @@ fn limited(tenant: &Tenant) -> view::Limited {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use dataplane::abi::{Slot, ticks};
     use dataplane::table::host::{HostTables, Sizes};
     use dataplane::table::slot;

@@ -20,12 +20,13 @@ use super::published::Birth;
 use super::state::{ReconcileError, State};
 use super::store::{Found, Store};
 use super::trial::{Start, Trial};
-use super::wall_clock::{WallClock, epoch};
+use crate::clock::Clock;
 use crate::config::{BackendId, Config, Gateway, ReadError, Sysctl, XdpMode};
 use crate::health::{Monitor, MonitorError, Target};
 use crate::loader::{self, Bpffs, LoadError, Lock, PacketLog, Pins, Program, Tables, find};
+use crate::model::Overrides;
 use crate::routing::{Mirror, MirrorError, features, interfaces, sysctl, vips};
-use crate::sessions::{Clock, Recount};
+use crate::sessions::Recount;
 
 /// How long the kernel may take to tell its routes.
 const ROUTES: Duration = Duration::from_secs(30);
@@ -57,12 +58,46 @@ pub struct Prepared {
     config: Config,
     source: String,
     trial: Option<Trial>,
-    /// For `fernpass status`, if a configuration could not be taken back.
+    /// Why the configuration on trial cannot be taken back.
     not_reverted: Option<String>,
-    clock: WallClock,
     bpffs: Bpffs,
+    overrides: Overrides,
     lock: Lock,
     store: Store,
+}
+
+/// The configuration that a daemon starts with.
+#[derive(Debug)]
+struct Chosen {
+    config: Config,
+    source: String,
+    trial: Option<Trial>,
+    not_reverted: Option<String>,
+}
+
+impl Chosen {
+    /// The file's, or the one before it; `usable` tells whether one can be used. Who cut himself off by the file need not be able to mend that:
+    /// it may be what keeps the host from starting with it.
+    fn of<E: std::fmt::Display>(
+        kept: Option<Trial>,
+        file: String,
+        now: &Clock,
+        usable: impl Fn(&str) -> Result<Config, E>,
+    ) -> Result<Self, E> {
+        let start = kept.map_or(Start::File(None), |trial| trial.start(&file, now));
+        let (trial, not_reverted) = match start {
+            Start::File(trial) => (trial, None),
+            Start::Before(trial) => match usable(&trial.before) {
+                Ok(config) => {
+                    let source = trial.before.clone();
+                    return Ok(Self { config, source, trial: Some(trial), not_reverted: None });
+                }
+                // As long as that is so, the file's is all there is.
+                Err(e) => (Some(trial.due(now)), Some(e.to_string().trim_end().to_owned())),
+            },
+        };
+        Ok(Self { config: usable(&file)?, source: file, trial, not_reverted })
+    }
 }
 
 impl Prepared {
@@ -73,40 +108,28 @@ impl Prepared {
     pub fn new(file: &Path) -> Result<Self, StartError> {
         let source = fs::read_to_string(file)
             .map_err(|source| ReadError::File { path: file.to_owned(), source })?;
-        let config = Config::parse_with_files(&source, &file.display().to_string())
-            .map_err(ReadError::from)?;
-        let gateway = &config.gateway;
-        for name in &gateway.interfaces {
-            interfaces::index(name)?;
-        }
-        let bpffs = Bpffs::prepare(&gateway.bpffs)?;
+        let name = file.display().to_string();
+        // Where its places are. What it needs beside them may not be there, and not be needed either.
+        let draft = Config::parse(&source, &name).map_err(ReadError::from)?;
+        let bpffs = Bpffs::prepare(&draft.gateway.bpffs)?;
         let lock = bpffs.lock()?;
-        let store = Store::open(&gateway.state_dir);
+        let store = Store::open(&draft.gateway.state_dir);
+        let Found { trial, overrides } = store.found();
+        let chosen = Chosen::of(trial, source, &Clock::now(), |source| {
+            let config = Config::parse_with_files(source, &name).map_err(ReadError::from)?;
+            for name in &config.gateway.interfaces {
+                interfaces::index(name)?;
+            }
+            Ok::<_, StartError>(config)
+        })?;
+        store.begin();
+        let Chosen { config, source, trial, not_reverted } = chosen;
         // For the socket, before the right to make directories is given up. Who makes the socket says what is wrong with it.
         if let Some(directory) = config.api.socket.parent() {
             let _ = fs::create_dir_all(directory);
         }
-        let clock = WallClock::new();
-        let Found { kept, is_older, warning: mut not_reverted } = store.trial();
-        let (config, source, trial) = match kept {
-            None => (config, source, None),
-            Some(trial) => match trial.start(&source, epoch(clock.wall())) {
-                Start::File(trial) => (config, source, trial),
-                Start::Before(before, trial) => (*before, trial.before.clone(), Some(trial)),
-                Start::Lost(why) => {
-                    not_reverted = Some(format!(
-                        "the configuration was not confirmed, but is in force: the one before it cannot be used any more ({})",
-                        why.trim_end()
-                    ));
-                    (config, source, None)
-                }
-            },
-        };
-        let mut prepared = Self { config, source, trial, not_reverted, clock, bpffs, lock, store };
-        if is_older {
-            prepared.clock.leave(prepared.trial.iter().filter_map(|trial| trial.until));
-        }
-        Ok(prepared)
+        let overrides = overrides.unwrap_or_default();
+        Ok(Self { config, source, trial, not_reverted, overrides, bpffs, lock, store })
     }
 
     /// The configuration.
@@ -125,29 +148,27 @@ impl Daemon {
         prepared: Prepared,
         log: PacketLog,
     ) -> Result<(Self, Handle), StartError> {
-        let Prepared { config, source, trial, not_reverted, mut clock, bpffs, lock, store } =
+        let Prepared { config, source, trial, not_reverted, overrides, bpffs, lock, store } =
             prepared;
-        let Found { kept, is_older, warning: lost } = store.load();
-        let overrides = kept.unwrap_or_default();
-        if is_older {
-            clock.leave(overrides.drained.values().filter_map(|drain| drain.deadline));
-        }
-        // Forwarding does not wait for a disk.
-        if let Err(e) = store.keep_trial_again(trial.as_ref()) {
+        // Forwarding does not wait for a disk. What nobody could read yet stays.
+        if (trial.is_some() || !store.has_unread_trial())
+            && let Err(e) = store.note_trial(trial.as_ref())
+        {
             tracing::error!("{e}");
         }
 
         let pins = Pins::under(&bpffs);
         let found = find(&bpffs)?;
         let is_adopted = !matches!(found, loader::Found::Nothing);
-        let started = Parts { config, overrides, clock, store, pins: pins.clone(), bpffs };
+        let started = Parts { config, overrides, store, pins: pins.clone(), bpffs };
         match started.start(file, lock, found, log).await {
             Ok((mut daemon, handle)) => {
-                let lost: Vec<_> = lost.into_iter().chain(not_reverted).collect();
-                lost.iter().for_each(|warning| tracing::warn!("{warning}"));
-                daemon.core.warnings.extend(lost);
                 daemon.core.source = source;
                 daemon.core.trial = trial;
+                daemon.core.not_reverted = not_reverted.map(|why| (why, Instant::now()));
+                daemon.heed_store();
+                // Whoever asks first is told all of it.
+                daemon.publish();
                 Ok((daemon, handle))
             }
             Err(e) => {
@@ -163,8 +184,7 @@ impl Daemon {
 
 struct Parts {
     config: Config,
-    overrides: crate::model::Overrides,
-    clock: WallClock,
+    overrides: Overrides,
     store: Store,
     pins: Pins,
     bpffs: Bpffs,
@@ -178,7 +198,7 @@ impl Parts {
         found: loader::Found,
         log: PacketLog,
     ) -> Result<(Daemon, Handle), StartError> {
-        let Self { config, overrides, clock, store, pins, bpffs } = self;
+        let Self { config, overrides, store, pins, bpffs } = self;
         let adopted = !matches!(found, loader::Found::Nothing);
         let gateway = config.gateway.clone();
         let indexes: BTreeSet<u32> = gateway
@@ -207,7 +227,6 @@ impl Parts {
         let mut interfaces = Interfaces::new(program, pins);
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
         around.extend(sinks(&gateway).await);
-        around.extend(store.obstacle());
         for warning in warnings.iter().chain(&around) {
             tracing::warn!("{warning}");
         }
@@ -228,7 +247,8 @@ impl Parts {
             log,
             state,
             source: String::new(),
-            clock,
+            store,
+            store_told: Vec::new(),
             trial: None,
             before: None,
             not_reverted: None,
@@ -237,7 +257,6 @@ impl Parts {
             warnings: warnings.into_iter().collect(),
             around,
             look_at: Instant::now() + LOOK,
-            again_at: Instant::now(),
             meter: Meter::default(),
             forecasts: Forecasts::default(),
             told: Arc::default(),
@@ -245,7 +264,7 @@ impl Parts {
             behind: None,
         };
         let (publish, published) = watch::channel(Arc::new(core.published()));
-        let daemon = Daemon { core, store, mirror, commands: received, publish, locks: vec![lock] };
+        let daemon = Daemon { core, mirror, commands: received, publish, locks: vec![lock] };
         Ok((daemon, Handle { commands, published, unreachable }))
     }
 }
@@ -336,4 +355,63 @@ pub(super) fn targets(config: &Config) -> BTreeMap<BackendId, Target> {
             (id, target)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::clock::Moment;
+
+    const FILE: &str = include_str!("../../../docs/fernpass.toml");
+
+    fn at(seconds: u64) -> Clock {
+        Clock { monotonic: seconds * 1_000_000_000, wall: UNIX_EPOCH }
+    }
+
+    fn choose(
+        kept: Option<Trial>,
+        now: u64,
+        is_usable: impl Fn(&str) -> bool,
+    ) -> Result<Chosen, String> {
+        Chosen::of(kept, FILE.to_owned(), &at(now), |text| {
+            if is_usable(text) {
+                Config::parse(text, "test").map_err(|e| e.0.render(false))
+            } else {
+                Err("interface \"vlan7\" does not exist\n".to_owned())
+            }
+        })
+    }
+
+    #[test]
+    fn a_start_takes_the_configuration_that_counts_and_needs_nothing_of_the_other() {
+        let before = FILE.replace("12000", "13000");
+        assert_ne!(before, FILE);
+        let until = Some(Moment::after(&at(0), Duration::from_secs(60)));
+        let trial = Trial { before: before.clone(), tried: FILE.to_owned(), until };
+        let is_file = |text: &str| text == FILE;
+
+        let Chosen { source, trial: kept, .. } = choose(None, 0, is_file).unwrap();
+        assert_eq!((source.as_str(), kept), (FILE, None));
+        let Chosen { source, trial: kept, .. } = choose(Some(trial.clone()), 59, is_file).unwrap();
+        assert_eq!((source.as_str(), kept), (FILE, Some(trial.clone())));
+        let refused = choose(Some(trial.clone()), 59, |_| false).unwrap_err();
+        assert!(refused.contains("vlan7"), "{refused}");
+
+        // Its time is over, and what the file names is not there: who set the time need not be able to come and mend it.
+        let chosen = choose(Some(trial.clone()), 60, |text| text == before).unwrap();
+        assert_eq!((&chosen.source, &chosen.not_reverted), (&before, &None));
+        assert_eq!(chosen.config, Config::parse(&before, "before").unwrap());
+        assert_eq!(chosen.trial, Some(Trial { until: None, ..trial.clone() }));
+        // It is the other way round: it stays on trial, and it is said why.
+        for kept in [trial.clone(), Trial { until: None, ..trial.clone() }] {
+            let chosen = choose(Some(kept), 60, is_file).unwrap();
+            assert_eq!(chosen.source, FILE);
+            assert_eq!(chosen.not_reverted.as_deref(), Some("interface \"vlan7\" does not exist"));
+            let kept = chosen.trial.unwrap();
+            assert!(kept.is_pending() && matches!(kept.start(FILE, &at(60)), Start::Before(_)));
+        }
+        assert!(choose(Some(trial), 60, |_| false).is_err());
+    }
 }

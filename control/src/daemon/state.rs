@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use dataplane::abi::NAME_TENANT;
 
 use super::policy::Fates;
 use super::published::{Endpoints, endpoints};
 use super::silence::{Heard, Silences, probes_go_as_packets};
-use super::wall_clock::epoch;
+use crate::clock::Clock;
 use crate::config::{BackendId, Config, Family};
 use crate::loader::{LoadError, Tables, Writer};
 use crate::model::{
@@ -17,7 +17,7 @@ use crate::model::{
     Overrides, Probed, ProbedView, Registry, RouteView, Status, TableWriter, Wanted, apply,
     compute, diff, drift,
 };
-use crate::sessions::{Clock, Keeper, Record, Recount, Scan};
+use crate::sessions::{Keeper, Record, Recount, Scan};
 
 /// The tables could not be brought to what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -200,9 +200,10 @@ impl State {
     }
 
     /// Takes note of drains whose deadline has come: from now on their backends open no more sessions. True if there are any.
-    pub(super) fn release_drained(&mut self, now: SystemTime) -> bool {
-        let due =
-            |drain: &Drain| !drain.released && drain.deadline.is_some_and(|at| at <= epoch(now));
+    pub(super) fn release_drained(&mut self, now: &Clock) -> bool {
+        let due = |drain: &Drain| {
+            !drain.released && drain.deadline.is_some_and(|at| at.passed(now).is_some())
+        };
         let mut released = false;
         for (id, drain) in &mut self.overrides.drained {
             if due(drain) {
@@ -282,7 +283,7 @@ impl State {
         let registry = Registry::of(&self.current);
         let retired_now = registry.retired();
         let not_live = registry.not_live();
-        let fates = Fates::new(&self.config, &self.overrides, &self.endpoints, &not_live, now.wall);
+        let fates = Fates::new(&self.config, &self.overrides, &self.endpoints, &not_live, now);
         let scan = self.keeper.scan(&*self.tables, now, &fates);
         // Only what was retired before this scan began, and before the one before it, so that a
         // packet that was placed meanwhile is seen.
@@ -350,7 +351,7 @@ impl State {
             &self.overrides,
             &self.endpoints,
             &BTreeSet::new(),
-            Clock::now().wall,
+            &Clock::now(),
         );
         self.keeper.end(&*self.tables, session, &fates)
     }

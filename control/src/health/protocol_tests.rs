@@ -28,7 +28,9 @@ use crate::config::{
 use crate::routing::netns::{Namespace, ip};
 
 /// Patient enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long what does not come is waited for.
+const SHORT: Duration = Duration::from_secs(2);
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a single probe of a port here finds.
@@ -36,11 +38,20 @@ async fn ask(probe: Probe, at: SocketAddr) -> Result<(), String> {
     asked(probe, at).await.map_err(Failure::into_text)
 }
 
+/// The same where no answer comes.
+async fn ask_in_vain(probe: Probe, at: SocketAddr) -> Result<(), String> {
+    asked_for(SHORT, probe, at).await.map_err(Failure::into_text)
+}
+
 async fn asked(probe: Probe, at: SocketAddr) -> Result<(), Failure> {
+    asked_for(PATIENCE, probe, at).await
+}
+
+async fn asked_for(time: Duration, probe: Probe, at: SocketAddr) -> Result<(), Failure> {
     let target =
         Target { addresses: vec![at.ip()], port: Some(at.port()), health: health_by(probe) };
     let (asker, _) = Asker::new(&target, &Arc::new(Pinger::start().unwrap())).expect("probed");
-    asker.ask(at.ip(), PATIENCE).await
+    asker.ask(at.ip(), time).await
 }
 
 fn udp(send: &str, expect: Option<&str>) -> Probe {
@@ -64,9 +75,9 @@ fn a_datagram_is_answered_as_expected_or_not() {
         });
         assert_eq!(ask(udp("0x0102ff", None), at).await, Ok(()));
         assert_eq!(ask(udp("0x0102ff", Some("0x01")), at).await, Ok(()));
-        let other = ask(udp("ping", Some("pong")), at).await;
+        let other = ask_in_vain(udp("ping", Some("pong")), at).await;
         assert_eq!(other, Err(format!("{at}: no answer that begins as expected within 2s")));
-        let none = ask(udp("silence", None), at).await;
+        let none = ask_in_vain(udp("silence", None), at).await;
         assert_eq!(none, Err(format!("{at}: no answer within 2s")));
         echo.abort();
         assert!(echo.await.unwrap_err().is_cancelled());
@@ -107,7 +118,7 @@ fn servers_of_vpns_that_say_nothing_are_told_of_with_what_to_look_at() {
                 preshared_key_file: None,
             })
         };
-        let said = ask(wireguard(key([7; 32])), at).await.unwrap_err();
+        let said = ask_in_vain(wireguard(key([7; 32])), at).await.unwrap_err();
         let public = PublicKey(
             boringtun::x25519::PublicKey::from(&boringtun::x25519::StaticSecret::from([7; 32]))
                 .to_bytes(),
@@ -121,9 +132,9 @@ fn servers_of_vpns_that_say_nothing_are_told_of_with_what_to_look_at() {
 
         let config = OpenVpn { to: Port::default(), tls_crypt_file: None };
         assert!(openvpn::Servers::new(&config).is_some());
-        let said = ask(Probe::OpenVpn(config), at).await.unwrap_err();
+        let said = ask_in_vain(Probe::OpenVpn(config), at).await.unwrap_err();
         assert!(said.starts_with(&format!("{at}: no answer to a reset within 2s: ")), "{said}");
-        let said = ask(Probe::Ike(Port::default()), at).await.unwrap_err();
+        let said = ask_in_vain(Probe::Ike(Port::default()), at).await.unwrap_err();
         assert_eq!(said, format!("{at}: no response of IKE within 2s"));
     });
 }
@@ -239,7 +250,7 @@ fn what_does_not_speak_tls_is_told_as_that() {
     Namespace::new().run_async(|| async {
         let listener = TcpListener::bind((HERE, 0)).await.unwrap();
         let at = listener.local_addr().unwrap();
-        let said = ask(tls(Trust::default()), at).await;
+        let said = ask_in_vain(tls(Trust::default()), at).await;
         assert_eq!(said, Err(format!("{at}: no TLS handshake within 2s")), "it says nothing");
         let server = axum::serve(listener, Router::new());
         tokio::spawn(async move { server.await.unwrap() });
@@ -273,7 +284,7 @@ fn a_request_is_answered_with_a_status() {
         assert_eq!(ask(http("/health", None, "421"), at).await, Ok(()));
         let said = ask(http("/busy", None, &good), at).await;
         assert_eq!(said, Err(format!("{at}: `GET /busy` is answered with 503, not 200-299")));
-        let said = ask(http("/slow", None, &good), at).await;
+        let said = ask_in_vain(http("/slow", None, &good), at).await;
         assert_eq!(said, Err(format!("{at}: no answer within 2s")));
         server.abort();
         assert!(server.await.unwrap_err().is_cancelled());

@@ -4,7 +4,7 @@ use dataplane::abi::{Bucket, Detail, Settings, Slot};
 use dataplane::table::Sessions;
 
 use super::Tables;
-use crate::sessions::Clock;
+use crate::clock::Clock;
 
 impl Sessions for Tables {
     fn settings(&self) -> Option<&Settings> {

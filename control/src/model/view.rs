@@ -7,6 +7,7 @@ use dataplane::abi::{MAX_NEXTHOPS, MAX_ROUTES};
 use serde::{Deserialize, Serialize};
 
 use super::{NextHop, Wanted};
+use crate::clock::Moment;
 use crate::config::{BackendId, Config, Family};
 
 /// Everything [`compute`](fn@super::compute) depends on.
@@ -42,8 +43,8 @@ pub struct Overrides {
 /// A drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
-    /// When it is over, in seconds since the epoch: from then on the sessions that are left are ended.
-    pub deadline: Option<u64>,
+    /// When it is over: from then on the sessions that are left are ended.
+    pub deadline: Option<Moment>,
     /// Over how many seconds they are ended.
     #[serde(default)]
     pub spread: u64,

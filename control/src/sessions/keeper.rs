@@ -6,7 +6,8 @@ use std::time::Duration;
 use dataplane::abi::{Bucket, Detail, Settings, Slot, Tenant};
 use dataplane::table::{quota, slot, sweep};
 
-use super::{Clock, Reader, Record, account};
+use super::{Reader, Record, account};
+use crate::clock::Clock;
 
 /// How long a retired slot is left alone: a packet that is being processed may still refer to it.
 pub const QUARANTINE: Duration = Duration::from_secs(1);

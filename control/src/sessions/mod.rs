@@ -6,12 +6,10 @@
 //! alone for [`QUARANTINE`] before it can be used again.
 //!
 //! * [`Reader`]: what is in a slot, read so that it belongs together; [`Walk`]: in all of them, while they change.
-//! * [`Clock`]: the tables' time, and the wall's.
 //! * [`Keeper`]: the scan that expires sessions and gives slots back; `recount`
 //!   corrects the counts that a crash left wrong, [`settle`] the sums, [`give_back`] the slots.
 
 mod account;
-mod clock;
 mod keeper;
 mod reader;
 mod recount;
@@ -19,7 +17,6 @@ mod unfinished;
 mod walk;
 
 pub use account::settle;
-pub use clock::Clock;
 pub use keeper::{Fate, Keeper, Memory, Policy, QUARANTINE, Scan, TENTATIVE_LIFE};
 pub use reader::{Reader, Record};
 pub use recount::{Drift, Recount};

@@ -7,7 +7,8 @@ use dataplane::abi::{Detail, Slot};
 use dataplane::cell::Cell;
 use dataplane::table::slot;
 
-use super::{Clock, Memory};
+use super::Memory;
+use crate::clock::Clock;
 
 /// A session as its slot has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

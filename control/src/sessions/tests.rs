@@ -8,6 +8,7 @@ use dataplane::table::slot;
 
 use super::keeper::Memory;
 use super::*;
+use crate::clock::Clock;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1000 * SECOND;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use control::clock::Moment;
 use control::config::{BackendId, Config};
 use control::fuzz::goes_by_file;
 use control::model::{Drain, HealthView, Inputs, Load, Overrides, RouteView, Wanted, compute};
@@ -53,7 +54,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![b"{}".to_vec()];
     for (id, ..) in config.backends() {
         overrides.weights.insert(id.clone(), 5);
-        let drain = Drain { deadline: Some(NOW), spread: 30, released: false };
+        let drain = Drain { deadline: Some(Moment::by_wall(NOW)), spread: 30, released: false };
         overrides.drained.insert(id, drain);
         seeds.push(serde_json::to_vec(&overrides).expect("it has only what JSON has"));
     }
@@ -68,7 +69,20 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 fn words() -> Vec<String> {
-    let keys = ["drained", "weights", "deadline", "spread", "released", "before", "tried", "until"];
+    let keys = [
+        "drained",
+        "weights",
+        "deadline",
+        "spread",
+        "released",
+        "before",
+        "tried",
+        "until",
+        "boot",
+        "monotonic_ms",
+        "wall",
+        "after",
+    ];
     let config = Config::parse(CONFIG, "example").expect("the example is right");
     let backends = config.backends().map(|(id, ..)| id.to_string());
     keys.into_iter().map(str::to_owned).chain(backends).map(|word| format!("\"{word}\"")).collect()

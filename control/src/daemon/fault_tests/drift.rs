@@ -6,10 +6,10 @@ use dataplane::abi::{NAME_LISTENER, NAME_LISTENER_POOL, NAME_SERVICE, NameKey, m
 
 use super::scratch::Scratch;
 use super::world::{CONFIG, SIZES, parsed, routes};
+use crate::clock::Clock;
 use crate::daemon::state::State;
 use crate::loader::{Pins, Writer, create};
 use crate::model::{Overrides, TableWriter as _};
-use crate::sessions::Clock;
 
 /// Were they given anew, what is left would have the first places: not those that sessions refer to.
 #[test]

@@ -6,11 +6,11 @@ use dataplane::abi::ENDPOINT_LIVE;
 
 use super::scratch::Scratch;
 use super::world::{CONFIG, SIZES, parsed, routes};
+use crate::clock::Clock;
 use crate::config::BackendId;
 use crate::daemon::state::State;
 use crate::loader::{Pins, Writer, create};
 use crate::model::{AddressHealth, Drain, HealthView, Overrides, Status};
-use crate::sessions::Clock;
 
 /// A state with tables of its own, and one of its backends.
 fn state(scratch: &Scratch) -> (State, Pins, BackendId) {

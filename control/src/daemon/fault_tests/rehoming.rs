@@ -1,11 +1,13 @@
 //! The end of a drain, and a backend's death: sessions are ended, so that their clients come back on others.
 
+use std::time::Duration;
+
 use dataplane::fault;
 
 use super::world::World;
+use crate::clock::Moment;
 use crate::config::BackendId;
 use crate::daemon::state::State;
-use crate::daemon::wall_clock::epoch;
 use crate::model::{AddressHealth, Drain, Probed, ProbedView, Status};
 
 /// Sessions on the backend that is left, and on the other.
@@ -37,10 +39,10 @@ struct Deadline;
 
 impl Event for Deadline {
     fn prepare(&self, world: &World, state: &mut State) {
-        let deadline = Some(epoch(world.now.borrow().wall) + 5);
+        let deadline = Some(Moment::after(&world.now.borrow(), Duration::from_secs(5)));
         let drain = Drain { deadline, spread: SPREAD, released: false };
         state.overrides.drained.insert(backend(), drain);
-        world.store.save(&state.overrides).unwrap();
+        world.save(state);
         state.reconcile().unwrap();
         world.pass(5);
     }
@@ -64,7 +66,7 @@ impl Event for Deadline {
 
     fn over(&self, world: &World, state: &mut State) {
         state.overrides.drained.clear();
-        world.store.save(&state.overrides).unwrap();
+        world.save(state);
     }
 }
 

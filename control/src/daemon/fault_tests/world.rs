@@ -15,6 +15,7 @@ use dataplane::fixture::{Frame, message};
 use dataplane::table::ids::{self, ENTRIES};
 
 use super::scratch::Scratch;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::growth::{self, Begun};
 use crate::daemon::start::recount;
@@ -25,7 +26,7 @@ use crate::model::{
     HopKey, KnownHop, Live, MeterLimits, NextHop, Prefix, Ring, RouteView, TableWriter,
     TenantLimits, Wanted, WriteError, Written,
 };
-use crate::sessions::{Clock, Reader};
+use crate::sessions::Reader;
 
 pub(super) const SIZES: Sizes = Sizes { slots: 256, overflow: 64, ids: 128, hints: 64 };
 
@@ -173,7 +174,7 @@ pub(super) struct Client {
 pub(super) struct World {
     pub(super) bpffs: Bpffs,
     pub(super) pins: Pins,
-    pub(super) store: Store,
+    store: RefCell<Store>,
     pub(super) config: Config,
     pub(super) routes: Arc<RouteView>,
     /// Writes until the one that fails.
@@ -185,7 +186,7 @@ pub(super) struct World {
     /// Packets of sessions, from clients and to them.
     sent: [u64; 2],
     pub(super) now: RefCell<Clock>,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl World {
@@ -203,7 +204,7 @@ impl World {
         drop(Program::load(&pins, PacketLog::Off).unwrap());
         let program = pinned_program(&pins);
         Self {
-            store: Store::open(&scratch.dir().join("state")),
+            store: RefCell::new(Store::open(&scratch.dir().join("state"))),
             config: parsed(CONFIG),
             routes: Arc::new(routes()),
             until: Arc::new(AtomicUsize::new(usize::MAX)),
@@ -214,15 +215,17 @@ impl World {
             now: RefCell::new(Clock::now()),
             bpffs,
             pins,
-            _scratch: scratch,
+            scratch,
         }
     }
 
     /// A daemon as it starts, and has done its first work; from then on its writes may fail.
     pub(super) fn start(&self) -> State {
-        let crate::daemon::store::Found { kept, warning: lost, .. } = self.store.load();
-        let overrides = kept.unwrap_or_default();
-        assert_eq!(lost, None);
+        let store = Store::open(&self.scratch.dir().join("state"));
+        store.begin();
+        let overrides = store.found().overrides.unwrap_or_default();
+        assert_eq!((store.lost(), store.warnings()), (vec![], vec![]));
+        self.store.replace(store);
         let (config, routes) = (self.config.clone(), Arc::clone(&self.routes));
         let inputs = growth::Inputs { config, overrides, routes };
         let found = find(&self.bpffs).unwrap();
@@ -235,6 +238,11 @@ impl World {
         state
     }
 
+    /// Keeps what operators said.
+    pub(super) fn save(&self, state: &State) {
+        self.store.borrow().note_overrides(&state.overrides).unwrap();
+    }
+
     /// Time passes for the daemon.
     pub(super) fn pass(&self, seconds: u64) {
         let mut now = self.now.borrow_mut();
@@ -245,8 +253,8 @@ impl World {
     /// What a daemon does each second.
     pub(super) fn tick(&self, state: &mut State) {
         let now = *self.now.borrow();
-        if state.release_drained(now.wall) {
-            self.store.save(&state.overrides).unwrap();
+        if state.release_drained(&now) {
+            self.save(state);
             state.reconcile().unwrap();
         }
         let (_, _, changed) = state.scan(&now);

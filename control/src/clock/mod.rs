@@ -1,8 +1,15 @@
-//! The tables' time, and the wall's.
+//! Time: the tables', and the wall's.
+//!
+//! * [`Clock`]: now, on both clocks.
+//! * [`Moment`]: a deadline, which outlives restarts, and is as far away as before when somebody sets the wall's clock.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+
+mod moment;
+
+pub use moment::{Boot, Moment};
 
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +28,16 @@ impl Clock {
             monotonic: now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64,
             wall: SystemTime::now(),
         }
+    }
+
+    /// How long the host has been up.
+    pub fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.monotonic)
+    }
+
+    /// The wall's time, since the epoch.
+    pub fn epoch(&self) -> Duration {
+        self.wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
     }
 
     /// How long ago a moment of the tables was. Zero for one to come.
