@@ -19,12 +19,19 @@ use crate::process::{cargo, cargo_command, run, target, workspace};
 /// Whose tests wait.
 const LAB: &str = "fernpass-lab";
 
+/// The programs that the lab starts, as it would build them (`tests/src/gateway/binary.rs`).
+const PROGRAMS: [&[&str]; 2] =
+    [&["--bin", "fernpass"], &["--bin", "fernpass-other-abi", "--features", "fernpass/other-abi"]];
+
 /// Runs all tests.
 pub(crate) fn all() -> anyhow::Result<()> {
     let tests = Tests::find()?;
     // Built before any runs: so nothing that is built disturbs them.
     cargo(&["test", "--locked", "--no-run"])?;
     cargo(&[&["test", "--no-run"], &MODEL[..]].concat())?;
+    for program in PROGRAMS {
+        cargo(&[&["build", "--locked"], program].concat())?;
+    }
     let documentation = ["test", "--locked", "--doc"].map(str::to_owned).to_vec();
     let others = Aside::start(vec![tests.others(), model(), documentation])?;
     let lab = run(cargo_command().args(tests.lab()));

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::in_kernel::InKernel;
+use super::queues;
 use super::uapi::{self, Change, PeerState};
 use crate::error::{LabError, Result};
 use crate::layout::Lab;
@@ -101,7 +102,7 @@ impl Device {
         device.change(configuration)?;
         device.ns.ip(&[
             format!("addr add {inner}/24 dev {}", device.interface),
-            format!("link set {} mtu 1420 up", device.interface),
+            format!("link set {} mtu 1420 txqueuelen 10000 up", device.interface),
         ])?;
         Ok(device)
     }
@@ -131,7 +132,11 @@ impl Device {
 
     pub(super) fn change(&self, change: &Change) -> Result<()> {
         match &self.body {
-            Body::Process(_) => uapi::set(&self.interface, change),
+            Body::Process(process) => {
+                uapi::set(&self.interface, change)?;
+                // Another port is another socket.
+                queues::deepen(process.pid())
+            }
             Body::Kernel(device) => device.change(change),
         }
     }

@@ -13,6 +13,7 @@ mod ipsec;
 mod keys;
 mod openvpn;
 mod pki;
+mod queues;
 mod quic;
 mod relay;
 mod remote;

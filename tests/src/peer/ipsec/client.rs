@@ -12,6 +12,10 @@ use crate::layout::{Host, Lab};
 use crate::net::Ns;
 use crate::peer::remote::Client;
 use crate::traffic::Target;
+use crate::wait::until;
+
+/// How long an exchange may take on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
 
 /// A strongSwan on a [`Host`]. Like a client behind NAT it has ports of its own, one for the
 /// first two messages and one for the rest, so that several of them fit on one host.
@@ -121,11 +125,15 @@ impl Client for IkeClient {
 
     /// Its concentrator sends to the old address until it has been told the new one.
     fn most_lost(&self) -> u64 {
-        5
+        3
     }
 
-    /// The address changes, which it notices and tells by MOBIKE. The ports stay.
+    /// The address changes, which it notices and tells by MOBIKE: it is through with that. The ports stay.
     fn roam(&mut self, host: &Host) -> Result<()> {
-        host.switch_uplink()
+        let answers = || self.log().matches("parsed INFORMATIONAL response").count();
+        let before = answers();
+        host.switch_uplink()?;
+        let what = format!("an answer to {}'s new address", self.name);
+        until(&what, SOON, || Ok((answers() > before).then_some(())))
     }
 }

@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::layout::plan::{self, Family};
 use crate::layout::{Host, Lab};
 use crate::net::Ns;
-use crate::peer::pki;
 use crate::peer::remote::Client;
+use crate::peer::{pki, queues};
 use crate::preflight::require;
 use crate::process::{Child, Launch};
 use crate::traffic::Target;
@@ -107,7 +107,8 @@ impl Client for OvpnClient {
     }
 
     fn connected(&self, deadline: Duration) -> Result<()> {
-        self.process.await_output(&format!("a connection of {}", self.name), deadline, READY)
+        self.process.await_output(&format!("a connection of {}", self.name), deadline, READY)?;
+        queues::deepen(self.pid())
     }
 
     fn target(&self) -> Result<Target> {

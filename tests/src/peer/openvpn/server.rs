@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{READY, START};
 use crate::error::{LabError, Result, Tried};
 use crate::layout::{Lab, Site, Station};
-use crate::peer::pki;
+use crate::peer::{pki, queues};
 use crate::preflight::require;
 use crate::process::{Child, Launch};
 use crate::traffic::EchoServer;
@@ -89,6 +89,7 @@ impl OvpnServer {
 
     pub(super) fn await_start(&mut self, inner: Ipv4Addr) -> Result<()> {
         self.process.await_output("the start of an OpenVPN server", START, READY)?;
+        queues::deepen(self.pid())?;
         let (ns, number) = (self.station.ns(), self.station.number());
         self.echo = Some(EchoServer::start(ns, inner.into(), number)?);
         Ok(())
