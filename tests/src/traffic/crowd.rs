@@ -9,7 +9,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use serde::Serialize;
 
-use super::sequence::{Book, GRACE, Tally, lock};
+use super::sequence::{Book, Tally, await_answers, lock};
 use super::target::{Target, answer, request};
 use crate::error::{Result, Tried};
 use crate::wait::{Stop, until};
@@ -67,12 +67,17 @@ impl Crowd {
     /// Goes on with the same flows and an account of its own, when the last answers have come.
     pub fn anew(mut self) -> Result<Self> {
         self.end();
-        Self::on(self.sockets.clone(), self.rate)
+        let books = self.books.iter().map(|book| Mutex::new(lock(book).next_account())).collect();
+        Self::with(self.sockets.clone(), books, self.rate)
     }
 
     fn on(sockets: Arc<Vec<UdpSocket>>, rate: u32) -> Result<Self> {
-        let books: Arc<Vec<_>> =
-            Arc::new(sockets.iter().map(|_| Mutex::new(Book::default())).collect());
+        let books = sockets.iter().map(|_| Mutex::new(Book::default())).collect();
+        Self::with(sockets, books, rate)
+    }
+
+    fn with(sockets: Arc<Vec<UdpSocket>>, books: Vec<Mutex<Book>>, rate: u32) -> Result<Self> {
+        let books = Arc::new(books);
         let stops = [Stop::new()?, Stop::new()?];
         let epoll = epoll::create(CreateFlags::CLOEXEC).tried(|| "creating an epoll".to_owned())?;
         let what = || "waiting for many sockets".to_owned();
@@ -149,8 +154,10 @@ impl Crowd {
         let Some([sender, receiver]) = self.threads.take() else { return };
         self.stops[0].signal();
         let _ = sender.join();
-        // The account may never be complete, then the grace passes.
-        let _ = until("the last answers", GRACE, || Ok((self.so_far().lost == 0).then_some(())));
+        await_answers(|| {
+            let so_far = self.so_far();
+            (so_far.sent - so_far.lost, so_far.lost == 0)
+        });
         self.stops[1].signal();
         let _ = receiver.join();
     }
@@ -164,11 +171,16 @@ impl Drop for Crowd {
 
 /// Each flow in its turn, as many in each turn as the rate wants by then.
 fn send(sockets: &[UdpSocket], books: &[Mutex<Book>], stop: &Stop, rate: u32) {
-    let (start, mut sent) = (Instant::now(), 0_u64);
+    let (mut start, mut sent) = (Instant::now(), 0_u64);
     while !stop.wait(TURN) {
         let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-        // Where the machine stood still, what was missed does not go out all at once: no queue has room for it.
-        let due = due.min(sent + u64::from(rate / 25).max(1));
+        // Where the machine stood still, what was missed does not go out: no queue has room for it, and a machine that is late does not need twice
+        // the work.
+        let most = sent + (2 * u64::from(rate) * TURN.as_millis() as u64 / 1000).max(1);
+        if due > most {
+            start += Duration::from_secs_f64((due - most) as f64 / f64::from(rate));
+        }
+        let due = due.min(most);
         for n in sent..due {
             let index = (n % sockets.len() as u64) as usize;
             let number = lock(&books[index]).next();
