@@ -14,7 +14,7 @@ use crate::gateway::{Gateway, SessionView};
 use crate::layout::Host;
 use crate::layout::plan::Family;
 use crate::peer::WgClient;
-use crate::traffic::{CrowdTally, Sequence, Tally};
+use crate::traffic::{CrowdTally, Sequence};
 
 /// Pings a second in the tunnel.
 const PINGS: u32 = 50;
@@ -156,9 +156,10 @@ pub fn upgrade(plan: &UpgradePlan) -> Result<Upgrade> {
         std::thread::sleep(Duration::from_secs(1));
         crowd.wait_for(1, SOON)?;
         let answered = pings.between(|| pings.so_far());
-        let count = |of: fn(&Tally) -> u64| of(&answered) - of(&sent);
-        upgrade.pings[0] += count(|tally| tally.sent);
-        upgrade.pings[1] += count(|tally| tally.lost);
+        // An answer to an earlier one may be among them.
+        let pings_sent = answered.sent - sent.sent;
+        upgrade.pings[0] += pings_sent;
+        upgrade.pings[1] += pings_sent.saturating_sub(answered.received - sent.received);
         let verified = gateway.call(&["verify"])?;
         if verified["writes"] != 0 || verified["drift"] != serde_json::json!([]) {
             upgrade.drift.push(verified.to_string());

@@ -238,7 +238,13 @@ fn transfers_over_the_gateways_own_narrow_link_find_its_size() {
             }
             until("the limit in the tables", SOON, || {
                 let hops = gateway.call(&["nexthop", "list"])?;
-                Ok(hops.to_string().contains(&mtu.to_string()).then_some(()))
+                let limited = hops.as_array().unwrap().iter().filter(|hop| hop["mtu"] == mtu);
+                let limited: BTreeSet<_> =
+                    limited.filter_map(|hop| hop["neighbour"].as_str()).collect();
+                let are_all = stations
+                    .iter()
+                    .all(|station| limited.contains(&*station.address(family).to_string()));
+                Ok(are_all.then_some(()))
             })
             .unwrap();
             let before = gateway.counters().unwrap();

@@ -151,7 +151,7 @@ fn a_configuration_is_taken_back_and_another_one_taken_though_nothing_can_be_kep
     let mount = Mount::over(&PathBuf::from(&farm.config().gateway.state_dir));
     farm.gateway_mut().run().unwrap();
     with(&farm, 77);
-    farm.gateway().act(&["apply", "--confirm", "6s"]).unwrap();
+    farm.gateway().act(&["apply", "--confirm", "10s"]).unwrap();
     assert_eq!(quota(&farm), 77);
     mount.again("ro");
     let refused = farm.gateway().act(&["confirm"]).unwrap_err().to_string();
@@ -256,9 +256,12 @@ fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     let bpffs = farm.config().gateway.bpffs.clone();
     let pins = PathBuf::from(&bpffs).join(format!("v{ABI_VERSION}"));
     let id = farm.session(0).unwrap().id;
-    for pin in [maps::SLOTS, maps::NAMES, "program"] {
-        fs::remove_file(pins.join(pin)).unwrap();
-    }
+    // All at once: the daemon looks for them each second.
+    farm.gateway().hold(|| {
+        for pin in [maps::SLOTS, maps::NAMES, "program"] {
+            fs::remove_file(pins.join(pin)).unwrap();
+        }
+    });
     let are_again = "missing=\"SLOTS, NAMES, the program\"";
     until("the pins", SOON, || Ok(farm.gateway().log().contains(are_again).then_some(()))).unwrap();
     farm.gateway_mut().kill();
@@ -267,7 +270,7 @@ fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     let tally = traffic.stop();
     assert_eq!(tally.lost, 0, "{tally:?}");
     // All of them: with the links the program is off the interfaces, until they are there again.
-    fs::remove_dir_all(&pins).unwrap();
+    farm.gateway().hold(|| fs::remove_dir_all(&pins).unwrap());
     let links = || fs::read_dir(pins.join("links")).map_or(0, Iterator::count);
     until("the links", SOON, || Ok((links() == 3).then_some(()))).unwrap();
     farm.reach(0).unwrap();
