@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::core::Core;
 use super::handle::{Command, Outcome, Refusal, Reply};
@@ -15,13 +15,16 @@ use super::store::Found;
 use super::time::{moment, time};
 use super::view::{Done, Drift, Verified};
 use crate::clock::{Clock, Moment};
-use crate::config::{BackendId, Family, HIGHEST_WEIGHT, Pool};
+use crate::config::{BackendId, Config, Family, HIGHEST_WEIGHT, Pool};
 use crate::loader::Lock;
 use crate::model::{AddressHealth, Drain, Overrides};
-use crate::routing::Mirror;
+use crate::routing::{Mirror, Netlink};
 
 /// How often sessions are scanned and rates are taken.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the kernel may take to say what stands in the way.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often it is looked what stands in the way around the program.
 pub(super) const LOOK: Duration = Duration::from_secs(60);
@@ -30,6 +33,8 @@ pub(super) const LOOK: Duration = Duration::from_secs(60);
 pub struct Daemon {
     pub(super) core: Core,
     pub(super) mirror: Mirror,
+    /// Where the kernel is asked.
+    pub(super) netlink: Netlink,
     pub(super) commands: mpsc::Receiver<(Command, Reply)>,
     pub(super) publish: watch::Sender<Arc<Published>>,
     /// Dropped last: until then no other daemon touches the tables.
@@ -114,16 +119,35 @@ impl Daemon {
         taken_off
     }
 
-    /// Looks what stands in the way around the program, and mends it where the configuration says so.
+    /// Looks what stands in the way around the program, and mends it where the configuration says so. A kernel that does not answer soon is not
+    /// waited for: what it says is taken in when this is called again.
     pub(super) async fn look_around(&mut self) {
-        if self.core.interfaces.is_kernel_busy() {
-            self.core.look_at = Instant::now();
-            return;
-        }
+        self.core.look_at = Instant::now();
         let config = Arc::clone(&self.core.state.config);
-        let mut around = super::start::surroundings(&config).await;
-        around.extend(super::start::sinks(&config.gateway).await);
-        self.core.store.retry();
+        let of_now = |(of, looking): (Arc<Config>, _)| Arc::ptr_eq(&of, &config).then_some(looking);
+        let (mut looking, patience) = match self.core.looking.take().and_then(of_now) {
+            Some(looking) => (looking, Duration::ZERO),
+            None if self.core.interfaces.is_kernel_busy() => return,
+            None => {
+                self.core.store.retry();
+                let config = Arc::clone(&config);
+                let looking = self.netlink.ask(async move {
+                    let mut around = super::start::surroundings(Arc::clone(&config)).await;
+                    around.extend(super::start::sinks(config).await);
+                    around
+                });
+                (looking, PATIENCE)
+            }
+        };
+        let around = match timeout(patience, &mut looking).await {
+            Ok(Ok(around)) => around,
+            // It is looked for again.
+            Ok(Err(_)) => return,
+            Err(_) => {
+                self.core.looking = Some((config, looking));
+                return;
+            }
+        };
         for warning in around.iter().filter(|warning| !self.core.around.contains(warning)) {
             tracing::warn!("{warning}");
         }

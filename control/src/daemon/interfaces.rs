@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -35,6 +36,8 @@ pub(super) struct Interfaces {
     unlinked: BTreeSet<String>,
     /// Questions to the kernel what interfaces run that it did not answer in time, and since when.
     asked: BTreeMap<u32, (Instant, Question)>,
+    /// Where it is asked.
+    netlink: Handle,
 }
 
 /// What was found of interfaces that should run the program.
@@ -48,7 +51,7 @@ pub(super) struct Ensured {
 
 impl Interfaces {
     /// None yet.
-    pub(super) fn new(program: Program, pins: Pins) -> Self {
+    pub(super) fn new(program: Program, pins: Pins, netlink: Handle) -> Self {
         Self {
             program,
             pins,
@@ -57,6 +60,7 @@ impl Interfaces {
             unpinned: None,
             unlinked: BTreeSet::new(),
             asked: BTreeMap::new(),
+            netlink,
         }
     }
 
@@ -243,7 +247,7 @@ impl Interfaces {
         let mut asked = match self.asked.get_mut(&index).is_some_and(has_answered) {
             true => self.asked.remove(&index)?.1,
             false if self.is_kernel_busy() => return None,
-            false => tokio::spawn(interfaces::running(index)),
+            false => self.netlink.spawn(interfaces::running(index)),
         };
         match timeout(patience, &mut asked).await {
             Ok(Ok(Ok(running))) => Some(running),

@@ -21,11 +21,11 @@ use super::state::{ReconcileError, State};
 use super::store::{Found, Store};
 use super::trial::{Start, Trial};
 use crate::clock::Clock;
-use crate::config::{BackendId, Config, Gateway, ReadError, Sysctl, XdpMode};
+use crate::config::{BackendId, Config, ReadError, Sysctl, XdpMode};
 use crate::health::{Monitor, MonitorError, Target};
 use crate::loader::{self, Bpffs, LoadError, Lock, PacketLog, Pins, Program, Tables, find};
 use crate::model::Overrides;
-use crate::routing::{Mirror, MirrorError, features, interfaces, sysctl, vips};
+use crate::routing::{Mirror, MirrorError, Netlink, features, interfaces, sysctl, vips};
 use crate::sessions::Recount;
 
 /// How long the kernel may take to tell its routes.
@@ -206,7 +206,9 @@ impl Parts {
             .iter()
             .map(|name| interfaces::index(name))
             .collect::<Result<_, _>>()?;
-        let mut mirror = Mirror::start(indexes, backend_addresses(&config)).await?;
+        let netlink = Netlink::start().map_err(MirrorError::Threads)?;
+        let starting = netlink.ask(Mirror::start(indexes, backend_addresses(&config)));
+        let mut mirror = starting.await.map_err(|e| MirrorError::Threads(e.into()))??;
         let routes = mirror.first(ROUTES).await?;
 
         let inputs = growth::Inputs { config, overrides, routes };
@@ -214,7 +216,8 @@ impl Parts {
             growth::begin(&bpffs, found, inputs, log)?;
         let writes = state.reconcile()?;
         let warnings = not_grown.map(|e| too_small(&state.config, &state.tables, &e));
-        let mut around = surroundings(&state.config).await;
+        let asked = netlink.ask(surroundings(Arc::clone(&state.config)));
+        let mut around = asked.await.map_err(|e| MirrorError::Threads(e.into()))?;
         recount(&state).await;
 
         let mut program = match program {
@@ -224,9 +227,10 @@ impl Parts {
         if log != PacketLog::Off {
             program.messages()?.run();
         }
-        let mut interfaces = Interfaces::new(program, pins);
+        let mut interfaces = Interfaces::new(program, pins, netlink.handle());
         interfaces.replace(&gateway.interfaces, gateway.xdp_mode).await?;
-        around.extend(sinks(&gateway).await);
+        let asked = netlink.ask(sinks(Arc::clone(&state.config)));
+        around.extend(asked.await.map_err(|e| MirrorError::Threads(e.into()))?);
         for warning in warnings.iter().chain(&around) {
             tracing::warn!("{warning}");
         }
@@ -257,6 +261,7 @@ impl Parts {
             warnings: warnings.into_iter().collect(),
             around,
             look_at: Instant::now() + LOOK,
+            looking: None,
             meter: Meter::default(),
             forecasts: Forecasts::default(),
             told: Arc::default(),
@@ -264,7 +269,8 @@ impl Parts {
             behind: None,
         };
         let (publish, published) = watch::channel(Arc::new(core.published()));
-        let daemon = Daemon { core, mirror, commands: received, publish, locks: vec![lock] };
+        let daemon =
+            Daemon { core, netlink, mirror, commands: received, publish, locks: vec![lock] };
         Ok((daemon, Handle { commands, published, unreachable }))
     }
 }
@@ -289,7 +295,8 @@ pub(super) async fn recount(state: &State) {
 }
 
 /// Interfaces that lose what is forwarded to them. They must run the program to be asked.
-pub(super) async fn sinks(gateway: &Gateway) -> Vec<String> {
+pub(super) async fn sinks(config: Arc<Config>) -> Vec<String> {
+    let gateway = &config.gateway;
     match gateway.xdp_mode {
         XdpMode::Native => features::problems(&gateway.interfaces).await,
         // The kernel sends by itself.
@@ -308,10 +315,10 @@ fn too_small(config: &Config, tables: &Tables, why: &LoadError) -> String {
 
 /// Everything around the program that stands in the way, which is mended where the
 /// configuration says so. What is left is returned for people.
-pub(super) async fn surroundings(config: &Config) -> Vec<String> {
+pub(super) async fn surroundings(config: Arc<Config>) -> Vec<String> {
     let mut warnings = Vec::new();
     let families = config.services.iter().flat_map(|s| &s.listen).map(|l| l.family()).collect();
-    let backends = backend_addresses(config);
+    let backends = backend_addresses(&config);
     let needs = sysctl::Needs::find(&config.gateway.interfaces, &families, &backends).await;
     let problems = sysctl::check(&needs);
     if config.gateway.sysctl == Sysctl::Set {

@@ -47,6 +47,9 @@ pub enum MirrorError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// No threads for that.
+    #[error("cannot ask the kernel for its routes: {0}")]
+    Threads(#[source] io::Error),
     /// It takes too long.
     #[error("the kernel did not tell its routes within {0:?}")]
     Timeout(Duration),

@@ -14,7 +14,7 @@
 //! The mirror also has the kernel keep the neighbours resolved that XDP sends to:
 //! routers, and backends on an interface's own link.
 //!
-//! Everything happens in the network namespace of the calling thread.
+//! Everything happens in the network namespace of the calling thread; the daemon asks on the threads of [`Netlink`].
 
 pub mod addresses;
 pub mod features;
@@ -24,6 +24,7 @@ mod keep;
 #[cfg(test)]
 mod live_tests;
 mod mirror;
+mod netlink;
 #[cfg(test)]
 pub(crate) mod netns;
 mod prefix;
@@ -36,6 +37,7 @@ mod view;
 pub mod vips;
 
 pub use mirror::{Mirror, MirrorError};
+pub use netlink::Netlink;
 pub use state::{
     Condition, Effect, Identity, Link, Neighbour, OUR_PROTOCOL, Path, Route, State, Tagged,
 };
