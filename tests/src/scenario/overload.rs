@@ -21,6 +21,9 @@ const TABLE: u32 = 1024;
 const GUARANTEED: u32 = 400;
 /// How long each dimension is flooded.
 const WHILE: Duration = Duration::from_secs(3);
+/// How long what passes is looked at, and how often at least and at most: until the machine did not stand still in one of them.
+const WINDOW: Duration = Duration::from_secs(1);
+const WINDOWS: std::ops::RangeInclusive<u32> = 3..=10;
 /// Requests a second of the loud tenant.
 const LOUD: u32 = 6_000;
 /// Bits of the IP packet of a request, or of its answer: 64 bytes behind the headers of UDP and IPv4.
@@ -33,10 +36,22 @@ pub struct Dimension {
     pub limit: &'static str,
     /// What the loud tenant got.
     pub got: u64,
-    /// What it may get, of which it gets nearly all.
+    /// What it may get, of which it gets nearly all:
     pub most: u64,
+    /// so much.
+    pub least: u64,
     /// Packets refused for the limit.
     pub refused: u64,
+}
+
+impl Dimension {
+    fn has_too_much(&self) -> bool {
+        self.got > self.most
+    }
+
+    fn has_enough(&self) -> bool {
+        self.got >= self.least
+    }
 }
 
 /// What [`overload`] measured.
@@ -50,6 +65,34 @@ pub struct Overload {
     pub opened: usize,
     /// Their traffic.
     pub late: CrowdTally,
+}
+
+/// What the gateway has counted as passed by some moment between when it was asked and when it answered.
+struct Look {
+    passed: u64,
+    asked: Instant,
+    answered: Instant,
+}
+
+impl Look {
+    /// The longest and the shortest time that may have passed from an earlier one to this, in seconds.
+    fn since(&self, before: &Self) -> [f64; 2] {
+        let (longest, shortest) = (
+            self.answered.saturating_duration_since(before.asked),
+            self.asked.saturating_duration_since(before.answered),
+        );
+        [longest, shortest].map(|time| time.as_secs_f64())
+    }
+}
+
+/// What a rate allows in some seconds, with its burst.
+fn allowed(rate: Rate, seconds: f64) -> u64 {
+    (f64::from(rate.rate) * seconds + f64::from(rate.burst)) as u64
+}
+
+/// Nearly all of it.
+fn nearly(most: u64) -> u64 {
+    most / 10 * 8
 }
 
 /// A gateway with a quiet tenant and a loud one.
@@ -74,11 +117,15 @@ impl Ground {
         Ok(Self { lab, config, gateway, loud, quiet })
     }
 
+    /// A tenant's service, from a home of its own.
+    fn target(&self, site: &Site) -> Result<Target> {
+        let home = self.lab.host()?;
+        Ok(Target::outside(home.ns(), site.vip(Family::V4).ip()))
+    }
+
     /// Flows to a tenant's service, from a home of their own.
     fn crowd(&self, site: &Site, flows: usize, rate: u32) -> Result<Crowd> {
-        let home = self.lab.host()?;
-        let target = Target::outside(home.ns(), site.vip(Family::V4).ip());
-        Crowd::start(&[target], flows, rate)
+        Crowd::start(&[self.target(site)?], flows, rate)
     }
 
     /// Limits the loud tenant, and nothing else than so.
@@ -98,6 +145,30 @@ impl Ground {
         Ok((seconds, self.gateway.counters()?.since(&counters).get(reason)))
     }
 
+    /// Looks at something that is counted.
+    fn look(&self, count: impl FnOnce(&Gateway) -> Result<u64>) -> Result<Look> {
+        let asked = Instant::now();
+        let passed = count(&self.gateway)?;
+        Ok(Look { passed, asked, answered: Instant::now() })
+    }
+
+    /// Packets of the loud tenant that came to the gateway, or answers to it, and were not refused for a limit. What arrives, and when, says
+    /// as much of the machine's other programs.
+    fn passed(&self, limit: &str) -> Result<Look> {
+        self.look(|gateway| {
+            let tenants = gateway.call(&["tenant", "list"])?;
+            let rows = tenants.as_array().into_iter().flatten();
+            let loud = rows.into_iter().find(|tenant| tenant["name"] == "loud");
+            let all = if limit.ends_with("_in") { "rx_packets" } else { "tx_packets" };
+            let passed = loud
+                .and_then(|loud| loud[all].as_u64()?.checked_sub(loud["limited"][limit].as_u64()?));
+            passed.ok_or_else(|| LabError::Answer {
+                command: "tenant list".to_owned(),
+                what: format!("no {all} and what was refused for {limit} in {tenants}"),
+            })
+        })
+    }
+
     /// Established flows ask more than their tenant may.
     fn traffic(
         &mut self,
@@ -110,16 +181,31 @@ impl Ground {
         let crowd = self.crowd(&self.loud, 50, LOUD)?;
         crowd.wait_for(3, SOON)?;
         self.limit(change)?;
-        let mut got = 0;
-        let (seconds, refused) = self.refused(reason, || {
-            let before = crowd.so_far();
-            std::thread::sleep(WHILE);
-            let after = crowd.so_far();
-            got = (after.sent - after.lost) - (before.sent - before.lost);
+        let mut found = Dimension { limit, got: 0, most: 0, least: 1, refused: 0 };
+        let (_, refused) = self.refused(reason, || {
+            // Until the burst is used up.
+            std::thread::sleep(WINDOW / 2);
+            let mut before = self.passed(limit)?;
+            for n in 1..=*WINDOWS.end() {
+                std::thread::sleep(WINDOW);
+                let now = self.passed(limit)?;
+                let got = (now.passed - before.passed) * in_unit;
+                let [longest, shortest] = now.since(&before);
+                let least = (0.9 * f64::from(rate.rate) * shortest) as u64;
+                before = now;
+                let window = Dimension { got, most: allowed(rate, longest), least, ..found };
+                // It may get too much in none, and has to get enough in one.
+                let is_better = got * found.least > found.got * least;
+                if window.has_too_much() || is_better {
+                    found = window;
+                }
+                if found.has_too_much() || n >= *WINDOWS.start() && found.has_enough() {
+                    break;
+                }
+            }
             Ok(())
         })?;
-        let most = f64::from(rate.rate) * seconds + f64::from(rate.burst);
-        Ok(Dimension { limit, got: got * in_unit, most: most as u64, refused })
+        Ok(Dimension { refused, ..found })
     }
 
     /// Nobody's handshakes, from everywhere.
@@ -132,24 +218,32 @@ impl Ground {
             Flood { count: 30_000, rate: 10_000 }.run(self.lab.inet(), to).map(drop)
         })?;
         let got = self.gateway.counters()?.since(&before).get("in_unestablished");
-        let most = f64::from(rate.rate) * seconds + f64::from(rate.burst);
-        Ok(Dimension { limit: "handshakes", got, most: most as u64, refused })
+        let most = allowed(rate, seconds);
+        Ok(Dimension { limit: "handshakes", got, most, least: nearly(most), refused })
     }
 
     /// Sessions open too fast.
     fn new_sessions(&mut self) -> Result<Dimension> {
         let rate = Rate { rate: 30, burst: 30 };
         self.limit(|tenant| tenant.new_sessions = Some(rate))?;
-        let before = self.gateway.tenant("loud")?.opened;
-        let mut crowd = None;
-        let (seconds, refused) = self.refused("new_sessions", || {
-            crowd = Some(self.crowd(&self.loud, 300, LOUD)?);
+        let target = self.target(&self.loud)?;
+        let opened = |gateway: &Gateway| Ok(gateway.tenant("loud")?.opened);
+        let mut dimension = None;
+        let (_, refused) = self.refused("new_sessions", || {
+            let mut before = self.look(opened)?;
+            // Its sockets take their time: it begins somewhere in between.
+            before.asked = Instant::now();
+            let _crowd = Crowd::start(&[target], 300, LOUD)?;
+            before.answered = Instant::now();
             std::thread::sleep(WHILE);
+            let after = self.look(opened)?;
+            let [most, least] = after.since(&before).map(|seconds| allowed(rate, seconds));
+            dimension = Some((after.passed - before.passed, most, nearly(least)));
             Ok(())
         })?;
-        let got = self.gateway.tenant("loud")?.opened - before;
-        let most = f64::from(rate.rate) * seconds + f64::from(rate.burst);
-        Ok(Dimension { limit: "new_sessions", got, most: most as u64, refused })
+        let none = || LabError::Scenario("nobody opened sessions".to_owned());
+        let (got, most, least) = dimension.ok_or_else(none)?;
+        Ok(Dimension { limit: "new_sessions", got, most, least, refused })
     }
 
     /// More sessions than there are; and the quiet tenant opens some, too, in the middle of it.
@@ -168,12 +262,9 @@ impl Ground {
             Ok(())
         })?;
         let got = self.gateway.tenant("loud")?.sessions;
-        let dimension = Dimension {
-            limit: "guaranteed_sessions",
-            got,
-            most: u64::from(TABLE - GUARANTEED),
-            refused,
-        };
+        let most = u64::from(TABLE - GUARANTEED);
+        let limit = "guaranteed_sessions";
+        let dimension = Dimension { limit, got, most, least: nearly(most), refused };
         let quiet = quiet.ok_or_else(|| LabError::Scenario("nobody came late".to_owned()))?;
         Ok((dimension, quiet))
     }
@@ -224,11 +315,14 @@ impl Claim for Overload {
         let mut check = Check::default();
         for d in &self.dimensions {
             check = check
-                .that(d.got <= d.most, || {
+                .that(!d.has_too_much(), || {
                     format!("{}: the loud tenant got {} of {}", d.limit, d.got, d.most)
                 })
-                .that(d.got >= d.most / 10 * 8, || {
-                    format!("{}: the loud tenant got {} of {} only", d.limit, d.got, d.most)
+                .that(d.has_enough(), || {
+                    format!(
+                        "{}: the loud tenant got {} of {} only, not {}",
+                        d.limit, d.got, d.most, d.least
+                    )
                 })
                 .that(d.refused > 0, || format!("{}: nothing was refused", d.limit));
         }
