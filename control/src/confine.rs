@@ -37,17 +37,17 @@ pub(crate) enum ConfineError {
 }
 
 /// Leaves this thread, and those that it will start, no more than they need of the files. The directories must
-/// be there.
+/// be there. Of the state directory nothing is left where a disk `keeps_state` not: to look at it may take for ever.
 ///
 /// # Errors
 /// The kernel knows Landlock, and refuses. One without Landlock is passed over, with a word in the log.
-pub(crate) fn files(config: &Config) -> Result<(), ConfineError> {
+pub(crate) fn files(config: &Config, keeps_state: bool) -> Result<(), ConfineError> {
     let all = AccessFs::from_all(LANDLOCK);
     let status = Ruleset::default()
         .handle_access(all)?
         .create()?
         .add_rules(path_beneath_rules(["/"], AccessFs::from_read(LANDLOCK) & !AccessFs::Execute))?
-        .add_rules(path_beneath_rules(written(config), all & !AccessFs::Execute))?
+        .add_rules(path_beneath_rules(written(config, keeps_state), all & !AccessFs::Execute))?
         .restrict_self()?;
     match status.ruleset {
         RulesetStatus::NotEnforced => {
@@ -59,14 +59,12 @@ pub(crate) fn files(config: &Config) -> Result<(), ConfineError> {
 }
 
 /// The directories that are written to.
-fn written(config: &Config) -> Vec<PathBuf> {
+fn written(config: &Config, keeps_state: bool) -> Vec<PathBuf> {
     let socket = config.api.socket.parent().unwrap_or(Path::new("/"));
-    vec![
-        config.gateway.bpffs.clone(),
-        config.gateway.state_dir.clone(),
-        socket.to_owned(),
-        NETWORK_SETTINGS.into(),
-    ]
+    let mut written =
+        vec![config.gateway.bpffs.clone(), socket.to_owned(), NETWORK_SETTINGS.into()];
+    written.extend(keeps_state.then(|| config.gateway.state_dir.clone()));
+    written
 }
 
 /// What nothing in the daemon calls once it forwards.
@@ -173,7 +171,7 @@ mod tests {
                 .replace("/var/lib/fernpass", &state.display().to_string())
                 .replace("/run/fernpass/", &format!("{}/run/", base.display()));
             let config = Config::parse(&text, "fernpass.toml").expect("the example is right");
-            files(&config).unwrap();
+            files(&config, true).unwrap();
 
             fs::write(state.join("new"), "text").unwrap();
             fs::rename(state.join("new"), state.join("old")).unwrap();

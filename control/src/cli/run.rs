@@ -29,7 +29,7 @@ pub(super) fn run(file: &Path, packets: PacketLog, confined: bool) -> Result<(),
     })?;
     if confined {
         // Before there are other threads, which inherit it.
-        confine::files(prepared.config())?;
+        confine::files(prepared.config(), prepared.keeps_state())?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -197,6 +197,7 @@ impl Daemon {
         if let Some(trial) = trial {
             self.adopt_trial(trial);
         }
+        self.core.store.tend();
         let told = self.core.store.warnings();
         for warning in told.iter().filter(|warning| !self.core.store_told.contains(warning)) {
             tracing::warn!("{warning}");

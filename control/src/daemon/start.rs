@@ -136,6 +136,11 @@ impl Prepared {
     pub fn config(&self) -> &Config {
         &self.config
     }
+
+    /// Whether the disk of the state directory has answered.
+    pub fn keeps_state(&self) -> bool {
+        self.store.has_begun()
+    }
 }
 
 impl Daemon {

@@ -208,6 +208,28 @@ fn a_walk_meets_each_session_once_that_moves_or_ends_meanwhile() {
 }
 
 #[test]
+fn a_walk_meets_a_session_that_moves_behind_its_back() {
+    let t = HostTables::new(Sizes::default());
+    (3..5).for_each(|index| put(&t, index, slot::OPEN, 0));
+    let both: Vec<u64> = (3..5).map(|index| t.details[index].identity.get()).collect();
+    let mut walk = Walk::new(Reader::new(&t));
+    let go = |n: usize, from: u32, to: u32| {
+        put(&t, to, slot::OPEN, 0);
+        t.details[to as usize].identity.set(both[n]);
+        t.slots[from as usize].state.store(0);
+    };
+    let mut next = || {
+        let mut met = std::iter::from_fn(|| walk.next(Reader::new(&t)));
+        met.by_ref().flatten().map(|r| (r.identity, r.index)).next()
+    };
+    go(0, 3, 20);
+    go(1, 4, 21);
+    assert_eq!(next(), Some((both[0], 20)));
+    go(1, 21, 5);
+    assert_eq!((next(), next()), (Some((both[1], 5)), None));
+}
+
+#[test]
 fn counts_that_a_crash_left_wrong_are_corrected() {
     let t = HostTables::new(Sizes::default());
     put(&t, 3, slot::OPEN, 0);

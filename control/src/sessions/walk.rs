@@ -8,6 +8,8 @@ use super::{Reader, Record};
 
 /// So many slots are looked at in one step.
 const STEP: u32 = 1024;
+/// A session that moves again behind the back of who looks for it is met in the next round.
+const ROUNDS: u64 = 2;
 
 /// Where the sessions lay when it began. Each is read when its turn comes; one that is somewhere else by then comes last, and one
 /// that is gone not at all.
@@ -17,8 +19,8 @@ pub struct Walk {
     left: IntoIter<(u64, u32)>,
     /// Identities of those that were not where they had been.
     moved: HashSet<u64>,
-    /// The slot that is looked at next for these, once all others were met.
-    slot: u32,
+    /// The slot that is looked at next for these, once all others were met: all slots [`ROUNDS`] times.
+    slot: u64,
 }
 
 impl Walk {
@@ -35,11 +37,11 @@ impl Walk {
                     Some(record) => return Some(Some(record)),
                     None => self.moved.insert(identity),
                 };
-            } else if self.moved.is_empty() || self.slot as usize >= reader.slots() {
+            } else if self.moved.is_empty() || self.slot >= ROUNDS * reader.slots() as u64 {
                 return None;
             } else {
+                let there = reader.get((self.slot % reader.slots() as u64) as u32);
                 self.slot += 1;
-                let there = reader.get(self.slot - 1);
                 if let Some(record) = there.filter(|record| self.moved.remove(&record.identity)) {
                     return Some(Some(record));
                 }

@@ -211,6 +211,56 @@ fn a_state_directory_that_cannot_be_made_keeps_no_gateway_from_forwarding() {
     farm.gateway_mut().kill();
 }
 
+/// Who opens a pipe to read waits for somebody who writes: so does a disk that hangs.
+#[test]
+fn a_disk_that_answers_late_is_not_waited_for_and_what_it_tells_counts() {
+    let (_place, mut farm) = farm();
+    farm.join(0, WireguardGo, Family::V4).unwrap();
+    holds(&sessions_open(&farm).unwrap());
+    let traffic = farm.traffic(0, 100).unwrap();
+    let dir = PathBuf::from(&farm.config().gateway.state_dir);
+    let backend = farm.backend_name(1);
+    farm.gateway().act(&["backend", "drain", &backend]).unwrap();
+    let before = quota(&farm);
+    farm.gateway_mut().kill();
+    let trial = dir.join("trial.json");
+    run("mkfifo", &[&trial.display().to_string()]);
+    let mut tried = farm.config().clone();
+    tried.tenant[0].max_sessions = 77;
+    farm.gateway().write(&tried).unwrap();
+    let tried = fs::read_to_string(farm.gateway().config_file()).unwrap();
+
+    // It is not known yet that somebody has to confirm it, nor that a backend is drained.
+    farm.gateway_mut().run().unwrap();
+    assert_eq!((state(&farm, &backend).as_str(), quota(&farm)), ("active", 77));
+    for words in ["does not answer", "it is not taken back", "drains and weights set at run time"] {
+        assert!(is_said(&farm, words), "{words}");
+    }
+    for args in [&["backend", "undrain", &backend][..], &["confirm"]] {
+        let refused = farm.gateway().act(args).unwrap_err().to_string();
+        assert!(refused.contains("does not answer"), "{refused}");
+    }
+    // Its time was over long ago.
+    farm.gateway().write(farm.config()).unwrap();
+    let first = fs::read_to_string(farm.gateway().config_file()).unwrap();
+    let kept = serde_json::json!({ "before": first, "tried": tried, "until": 1 });
+    fs::write(&trial, kept.to_string()).unwrap();
+    until("the drain", SOON, || Ok((state(&farm, &backend) == "draining").then_some(()))).unwrap();
+    until("the return", SOON, || Ok((quota(&farm) == before).then_some(()))).unwrap();
+    assert!(is_said(&farm, "was not confirmed"));
+    farm.gateway().act(&["reload"]).unwrap();
+    assert_eq!(farm.gateway().call(&["status"]).unwrap()["warnings"], serde_json::json!([]));
+
+    // It is as if nothing had been.
+    farm.gateway_mut().kill();
+    farm.gateway_mut().run().unwrap();
+    assert_eq!((state(&farm, &backend).as_str(), quota(&farm)), ("draining", before));
+    farm.gateway().act(&["backend", "undrain", &backend]).unwrap();
+    let tally = traffic.stop();
+    assert_eq!(tally.lost, 0, "{tally:?}");
+    farm.gateway_mut().kill();
+}
+
 #[test]
 fn a_bpffs_or_a_socket_that_is_gone_stops_nothing() {
     let (_place, mut farm) = farm();

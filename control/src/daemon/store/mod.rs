@@ -58,6 +58,8 @@ struct Files {
     trouble: Option<String>,
     /// What was lost, until somebody takes it.
     lost: Vec<String>,
+    /// Whether the daemon has begun: a thread that was there before it gave up its rights does nothing more.
+    has_begun: bool,
 }
 
 /// The state cannot be kept.
@@ -99,6 +101,7 @@ impl Store {
             probe_is_due: false,
             trouble: None,
             lost: Vec::new(),
+            has_begun: false,
         };
         Self(Arc::new(Shared {
             dir: dir.to_owned(),
@@ -114,6 +117,7 @@ impl Store {
             (files.may_write, files.probe_is_due) = (true, true);
         }
         self.start_and_wait();
+        self.0.lock().has_begun = true;
     }
 
     fn start_and_wait(&self) {
@@ -126,6 +130,16 @@ impl Store {
         let is_at_work = |files: &mut Files| files.at_work.is_some();
         let waited = self.0.done.wait_timeout_while(files, PATIENCE_AT_START, is_at_work);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Goes on with what is to be done, if nobody does.
+    pub(super) fn tend(&self) {
+        drop(self.start(self.0.lock()));
+    }
+
+    /// Whether the disk has told what there is, and whether anything can be written to it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.lock().begun.is_some()
     }
 
     /// What was found since this was asked last, of what nobody has asked to be otherwise.
@@ -267,8 +281,8 @@ impl Store {
     /// Lets what is to be done be done.
     fn start<'a>(&'a self, mut files: MutexGuard<'a, Files>) -> MutexGuard<'a, Files> {
         if files.at_work.is_none() && files.is_due() {
-            let shared = Arc::clone(&self.0);
-            let work = move || while shared.work() {};
+            let (shared, is_late) = (Arc::clone(&self.0), files.has_begun);
+            let work = move || while shared.work(is_late) {};
             match thread::Builder::new().name("disk".to_owned()).spawn(work) {
                 Ok(_) => files.at_work = Some(Instant::now()),
                 Err(e) => files.trouble = Some(e.to_string()),
@@ -305,26 +319,25 @@ impl Shared {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what is due: true if there may be more.
-    fn work(&self) -> bool {
-        self.tend(TRIAL);
-        self.tend(OVERRIDES);
-        self.probe();
+    /// Does one thing of what is due: true if there may be more. A thread may do it that `is_late` enough to have the daemon's rights alone, or as
+    /// long as the daemon has not begun.
+    fn work(&self, is_late: bool) -> bool {
+        let _ = self.tend(TRIAL) || self.tend(OVERRIDES) || self.probe();
         let mut files = self.lock();
-        let goes_on = files.is_due();
+        let goes_on = files.is_due() && files.has_begun == is_late;
         files.at_work = goes_on.then(Instant::now);
         self.done.notify_all();
         goes_on
     }
 
-    /// Does what is due with one of the files.
-    fn tend<T: Text>(&self, of: Of<T>) {
+    /// Does what is due with one of the files: true if there was anything.
+    fn tend<T: Text>(&self, of: Of<T>) -> bool {
         let (path, job, begun) = {
             let mut files = self.lock();
             files.at_work = Some(Instant::now());
             let may_write = files.may_write;
             let slot = of(&mut files);
-            let Some(job) = slot.job(may_write) else { return };
+            let Some(job) = slot.job(may_write) else { return false };
             (slot.path().to_owned(), job, files.begun)
         };
         match job {
@@ -357,14 +370,15 @@ impl Shared {
             }
         }
         self.done.notify_all();
+        true
     }
 
-    /// Finds out whether anything can be written, where it is time to.
-    fn probe(&self) {
+    /// Finds out whether anything can be written, where it is time to: true if it was.
+    fn probe(&self) -> bool {
         let begun = {
             let mut files = self.lock();
             if !files.may_write || !std::mem::take(&mut files.probe_is_due) {
-                return;
+                return false;
             }
             files.at_work = Some(Instant::now());
             files.begun
@@ -374,6 +388,7 @@ impl Shared {
         let trouble = probed.err().map(|e| disk::explain(e, &self.dir, begun).to_string());
         let mut files = self.lock();
         (files.begun, files.trouble) = (Some(begun), trouble);
+        true
     }
 }
 
