@@ -6,6 +6,7 @@
 //! - [`traffic`] measures what gets through, and floods.
 //! - [`scenario`] plays what Fernpass claims, one function for each claim.
 //! - [`gate`] lets only so many labs work at once.
+//! - [`lateness`] tells how late this machine is.
 //! - [`record`] finds and takes down labs that others left behind.
 //!
 //! It needs root, and says so otherwise ([`preflight`](mod@preflight)). It starts no shell,
@@ -17,6 +18,7 @@
 mod error;
 pub mod gate;
 pub mod gateway;
+pub mod lateness;
 pub mod layout;
 pub mod net;
 pub mod peer;

@@ -9,6 +9,7 @@ use super::crowded::Crowded;
 use super::{Check, Claim, Farm, SOON, ms};
 use crate::error::{LabError, Result};
 use crate::gateway::{BackendView, SessionView};
+use crate::lateness::Meter;
 use crate::layout::plan::Family;
 use crate::peer::Implementation;
 use crate::traffic::{CrowdTally, Tally};
@@ -131,6 +132,12 @@ impl Claim for Drain {
 /// Over what the ends of the sessions are spread in [`drain_to_the_end`].
 const SPREAD: Duration = Duration::from_secs(5);
 
+/// When its deadline is: a machine that stands still must not miss it.
+const DEADLINE: Duration = Duration::from_secs(8);
+
+/// How often some of them end.
+const TURN: Duration = Duration::from_secs(1);
+
 /// How much later or sooner than told backends may be empty.
 const NEARLY: Duration = Duration::from_secs(2);
 
@@ -145,10 +152,14 @@ pub struct Ending {
     pub at_deadline: [u64; 2],
     /// and when about half of the spread was over:
     pub halfway: [u64; 2],
-    /// how long after the deadline that was.
-    pub halfway_ms: u64,
+    /// how long after the deadline that was, at least and at most.
+    pub halfway_ms: [u64; 2],
     /// How long after the deadline none was left on both.
     pub empty_ms: u64,
+    /// How much later that may have been found than it was.
+    pub look_ms: u64,
+    /// How late this machine was from the deadline on.
+    pub late_ms: u64,
     /// How long after the deadline none was to be left: all that was told until then.
     pub told_ms: Vec<u64>,
     /// Traffic on their sessions.
@@ -185,7 +196,8 @@ pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
     };
     let spread = format!("{}s", SPREAD.as_secs());
     let [one, other] = &backends;
-    gateway.act(&["backend", "drain", one, other, "--deadline", "3s", "--spread", &spread])?;
+    let after = format!("{}s", DEADLINE.as_secs());
+    gateway.act(&["backend", "drain", one, other, "--deadline", &after, "--spread", &spread])?;
     let deadline = now()?.map(|backend| time(&backend.drain_deadline));
     let [Ok(deadline), Ok(same)] = deadline else {
         return Err(LabError::Scenario("no deadline is told".to_owned()));
@@ -195,7 +207,7 @@ pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
     }
 
     let (mut at_deadline, mut told_ms) = ([0; 2], Vec::new());
-    until("the deadline", SOON, || {
+    until("the deadline", 2 * SOON, || {
         let left = now()?;
         let is_over = SystemTime::now() >= deadline;
         if !is_over {
@@ -207,6 +219,7 @@ pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
         }
         Ok(is_over.then_some(()))
     })?;
+    let meter = Meter::start()?;
     told_ms.sort_unstable();
     told_ms.dedup();
     let since = || SystemTime::now().duration_since(deadline).unwrap_or_default();
@@ -215,11 +228,15 @@ pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
     let (halfway, halfway_ms) = until("the middle of the drain", SOON, || {
         let asked = since();
         let left = now()?.map(|backend| backend.sessions);
-        Ok((asked >= halfway).then(|| (left, ms(asked))))
+        Ok((asked >= halfway).then(|| (left, [asked, since()].map(ms))))
     })?;
-    let empty_ms = until("the end of the drain", 2 * SOON, || {
-        Ok(now()?.iter().all(|backend| backend.sessions == 0).then(|| ms(since())))
+    let (mut before_last, mut last) = (since(), since());
+    let empty = until("the end of the drain", 2 * SOON, || {
+        (before_last, last) = (last, since());
+        Ok(now()?.iter().all(|backend| backend.sessions == 0).then(since))
     })?;
+    let late_ms = ms(meter.late().sum);
+    drop(meter);
     until("all their clients being elsewhere", SOON, || {
         Ok((crowd.so_far().strayed as u64 >= before.iter().sum()).then_some(()))
     })?;
@@ -234,7 +251,9 @@ pub fn drain_to_the_end(sessions: usize) -> Result<Ending> {
         at_deadline,
         halfway,
         halfway_ms,
-        empty_ms,
+        empty_ms: ms(empty),
+        look_ms: ms(empty.saturating_sub(before_last)),
+        late_ms,
         told_ms,
         own,
         others,
@@ -250,7 +269,13 @@ impl Ending {
 impl Claim for Ending {
     fn failures(&self) -> Vec<String> {
         let (own, others) = (&self.own, &self.others);
-        let is_half = |(left, before): (&u64, &u64)| (before / 4..=3 * (before / 4)).contains(left);
+        // Some end in each turn, of a share that is chance.
+        let left_after = |ms_after: u64| 1.0 - ms_after as f64 / ms(SPREAD) as f64;
+        let [asked, answered] = self.halfway_ms;
+        let latest = asked.saturating_sub(ms(TURN) + self.late_ms);
+        let shares = left_after(answered) - 0.125..=left_after(latest) + 0.125;
+        let is_half =
+            |(&left, &before): (&u64, &u64)| shares.contains(&(left as f64 / before as f64));
         let told = ms(SPREAD - NEARLY)..=ms(SPREAD + NEARLY);
         Check::default()
             .that(self.before.iter().all(|&before| before >= 100), || {
@@ -261,13 +286,16 @@ impl Claim for Ending {
             })
             .that(self.halfway.iter().zip(&self.before).all(is_half), || {
                 format!(
-                    "{:?} of {:?} were left {} ms after the deadline",
-                    self.halfway, self.before, self.halfway_ms
+                    "{:?} of {:?} were left {:?} ms after the deadline, not {shares:.2?} of them, on a machine that was {} ms late",
+                    self.halfway, self.before, self.halfway_ms, self.late_ms
                 )
             })
             // The last second's end with the next look at them.
-            .that(self.empty_ms <= ms(SPREAD) + 2000, || {
-                format!("none was left after {} ms only", self.empty_ms)
+            .that(self.empty_ms <= ms(SPREAD) + 2000 + self.look_ms + self.late_ms, || {
+                format!(
+                    "none was left after {} ms only, seen by looks of {} ms, on a machine that was {} ms late",
+                    self.empty_ms, self.look_ms, self.late_ms
+                )
             })
             .that(
                 !self.told_ms.is_empty() && self.told_ms.iter().all(|at| told.contains(at)),
@@ -289,8 +317,8 @@ impl Claim for Ending {
 
     fn summary(&self) -> String {
         format!(
-            "{} drained: of their {:?} sessions {:?} were left before the deadline, {:?} after {} ms of the spread's {}, none after {} ms \
-             (told: {:?} ms); their clients lost {} of {} packets, those of the others {} of {}",
+            "{} drained: of their {:?} sessions {:?} were left before the deadline, {:?} after {:?} ms of the spread's {}, none after {} ms \
+             (told: {:?} ms; the machine was {} ms late); their clients lost {} of {} packets, those of the others {} of {}",
             self.backends.join(" and "),
             self.before,
             self.at_deadline,
@@ -299,6 +327,7 @@ impl Claim for Ending {
             ms(SPREAD),
             self.empty_ms,
             self.told_ms,
+            self.late_ms,
             self.own.lost,
             self.own.sent,
             self.others.lost,

@@ -1,7 +1,9 @@
 //! A backend dies under thousands of sessions of two tenants, which all come back at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -9,6 +11,7 @@ use serde::Serialize;
 use super::{Check, Claim, SOON, ms};
 use crate::error::{LabError, Result};
 use crate::gateway::{BackendView, Config, Gateway, Health, Limits, Rate, SessionView, Tenant};
+use crate::lateness::Meter;
 use crate::layout::plan::{self, Family};
 use crate::layout::{Kind, Lab, Options, Site, Transport};
 use crate::traffic::{Crowd, CrowdTally, ECHO_PORT, EchoServer, Target};
@@ -46,6 +49,53 @@ pub struct StampedePlan {
     pub pace: u32,
 }
 
+/// How many a second: at least and at most, as nobody knows when exactly the gateway counted them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Pace {
+    /// If it was the longest time that it can have been.
+    pub least: f64,
+    /// If it was the shortest.
+    pub most: f64,
+}
+
+impl Pace {
+    /// Some that came between two moments.
+    fn of(count: u64, from: &Moment, to: &Moment) -> Self {
+        let time = |from, to: Instant| to.saturating_duration_since(from).as_secs_f64();
+        let pace = |seconds| count as f64 / seconds;
+        Self {
+            least: pace(time(from.earliest, to.latest)),
+            most: pace(time(from.latest, to.earliest)),
+        }
+    }
+
+    fn can_be(&self, wanted: RangeInclusive<f64>) -> bool {
+        self.least <= *wanted.end() && self.most >= *wanted.start()
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} to {:.0}", self.least, self.most)
+    }
+}
+
+/// When something was, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    earliest: Instant,
+    latest: Instant,
+}
+
+impl Moment {
+    /// Somewhere within a piece of work.
+    fn within<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Self)> {
+        let earliest = Instant::now();
+        let done = work()?;
+        Ok((done, Self { earliest, latest: Instant::now() }))
+    }
+}
+
 /// What [`stampede`] measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stampede {
@@ -61,14 +111,16 @@ pub struct Stampede {
     pub look_ms: u64,
     /// What was configured: the probes' interval times their failures.
     pub patience_ms: u64,
+    /// How late this machine was from the death until the release was seen.
+    pub late_ms: u64,
     /// Handshakes a second that were let through, while more wanted to.
-    pub pace: f64,
+    pub pace: Pace,
     /// The same for each backend that was left, between two looks while both tenants wanted more.
-    pub paces: BTreeMap<String, f64>,
+    pub paces: BTreeMap<String, Pace>,
     /// What was configured, of all backends that were left.
     pub configured_pace: f64,
     /// Clients of the small tenant and of the large one that came back a second, between these looks.
-    pub shares: [f64; 2],
+    pub shares: [Pace; 2],
     /// Handshakes that had to wait.
     pub paced: u64,
     /// Sessions of the other backends that are not what they were.
@@ -137,11 +189,13 @@ impl Ground {
     }
 
     /// Clients of each tenant, the small one and the large one, whose handshakes were let through so far, and when.
-    fn begun(&self) -> Result<([u64; 2], Instant)> {
-        let asked = Instant::now();
-        let (small, large) = (self.gateway.tenant(SMALL)?, self.gateway.tenant(LARGE)?);
-        let begun = [small, large].map(|tenant| tenant.opened + tenant.tentative);
-        Ok((begun, asked + asked.elapsed() / 2))
+    fn begun(&self) -> Result<([u64; 2], Moment)> {
+        let (tenants, at) = Moment::within(|| self.gateway.tenants())?;
+        let begun = [SMALL, LARGE].map(|name| {
+            let own = tenants.iter().filter(|tenant| tenant.name == name);
+            own.map(|tenant| tenant.opened + tenant.tentative).sum()
+        });
+        Ok((begun, at))
     }
 }
 
@@ -149,14 +203,14 @@ impl Ground {
 struct Look {
     /// Clients of each tenant whose handshakes were let through, and when that was asked.
     tenants: [u64; 2],
-    asked: Instant,
+    asked: Moment,
     /// Those on each backend, and when they were listed.
-    backends: BTreeMap<String, usize>,
-    listed: Instant,
+    backends: BTreeMap<String, u64>,
+    listed: Moment,
 }
 
 /// How many sessions of those that are listed each backend has, by its name.
-fn on_each<'a>(sessions: impl IntoIterator<Item = &'a SessionView>) -> BTreeMap<String, usize> {
+fn on_each<'a>(sessions: impl IntoIterator<Item = &'a SessionView>) -> BTreeMap<String, u64> {
     let mut on = BTreeMap::new();
     for session in sessions {
         *on.entry(session.backend.clone()).or_default() += 1;
@@ -190,6 +244,7 @@ pub fn stampede(plan: &StampedePlan) -> Result<Stampede> {
     let counters = gateway.counters()?;
     let station = site.stations().iter().find(|station| victims_name.ends_with(station.name()));
     let victim = station.ok_or_else(|| LabError::Scenario("nobody to die".to_owned()))?;
+    let meter = Meter::start()?;
     victim.unplug()?;
     let (died, died_at) = (Instant::now(), SystemTime::now());
     let is_released = |backends: &[BackendView]| {
@@ -202,15 +257,19 @@ pub fn stampede(plan: &StampedePlan) -> Result<Stampede> {
     })?;
     let released_at = Instant::now();
     let released = released_at - died;
+    let late_ms = ms(meter.late().sum);
+    drop(meter);
     let detected = gateway.went_down(victim.name(), Family::V4, died_at)?;
     // What passes is what the pace lets pass since the release, and a burst: also where the machine stands still for a moment. At
     // the end there are too few left to use it up.
-    let most = orphans as u64 * 3 / 4;
+    let most = orphans * 3 / 4;
     let look = || -> Result<Look> {
         let (tenants, asked) = ground.begun()?;
-        // The table is read first; then it takes a while to write thousands of lines.
-        let listed = Instant::now();
-        let mut new = gateway.sessions_and_handshakes()?;
+        // To read thousands of lines takes a while, in which the moment is past.
+        let (text, listed) = Moment::within(|| gateway.act(&["session", "list"]))?;
+        let mut new: Vec<SessionView> = serde_json::from_str(&text).map_err(|e| {
+            LabError::Answer { command: "session list".to_owned(), what: e.to_string() }
+        })?;
         new.retain(|new| before.binary_search_by(|old| old.id.cmp(&new.id)).is_err());
         Ok(Look { tenants, asked, backends: on_each(&new), listed })
     };
@@ -219,24 +278,24 @@ pub fn stampede(plan: &StampedePlan) -> Result<Stampede> {
         if [FROM, UNTIL].get(looks.len()).is_some_and(|&due| released_at.elapsed() >= due) {
             looks.push(look()?);
         }
-        let asked = Instant::now();
-        let back = gateway.counters()?.since(&counters).get("in_unestablished");
-        Ok((back >= most).then(|| (back, asked + asked.elapsed() / 2)))
+        let (counted, at) = Moment::within(|| gateway.counters())?;
+        let back = counted.since(&counters).get("in_unestablished");
+        Ok((back >= most).then_some((back, at)))
     })?;
     let bursts = u64::from(plan.pace) * (MACHINES as u64 - 1);
-    let pace = back.saturating_sub(bursts) as f64
-        / at.saturating_duration_since(released_at).as_secs_f64();
+    let release = Moment { earliest: before_last, latest: released_at };
+    let pace = Pace::of(back.saturating_sub(bursts), &release, &at);
     let paced = gateway.counters()?.since(&counters).get("paced");
     let [first, last] = &looks[..] else {
         return Err(LabError::Scenario("they came back too fast to look".to_owned()));
     };
-    let seconds = (last.listed - first.listed).as_secs_f64();
-    let paces = last.backends.iter().map(|(backend, sessions)| {
+    let paces = last.backends.iter().map(|(backend, &sessions)| {
         let before = first.backends.get(backend).copied().unwrap_or(0);
-        (backend.clone(), (sessions - before) as f64 / seconds)
+        let more = sessions.saturating_sub(before);
+        (backend.clone(), Pace::of(more, &first.listed, &last.listed))
     });
-    let seconds = (last.asked - first.asked).as_secs_f64();
-    let shares = [0, 1].map(|n| (last.tenants[n] - first.tenants[n]) as f64 / seconds);
+    let shares =
+        [0, 1].map(|n| Pace::of(last.tenants[n] - first.tenants[n], &first.asked, &last.asked));
     let after = gateway.sessions()?;
     let after: BTreeMap<_, _> = after.iter().map(|session| (session.client, session)).collect();
     let is_same = |old: &&SessionView| {
@@ -245,11 +304,12 @@ pub fn stampede(plan: &StampedePlan) -> Result<Stampede> {
     let others = || before.iter().filter(|session| !is_victims(session));
     Ok(Stampede {
         sessions: before.len(),
-        orphans,
+        orphans: orphans as usize,
         detected_after_ms: ms(detected),
         released_after_ms: ms(released),
         look_ms: ms(released_at - before_last),
         patience_ms: ms(Health::QUICK),
+        late_ms,
         pace,
         paces: paces.collect(),
         configured_pace: f64::from(plan.pace) * (MACHINES - 1) as f64,
@@ -263,34 +323,48 @@ pub fn stampede(plan: &StampedePlan) -> Result<Stampede> {
 impl Claim for Stampede {
     fn failures(&self) -> Vec<String> {
         let (wanted, patience) = (self.configured_pace, self.patience_ms as f64);
-        let is_near = |wanted: f64, is: f64| (0.9 * wanted..=1.1 * wanted).contains(&is);
+        let is_near = |wanted: f64, is: &Pace| is.can_be(0.9 * wanted..=1.1 * wanted);
         let left = MACHINES - 1;
         let of_one = wanted / left as f64;
-        let (of_tenant, [small, large]) = (wanted / 2.0, self.shares);
+        let all: f64 = self.paces.values().map(|pace| pace.least).sum();
+        // Of one and the same time, whichever it was.
+        let part = |pace: &Pace| pace.least / all * wanted;
+        let (of_tenant, [small, large]) = (wanted / 2.0, &self.shares);
         Check::default()
             // The log's line is written when it is found.
-            .that(self.detected_after_ms as f64 <= 1.1 * patience, || {
-                format!("found to be down after {} ms", self.detected_after_ms)
-            })
-            .that(self.released_after_ms <= self.detected_after_ms + RELEASED_MS + self.look_ms, || {
+            .that(self.detected_after_ms as f64 <= 1.1 * patience + self.late_ms as f64, || {
                 format!(
-                    "found to be down after {} ms, and released after {} ms, seen by looks of {} ms",
-                    self.detected_after_ms, self.released_after_ms, self.look_ms
+                    "found to be down after {} ms, on a machine that was {} ms late",
+                    self.detected_after_ms, self.late_ms
                 )
             })
-            .that(is_near(wanted, self.pace), || {
-                format!("{:.0} came back a second, not {wanted}", self.pace)
+            .that(
+                self.released_after_ms
+                    <= self.detected_after_ms + RELEASED_MS + self.look_ms + self.late_ms,
+                || {
+                    format!(
+                        "found to be down after {} ms, and released after {} ms, seen by looks of {} ms, on a machine that was {} ms late",
+                        self.detected_after_ms, self.released_after_ms, self.look_ms, self.late_ms
+                    )
+                },
+            )
+            .that(is_near(wanted, &self.pace), || {
+                format!("{} came back a second, not {wanted}", self.pace)
             })
             .that(self.paces.len() == left, || format!("they came back to {:?}", self.paces))
-            .that(self.paces.values().all(|&pace| is_near(of_one, pace)), || {
+            .that(self.paces.values().all(|pace| is_near(of_one, pace)), || {
                 format!("not {of_one} a second came to each backend: {:?}", self.paces)
             })
+            .that(
+                self.paces.values().all(|pace| (0.9..=1.1).contains(&(part(pace) / of_one))),
+                || format!("not as many came to each backend: {:?}", self.paces),
+            )
             .that(is_near(of_tenant, small), || {
-                format!("{small:.0} of the small tenant came back a second, not {of_tenant}")
+                format!("{small} of the small tenant came back a second, not {of_tenant}")
             })
             // It borrows what the small one does not come for at the moment, which is there for that one nevertheless.
-            .that((0.9 * of_tenant..=1.2 * of_tenant).contains(&large), || {
-                format!("{large:.0} of the large tenant came back a second, not {of_tenant}")
+            .that(large.can_be(0.9 * of_tenant..=1.2 * of_tenant), || {
+                format!("{large} of the large tenant came back a second, not {of_tenant}")
             })
             .that(self.paced > 0, || "nobody had to wait".to_owned())
             .that(self.changed == 0, || {
@@ -303,18 +377,20 @@ impl Claim for Stampede {
     }
 
     fn summary(&self) -> String {
+        let paces: Vec<String> = self.paces.values().map(Pace::to_string).collect();
         format!(
-            "a backend with {} of {} sessions died: found after {} ms (probes: {} ms), released after {} ms, back at {:.0} a second ({:.0} \
-             configured; {:.0?}), while both tenants wanted {:.0} of the small one and {:.0} of the large one, {} packets paced, {} sessions of the others \
+            "a backend with {} of {} sessions died: found after {} ms (probes: {} ms), released after {} ms (the machine was {} ms late), back at {} a second ({:.0} \
+             configured; {}), while both tenants wanted {} of the small one and {} of the large one, {} packets paced, {} sessions of the others \
              changed, {} of their {} packets lost",
             self.orphans,
             self.sessions,
             self.detected_after_ms,
             self.patience_ms,
             self.released_after_ms,
+            self.late_ms,
             self.pace,
             self.configured_pace,
-            self.paces.values(),
+            paces.join(", "),
             self.shares[0],
             self.shares[1],
             self.paced,
