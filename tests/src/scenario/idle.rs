@@ -65,13 +65,17 @@ fn idle_client(farm: &mut Farm, pool: usize, implementation: Implementation) -> 
     let from = farm.members()[index].address();
     let before = farm.gateway().await_session(from, HANDSHAKE)?;
 
-    let heard = concentrator_hears(farm, index, &before, 0)?;
+    until("a keepalive at the concentrator", HANDSHAKE, || {
+        Ok((peer(farm, index, &before)?.rx_bytes > 0).then_some(()))
+    })?;
     farm.member(index).roam()?;
     let to = farm.members()[index].address();
-    // Two more keepalives, and the concentrator knows the client's new address.
+    // Two keepalives from there, and the concentrator knows the client's new address.
+    let carried = || Ok(farm.gateway().counters()?.get("in_by_id"));
+    let then = carried()?;
     until("keepalives from the new address", HANDSHAKE, || {
-        let peer = peer(farm, index, &before)?;
-        Ok((peer.endpoint == Some(to) && peer.rx_bytes >= heard + 2 * 32).then_some(()))
+        let is_known = peer(farm, index, &before)?.endpoint == Some(to);
+        Ok((is_known && carried()? >= then + 2).then_some(()))
     })?;
     let roamed = farm.session_by_id(&before.id)?;
 
@@ -96,19 +100,6 @@ fn peer(farm: &Farm, member: usize, session: &SessionView) -> Result<PeerState> 
     let concentrators = farm.pools()[member.pool()].concentrators();
     let own = concentrators.iter().find(|c| c.number() == session.concentrator());
     Ok(own.map(|c| c.peer(&member.client().public())).transpose()?.flatten().unwrap_or_default())
-}
-
-/// Waits until the concentrator has received more than `bytes`; how much it has.
-fn concentrator_hears(
-    farm: &Farm,
-    member: usize,
-    session: &SessionView,
-    bytes: u64,
-) -> Result<u64> {
-    until("a keepalive at the concentrator", HANDSHAKE, || {
-        let heard = peer(farm, member, session)?.rx_bytes;
-        Ok((heard > bytes).then_some(heard))
-    })
 }
 
 impl Claim for Idle {

@@ -54,6 +54,8 @@ pub fn restart(
     let killed = Instant::now();
     traffic.run_for(ABSENCE)?;
     if let Some(roamer) = roamer {
+        // Who has just been answered and has sent sends no keepalive between its new address and its new port, which would be two moves.
+        farm.reach(roamer)?;
         farm.member(roamer).roam()?;
         farm.reach(roamer)?;
     }
