@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{UnmountFlags, unmount};
@@ -12,6 +13,7 @@ use crate::error::{LabError, Result, Tried};
 use crate::net::ip_batch;
 use crate::peer::uapi;
 use crate::process::Identity;
+use crate::wait::until;
 
 /// Where all labs of a machine are recorded.
 pub(crate) const ROOT: &str = "/run/fernpass-lab";
@@ -21,6 +23,8 @@ const PREFIX: &str = "fp";
 const LOCK: &str = "lock";
 /// File that says that the lab outlives its owner.
 const KEEP: &str = "keep";
+/// How long another process may take for namespaces that it takes down, too.
+const OTHERS: Duration = Duration::from_secs(5);
 
 /// A lab's directory and the lock on it. Dropping it takes the lab down.
 #[derive(Debug)]
@@ -191,13 +195,18 @@ pub fn remove(id: &str) -> Result<()> {
         // Not mounted, or gone already: then there is nothing to undo.
         let _ = unmount(&mount, UnmountFlags::DETACH);
     }
-    let gone: Vec<String> =
-        namespaces_of(id).into_iter().map(|name| format!("netns del {name}")).collect();
-    if let Err(e) = ip_batch(None, &gone)
-        && !namespaces_of(id).is_empty()
-    {
-        return Err(e);
-    }
+    // Another process that does the same may be quicker with some of them, where `ip` ends, and then not be through with others.
+    let mut failed = None;
+    until(&format!("the end of lab {id}'s namespaces"), OTHERS, || {
+        let left: Vec<String> =
+            namespaces_of(id).into_iter().map(|name| format!("netns del {name}")).collect();
+        if left.is_empty() {
+            return Ok(Some(()));
+        }
+        failed = ip_batch(None, &left).err();
+        Ok(namespaces_of(id).is_empty().then_some(()))
+    })
+    .map_err(|e| failed.unwrap_or(e))?;
     match fs::remove_dir_all(&dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).tried(|| format!("removing {}", dir.display()))
