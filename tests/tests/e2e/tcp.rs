@@ -195,9 +195,14 @@ fn tls_and_dtls_of_a_client_meet_on_one_server() {
     for (client, address) in &clients {
         let answered_by = client.reach(SOON).unwrap();
         let server = pool.servers().iter().find(|s| s.number() == answered_by).unwrap();
-        let sessions = server.sessions().unwrap();
-        let own = sessions.iter().find(|session| session.client == client.name()).unwrap();
-        assert!(own.dtls && own.address == *address, "{own:?}");
+        // The server tells of it later than it answers.
+        let mut sessions = Vec::new();
+        let seen = until("DTLS at the server", SOON, || {
+            sessions = server.sessions()?;
+            let own = sessions.iter().find(|session| session.client == client.name());
+            Ok(own.is_some_and(|own| own.dtls && own.address == *address).then_some(()))
+        });
+        assert!(seen.is_ok(), "{}: {sessions:?}", client.name());
         servers.entry(*address).or_default().insert(answered_by);
         assert_eq!((client.tls_connections(), client.dtls_connections()), (1, 1));
     }
@@ -293,12 +298,18 @@ fn both_ends_of_a_connection_are_told_of_a_smaller_segment() {
         // Less twelve bytes of the time stamps in each segment.
         assert_eq!(SockRef::from(&client).tcp_mss().unwrap(), 888);
         let port = client.local_addr().unwrap().port();
-        let servers = pool.servers().iter().map(|server| {
-            let filter = format!("dport = :{port}");
-            server.station().ns().run("ss", &["-tinH", "state", "established", &filter]).unwrap()
+        // The client's end is through with the handshake before the server's.
+        let filter = format!("dport = :{port}");
+        let mut said = String::new();
+        let seen = until("the server's end of the connection", SOON, || {
+            said.clear();
+            for server in pool.servers() {
+                let args = ["-tinH", "state", "established", &filter];
+                said += &server.station().ns().run("ss", &args)?;
+            }
+            Ok(said.contains(" mss:888 ").then_some(()))
         });
-        let said: String = servers.collect();
-        assert!(said.contains(" mss:888 "), "{said}");
+        assert!(seen.is_ok(), "{said}");
     }
     drop(gateway);
 }

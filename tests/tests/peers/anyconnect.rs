@@ -27,9 +27,15 @@ fn openconnect_uses_tls_and_dtls_and_reconnects() {
         let server = &pool.servers()[*index];
         assert_eq!(client.reach(SOON).unwrap(), server.number());
         client.dtls_connected(SOON).unwrap();
-        let sessions = server.sessions().unwrap();
-        let seen = sessions.iter().find(|session| session.client == client.name()).unwrap();
-        assert_eq!((seen.address, seen.dtls), (host.address(*family), true));
+        // The server tells of it later than the client.
+        let mut sessions = Vec::new();
+        let seen = until("DTLS at the server", SOON, || {
+            sessions = server.sessions()?;
+            let own = sessions.iter().find(|session| session.client == client.name());
+            let expected = (host.address(*family), true);
+            Ok(own.is_some_and(|own| (own.address, own.dtls) == expected).then_some(()))
+        });
+        assert!(seen.is_ok(), "{}: {sessions:?}", client.name());
     }
     assert_eq!(pool.servers()[0].sessions().unwrap().len(), 2);
 
@@ -52,9 +58,13 @@ fn openconnect_uses_tls_and_dtls_and_reconnects() {
     let tally = sequence.stop();
     println!("{tally:?}");
     assert_eq!(tally.only_answerer(), Some(server.number()));
-    let sessions = server.sessions().unwrap();
-    let seen: Vec<_> = sessions.iter().filter(|s| s.client == client.name()).collect();
-    assert!(seen.iter().any(|s| s.address == host.address(*family) && s.dtls), "{seen:?}");
+    let mut sessions = Vec::new();
+    let seen = until("the new address at the server", SOON, || {
+        sessions = server.sessions()?;
+        let mut own = sessions.iter().filter(|s| s.client == client.name());
+        Ok(own.any(|s| s.address == host.address(*family) && s.dtls).then_some(()))
+    });
+    assert!(seen.is_ok(), "{}: {sessions:?}", client.name());
 
     let id = lab.id().to_owned();
     drop((clients, pool, lab));
