@@ -262,19 +262,22 @@ fn one(program: &Path, target: &Target, seconds: u32) -> anyhow::Result<bool> {
 
 /// Waits for a child: how it ended, and for how long it had a processor, which is less than the clock says on a busy machine.
 fn wait(mut child: Child) -> anyhow::Result<(ExitStatus, Duration)> {
-    // Its first number is the time on a processor, in nanoseconds (Documentation/scheduler/sched-stats.rst).
-    let path = format!("/proc/{}/schedstat", child.id());
-    let mut processor = Duration::ZERO;
-    loop {
-        let told = fs::read_to_string(&path).unwrap_or_default();
-        if let Some(Ok(nanoseconds)) = told.split_whitespace().next().map(str::parse) {
-            processor = processor.max(Duration::from_nanos(nanoseconds));
-        }
-        if let Some(status) = child.try_wait().context("cannot wait for the fuzzer")? {
-            return Ok((status, processor));
-        }
+    let process = Path::new("/proc").join(child.id().to_string());
+    // Until it is waited for, it is there, and its time with it.
+    while !has_ended(&process) {
         thread::sleep(Duration::from_millis(200));
     }
+    // Its first number is the time on a processor, in nanoseconds (Documentation/scheduler/sched-stats.rst).
+    let told = fs::read_to_string(process.join("schedstat")).unwrap_or_default();
+    let nanoseconds = told.split_whitespace().next().and_then(|first| first.parse().ok());
+    let status = child.wait().context("cannot wait for the fuzzer")?;
+    Ok((status, Duration::from_nanos(nanoseconds.unwrap_or(0))))
+}
+
+/// Whether a child has ended, by its state in proc_pid_stat(5), behind its name in brackets; also where nothing is told of it.
+fn has_ended(process: &Path) -> bool {
+    let told = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    told.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['Z', 'X']))
 }
 
 /// What libFuzzer told of its work, in a line.
