@@ -106,7 +106,7 @@ impl Moment {
         let by_wall = now.epoch().checked_sub(Duration::from_secs(self.wall));
         // A host that lost its clock has been up for so long, and was started after this was asked for.
         let by_uptime = now.uptime().checked_sub(Duration::from_secs(self.after));
-        by_wall.max(by_uptime)
+        by_wall.max(by_uptime.filter(|_| self.is_of_before()))
     }
 
     /// When it is by the wall's clock as that is now, in seconds since the epoch.
@@ -114,8 +114,10 @@ impl Moment {
         let at = |uptime: Duration| now.epoch().saturating_add(uptime).saturating_sub(now.uptime());
         let told = if self.is_of_now() {
             at(Duration::from_millis(self.monotonic_ms))
-        } else {
+        } else if self.is_of_before() {
             at(Duration::from_secs(self.after)).min(Duration::from_secs(self.wall))
+        } else {
+            Duration::from_secs(self.wall)
         };
         let told = told.as_secs();
         // The clocks are read one after the other: the same moment is told with the same words.
@@ -124,6 +126,11 @@ impl Moment {
 
     fn is_of_now(&self) -> bool {
         self.boot == Boot::now() && self.boot != Boot::UNKNOWN
+    }
+
+    /// It is known to be of another time that the host was up.
+    fn is_of_before(&self) -> bool {
+        self.boot != Boot::now() && self.boot != Boot::UNKNOWN && Boot::now() != Boot::UNKNOWN
     }
 }
 
@@ -197,6 +204,12 @@ mod tests {
             let text = serde_json::to_string(&moment).unwrap();
             assert_eq!(serde_json::from_str::<Moment>(&text).unwrap(), moment, "{text}");
         }
+        // Whose time it is of is not known.
+        let unknown = Moment { boot: Boot::UNKNOWN, ..moment };
+        assert_eq!(
+            (unknown.passed(&at(9_000, 10)), unknown.wall(&at(9_000, 10))),
+            (None, NOON + 3600)
+        );
         let old: Moment = serde_json::from_str(&(NOON + 5).to_string()).unwrap();
         assert_eq!(old, Moment::by_wall(NOON + 5));
         assert_eq!((old.passed(&at(9, 4)), old.passed(&at(9, 6))), (None, seconds(1)));

@@ -15,7 +15,7 @@ use super::store::Found;
 use super::time::{moment, time};
 use super::view::{Done, Drift, Verified};
 use crate::clock::{Clock, Moment};
-use crate::config::{BackendId, Config, Family, HIGHEST_WEIGHT, Pool};
+use crate::config::{BackendId, Family, HIGHEST_WEIGHT, Pool};
 use crate::loader::Lock;
 use crate::model::{AddressHealth, Drain, Overrides};
 use crate::routing::{Mirror, Netlink};
@@ -69,6 +69,8 @@ impl Daemon {
                 }
                 command = self.commands.recv() => {
                     if let Some((command, reply)) = command {
+                        // What an operator asks for is not to go by what was true a moment ago.
+                        self.heed_store();
                         let answer = self.obey(command).await;
                         self.publish();
                         // The caller may have gone away.
@@ -83,7 +85,7 @@ impl Daemon {
     async fn tick(&mut self) {
         self.attach_again().await;
         if Instant::now() >= self.core.look_at {
-            self.look_around().await;
+            self.look_around(PATIENCE).await;
         }
         self.heed_store();
         self.revert_if_due().await;
@@ -113,45 +115,51 @@ impl Daemon {
         let indexes = self.core.interfaces.indexes();
         if indexes != before {
             // New ones have the kernel's own settings.
-            self.look_around().await;
+            self.forget_look();
+            self.look_around(PATIENCE).await;
         }
         self.mirror.set_interfaces(indexes);
         taken_off
     }
 
+    /// What is being looked for is not what is wanted any more.
+    pub(super) fn forget_look(&mut self) {
+        if let Some(looking) = self.core.looking.take() {
+            looking.abort();
+        }
+    }
+
     /// Looks what stands in the way around the program, and mends it where the configuration says so. A kernel that does not answer soon is not
-    /// waited for: what it says is taken in when this is called again.
-    pub(super) async fn look_around(&mut self) {
+    /// waited for: what it says is taken in when this is called again. True if it is known now.
+    pub(super) async fn look_around(&mut self, patience: Duration) -> bool {
         self.core.look_at = Instant::now();
-        let config = Arc::clone(&self.core.state.config);
-        let of_now = |(of, looking): (Arc<Config>, _)| Arc::ptr_eq(&of, &config).then_some(looking);
-        let (mut looking, patience) = match self.core.looking.take().and_then(of_now) {
+        let (mut looking, patience) = match self.core.looking.take() {
             Some(looking) => (looking, Duration::ZERO),
-            None if self.core.interfaces.is_kernel_busy() => return,
+            None if self.core.interfaces.is_kernel_busy() => return false,
             None => {
-                self.core.store.retry();
-                let config = Arc::clone(&config);
+                let config = Arc::clone(&self.core.state.config);
                 let looking = self.netlink.ask(async move {
                     let mut around = super::start::surroundings(Arc::clone(&config)).await;
                     around.extend(super::start::sinks(config).await);
                     around
                 });
-                (looking, PATIENCE)
+                (looking, patience)
             }
         };
         let around = match timeout(patience, &mut looking).await {
             Ok(Ok(around)) => around,
             // It is looked for again.
-            Ok(Err(_)) => return,
+            Ok(Err(_)) => return false,
             Err(_) => {
-                self.core.looking = Some((config, looking));
-                return;
+                self.core.looking = Some(looking);
+                return false;
             }
         };
         for warning in around.iter().filter(|warning| !self.core.around.contains(warning)) {
             tracing::warn!("{warning}");
         }
         (self.core.around, self.core.look_at) = (around, Instant::now() + LOOK);
+        true
     }
 
     pub(super) fn reconcile(&mut self, why: &str) -> usize {

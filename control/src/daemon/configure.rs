@@ -14,6 +14,9 @@ use super::view::{Difference, Done, Reloaded};
 use crate::clock::Clock;
 use crate::config::{Config, ReadError};
 
+/// How long the kernel may take to say what stands in the way of another configuration.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// When it is tried again to take a configuration back, which failed.
 const REVERT_AGAIN: Duration = Duration::from_secs(60);
 
@@ -229,7 +232,9 @@ impl Daemon {
         self.mirror.set_backends(super::start::backend_addresses(&config));
         self.core.monitor.set_targets(super::start::targets(&config));
         self.core.warnings.clear();
-        self.look_around().await;
+        self.core.store.retry();
+        self.forget_look();
+        let is_known = self.look_around(PATIENCE).await;
         if self.on_trial().is_err() {
             self.forget_strangers();
         }
@@ -237,7 +242,15 @@ impl Daemon {
         for change in &changes {
             tracing::info!("reload: {change}");
         }
-        let warnings = self.core.around.clone();
+        let mut warnings = self.core.store.warnings();
+        if is_known {
+            warnings.splice(..0, self.core.around.iter().cloned());
+        } else {
+            warnings.push(
+                "the kernel does not say yet what stands in the way around the program: `fernpass status` tells it soon"
+                    .to_owned(),
+            );
+        }
         Ok(Reloaded { changes, writes, warnings, confirm_by: None })
     }
 }

@@ -38,8 +38,8 @@ pub(super) struct Core {
     pub(super) warnings: Vec<String>,
     /// What stands in the way around the program, when it was looked for last.
     pub(super) around: Vec<String>,
-    /// It is being looked for, by this configuration.
-    pub(super) looking: Option<(Arc<Config>, JoinHandle<Vec<String>>)>,
+    /// It is being looked for.
+    pub(super) looking: Option<JoinHandle<Vec<String>>>,
     /// When it is looked for next.
     pub(super) look_at: Instant,
     /// What stood in the way of keeping the state, when that was logged last.

@@ -57,7 +57,8 @@ pub enum StartError {
 pub struct Prepared {
     config: Config,
     source: String,
-    trial: Option<Trial>,
+    /// The configuration on trial, and whether there may be one that could not be read yet.
+    found: (Option<Trial>, bool),
     /// Why the configuration on trial cannot be taken back.
     not_reverted: Option<String>,
     bpffs: Bpffs,
@@ -76,18 +77,18 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// The file's, or the one before it; `usable` tells whether one can be used. Who cut himself off by the file need not be able to mend that:
+    /// The file's, or the one before it; `usable` tells whether one can be used, and is told whether it is the one before. Who cut himself off by the file need not be able to mend that:
     /// it may be what keeps the host from starting with it.
     fn of<E: std::fmt::Display>(
         kept: Option<Trial>,
         file: String,
         now: &Clock,
-        usable: impl Fn(&str) -> Result<Config, E>,
+        usable: impl Fn(&str, bool) -> Result<Config, E>,
     ) -> Result<Self, E> {
         let start = kept.map_or(Start::File(None), |trial| trial.start(&file, now));
         let (trial, not_reverted) = match start {
             Start::File(trial) => (trial, None),
-            Start::Before(trial) => match usable(&trial.before) {
+            Start::Before(trial) => match usable(&trial.before, true) {
                 Ok(config) => {
                     let source = trial.before.clone();
                     return Ok(Self { config, source, trial: Some(trial), not_reverted: None });
@@ -96,7 +97,7 @@ impl Chosen {
                 Err(e) => (Some(trial.due(now)), Some(e.to_string().trim_end().to_owned())),
             },
         };
-        Ok(Self { config: usable(&file)?, source: file, trial, not_reverted })
+        Ok(Self { config: usable(&file, false)?, source: file, trial, not_reverted })
     }
 }
 
@@ -114,9 +115,12 @@ impl Prepared {
         let bpffs = Bpffs::prepare(&draft.gateway.bpffs)?;
         let lock = bpffs.lock()?;
         let store = Store::open(&draft.gateway.state_dir);
+        // Before that is asked: what is read only now is found later.
+        let may_have_trial = store.has_unread_trial();
         let Found { trial, overrides } = store.found();
-        let chosen = Chosen::of(trial, source, &Clock::now(), |source| {
-            let config = Config::parse_with_files(source, &name).map_err(ReadError::from)?;
+        let chosen = Chosen::of(trial, source, &Clock::now(), |source, is_before| {
+            let name = if is_before { "the configuration before" } else { &name };
+            let config = Config::parse_with_files(source, name).map_err(ReadError::from)?;
             for name in &config.gateway.interfaces {
                 interfaces::index(name)?;
             }
@@ -129,7 +133,8 @@ impl Prepared {
             let _ = fs::create_dir_all(directory);
         }
         let overrides = overrides.unwrap_or_default();
-        Ok(Self { config, source, trial, not_reverted, overrides, bpffs, lock, store })
+        let found = (trial, may_have_trial);
+        Ok(Self { config, source, found, not_reverted, overrides, bpffs, lock, store })
     }
 
     /// The configuration.
@@ -139,7 +144,7 @@ impl Prepared {
 
     /// Whether the disk of the state directory has answered.
     pub fn keeps_state(&self) -> bool {
-        self.store.has_begun()
+        self.store.has_place()
     }
 }
 
@@ -153,10 +158,11 @@ impl Daemon {
         prepared: Prepared,
         log: PacketLog,
     ) -> Result<(Self, Handle), StartError> {
-        let Prepared { config, source, trial, not_reverted, overrides, bpffs, lock, store } =
+        let Prepared { config, source, found, not_reverted, overrides, bpffs, lock, store } =
             prepared;
+        let (trial, may_have_trial) = found;
         // Forwarding does not wait for a disk. What nobody could read yet stays.
-        if (trial.is_some() || !store.has_unread_trial())
+        if (trial.is_some() || !may_have_trial)
             && let Err(e) = store.note_trial(trial.as_ref())
         {
             tracing::error!("{e}");
@@ -170,7 +176,10 @@ impl Daemon {
             Ok((mut daemon, handle)) => {
                 daemon.core.source = source;
                 daemon.core.trial = trial;
-                daemon.core.not_reverted = not_reverted.map(|why| (why, Instant::now()));
+                daemon.core.not_reverted = not_reverted.map(|why| {
+                    tracing::error!("the configuration cannot be taken back: {why}");
+                    (why, Instant::now())
+                });
                 daemon.heed_store();
                 // Whoever asks first is told all of it.
                 daemon.publish();
@@ -387,7 +396,8 @@ mod tests {
         now: u64,
         is_usable: impl Fn(&str) -> bool,
     ) -> Result<Chosen, String> {
-        Chosen::of(kept, FILE.to_owned(), &at(now), |text| {
+        Chosen::of(kept, FILE.to_owned(), &at(now), |text, is_before| {
+            assert_eq!(is_before, text != FILE);
             if is_usable(text) {
                 Config::parse(text, "test").map_err(|e| e.0.render(false))
             } else {

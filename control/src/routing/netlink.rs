@@ -6,8 +6,8 @@ use std::io;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// How many there are: for the mirror, and for one other question.
-const THREADS: usize = 2;
+/// How many there are: for the mirror, for what an interface runs, for what stands in the way, and for one of them that was given up.
+const THREADS: usize = 4;
 
 /// Threads of their own for what asks the kernel by netlink. A request is worked off in the call that sends it, under the kernel's lock of all its
 /// links (RTNL), for which a call waits as long as others hold it: a driver that resets a card, or whoever removes thousands of links. Nobody

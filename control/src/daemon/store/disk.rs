@@ -31,8 +31,19 @@ pub(super) fn put_aside(path: &Path) -> io::Result<PathBuf> {
     fs::rename(path, &aside).map(|()| aside)
 }
 
-/// Lets a file hold this, all of it, or takes it away: when this returns, it outlives the host. What is there may have to be put aside.
-pub(super) fn replace(path: &Path, text: Option<&[u8]>, aside: bool) -> Result<(), Failed> {
+/// What becomes of what a file holds that is to hold something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aside {
+    /// It is of no use.
+    No,
+    /// It is put aside if that is possible.
+    Try,
+    /// It is put aside, or stays.
+    Must,
+}
+
+/// Lets a file hold this, all of it, or takes it away: when this returns, it outlives the host.
+pub(super) fn replace(path: &Path, text: Option<&[u8]>, aside: Aside) -> Result<(), Failed> {
     let unchanged = |source| Failed { source, may_hold: false };
     let changed = |source| Failed { source, may_hold: true };
     let new = path.with_extension("json.new");
@@ -51,27 +62,37 @@ pub(super) fn replace(path: &Path, text: Option<&[u8]>, aside: bool) -> Result<(
         // A directory that is read-only refuses to remove what is not there, too.
         match fs::exists(path) {
             Ok(true) => {}
-            Ok(false) => return Ok(()),
+            // It may be gone since a moment ago only.
+            Ok(false) => return sync_directory(path).map_err(changed),
             Err(e) if is_absent(&e) => return Ok(()),
             Err(e) => return Err(unchanged(e)),
         }
     }
-    if aside {
-        match put_aside(path) {
-            Err(e) if !is_absent(&e) => return Err(unchanged(e)),
-            _ => {}
-        }
-    }
+    let is_aside = aside != Aside::No
+        && match put_aside(path) {
+            Ok(_) => true,
+            Err(e) if is_absent(&e) || aside == Aside::Try => false,
+            Err(e) => return Err(unchanged(e)),
+        };
     match text {
         Some(_) => fs::rename(&new, path).map_err(|e| {
             let _ = fs::remove_file(&new);
             unchanged(e)
         })?,
-        None if !aside => fs::remove_file(path).map_err(unchanged)?,
+        None if !is_aside => fs::remove_file(path).map_err(unchanged)?,
         None => {}
     }
+    sync_directory(path).map_err(changed)
+}
+
+/// Lets a file's name, or that there is none any more, outlive the host.
+fn sync_directory(path: &Path) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(changed)
+    match File::open(dir).and_then(|dir| dir.sync_all()) {
+        // There is nothing to outlive, or the file system has other ways.
+        Err(e) if is_absent(&e) || e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Makes a directory where there is none.
@@ -79,7 +100,7 @@ pub(super) fn make(dir: &Path) -> io::Result<Identity> {
     fs::create_dir_all(dir).and_then(|()| identity(dir))
 }
 
-/// Whether anything can be written to a directory.
+/// Whether anything can be written to a directory, which is made if it is not there.
 pub(super) fn probe(dir: &Path) -> io::Result<()> {
     make(dir)?;
     let path = dir.join("overrides.json.try");

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Nor one that needs longer at a start. Packets are forwarded meanwhile, if they were before.
 const PATIENCE_AT_START: Duration = Duration::from_secs(15);
 
+/// How often it is tried again what failed.
+const AGAIN: Duration = Duration::from_secs(60);
+
 const OVERRIDES_LOST: &str = "drains and weights set at run time are lost";
 const TRIAL_LOST: &str = "if a configuration was on trial, it is not taken back";
 
@@ -48,14 +51,18 @@ struct Files {
     overrides: Slot<Overrides>,
     /// Since when the disk has been at what it does now.
     at_work: Option<Instant>,
-    /// Which directory it was at the start: what a daemon may write to that gave up its rights.
-    begun: Option<Option<disk::Identity>>,
+    /// Which directory it was when the daemon began, if there was one: what it may write to when it has given up its rights.
+    place: Option<Option<disk::Identity>>,
     /// Nothing is written before the place is the daemon's own.
     may_write: bool,
     /// It is to be found out whether anything can be written.
     probe_is_due: bool,
     /// Why nothing can be.
     trouble: Option<String>,
+    /// It did not answer in time; until it does.
+    is_slow: bool,
+    /// When what failed is tried again.
+    retry_at: Instant,
     /// What was lost, until somebody takes it.
     lost: Vec<String>,
     /// Whether the daemon has begun: a thread that was there before it gave up its rights does nothing more.
@@ -96,10 +103,12 @@ impl Store {
             trial: Slot::new(dir.join("trial.json"), TRIAL_LOST),
             overrides: Slot::new(dir.join("overrides.json"), OVERRIDES_LOST),
             at_work: None,
-            begun: None,
+            place: None,
             may_write: false,
             probe_is_due: false,
             trouble: None,
+            is_slow: false,
+            retry_at: Instant::now() + AGAIN,
             lost: Vec::new(),
             has_begun: false,
         };
@@ -117,7 +126,10 @@ impl Store {
             (files.may_write, files.probe_is_due) = (true, true);
         }
         self.start_and_wait();
-        self.0.lock().has_begun = true;
+        let mut files = self.0.lock();
+        files.has_begun = true;
+        // One that could not be found yet is another one.
+        files.place.get_or_insert(None);
     }
 
     fn start_and_wait(&self) {
@@ -132,14 +144,20 @@ impl Store {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Goes on with what is to be done, if nobody does.
+    /// Goes on with what is to be done, if nobody does, and tries again from time to time what failed.
     pub(super) fn tend(&self) {
-        drop(self.start(self.0.lock()));
+        let files = self.0.lock();
+        if Instant::now() >= files.retry_at {
+            drop(files);
+            self.retry();
+        } else {
+            drop(self.start(files));
+        }
     }
 
-    /// Whether the disk has told what there is, and whether anything can be written to it.
-    pub(super) fn has_begun(&self) -> bool {
-        self.0.lock().begun.is_some()
+    /// Whether there was a directory when the daemon began.
+    pub(super) fn has_place(&self) -> bool {
+        self.0.lock().place.flatten().is_some()
     }
 
     /// What was found since this was asked last, of what nobody has asked to be otherwise.
@@ -206,6 +224,7 @@ impl Store {
         files.trial.retry();
         files.overrides.retry();
         files.probe_is_due = true;
+        files.retry_at = Instant::now() + AGAIN;
         drop(self.start(files));
     }
 
@@ -213,7 +232,8 @@ impl Store {
     pub(super) fn warnings(&self) -> Vec<String> {
         let files = self.0.lock();
         let unread = [files.trial.warning(), files.overrides.warning()];
-        let why = if files.is_late(PATIENCE) { Some(SILENT) } else { files.trouble.as_deref() };
+        let is_silent = files.is_slow || files.is_late(PATIENCE);
+        let why = if is_silent { Some(SILENT) } else { files.trouble.as_deref() };
         let obstacle = why.map(|why| {
             let path = self.0.dir.clone();
             let e = StoreError { path, why: why.to_owned() };
@@ -231,8 +251,16 @@ impl Store {
         let mut files = self.0.lock();
         let path = of(&mut files).path().to_owned();
         let refused = |why| Err(StoreError { path, why });
-        if files.is_late(PATIENCE) {
+        // What is being read may be worth more.
+        let read = self.0.done.wait_timeout_while(files, PATIENCE, |files| {
+            of(files).is_reading() && !files.is_late(PATIENCE)
+        });
+        files = read.unwrap_or_else(PoisonError::into_inner).0;
+        if files.is_late(PATIENCE) || of(&mut files).is_reading() {
             return refused(SILENT.to_owned());
+        }
+        if of(&mut files).has_news() {
+            return refused("what was kept there before was read only now; ask again".to_owned());
         }
         let before = of(&mut files).wanted();
         let demand = of(&mut files).want(what);
@@ -241,7 +269,7 @@ impl Store {
             Answer::Kept => return Ok(()),
             Answer::Refused(why) => why,
         };
-        of(&mut files).take_back(demand, before, now);
+        of(&mut files).take_back(before, now);
         drop(self.start(files));
         refused(why)
     }
@@ -308,6 +336,13 @@ impl Files {
             || (may_write && self.probe_is_due)
     }
 
+    /// Takes note of a disk that was too long at what it has just done: only what takes no time shows that it is as it should be.
+    fn heed_pace(&mut self) {
+        if self.is_late(PATIENCE) && !self.is_slow {
+            (self.is_slow, self.probe_is_due) = (true, true);
+        }
+    }
+
     /// Whether the disk has been at one thing for so long.
     fn is_late(&self, patience: Duration) -> bool {
         self.at_work.is_some_and(|since| since.elapsed() >= patience)
@@ -324,6 +359,7 @@ impl Shared {
     fn work(&self, is_late: bool) -> bool {
         let _ = self.tend(TRIAL) || self.tend(OVERRIDES) || self.probe();
         let mut files = self.lock();
+        files.heed_pace();
         let goes_on = files.is_due() && files.has_begun == is_late;
         files.at_work = goes_on.then(Instant::now);
         self.done.notify_all();
@@ -332,13 +368,13 @@ impl Shared {
 
     /// Does what is due with one of the files: true if there was anything.
     fn tend<T: Text>(&self, of: Of<T>) -> bool {
-        let (path, job, begun) = {
+        let (path, job, place) = {
             let mut files = self.lock();
             files.at_work = Some(Instant::now());
             let may_write = files.may_write;
             let slot = of(&mut files);
             let Some(job) = slot.job(may_write) else { return false };
-            (slot.path().to_owned(), job, files.begun)
+            (slot.path().to_owned(), job, files.place)
         };
         match job {
             Job::Read => {
@@ -360,7 +396,7 @@ impl Shared {
                 let unchanged = |source| disk::Failed { source, may_hold: false };
                 let replaced = text.transpose().map_err(unchanged).and_then(|text| {
                     disk::replace(&path, text.as_deref(), aside).map_err(|mut failed| {
-                        failed.source = disk::explain(failed.source, &self.dir, begun.flatten());
+                        failed.source = disk::explain(failed.source, &self.dir, place.flatten());
                         failed
                     })
                 });
@@ -375,19 +411,20 @@ impl Shared {
 
     /// Finds out whether anything can be written, where it is time to: true if it was.
     fn probe(&self) -> bool {
-        let begun = {
+        let place = {
             let mut files = self.lock();
             if !files.may_write || !std::mem::take(&mut files.probe_is_due) {
                 return false;
             }
             files.at_work = Some(Instant::now());
-            files.begun
+            files.place
         };
-        let begun = begun.unwrap_or_else(|| disk::make(&self.dir).ok());
+        let place = place.unwrap_or_else(|| disk::make(&self.dir).ok());
         let probed = disk::probe(&self.dir);
-        let trouble = probed.err().map(|e| disk::explain(e, &self.dir, begun).to_string());
+        let trouble = probed.err().map(|e| disk::explain(e, &self.dir, place).to_string());
         let mut files = self.lock();
-        (files.begun, files.trouble) = (Some(begun), trouble);
+        files.place.get_or_insert(place);
+        (files.trouble, files.is_slow) = (trouble, files.is_late(PATIENCE));
         true
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::disk::Failed;
+use super::disk::{Aside, Failed};
 
 /// What is known of a file, and wanted of it.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Slot<T> {
     content: Content,
     /// What was read, until somebody takes it.
     news: Option<T>,
+    /// It is being read.
+    is_reading: bool,
     /// There may be something to do.
     is_due: bool,
     /// The last demand; the last one that was begun with; and the last one that came to an end, and how.
@@ -46,7 +48,7 @@ enum Content {
 pub(super) enum Job<T> {
     Read,
     PutAside,
-    Replace { what: Option<T>, aside: bool },
+    Replace { what: Option<T>, aside: Aside },
 }
 
 /// How a demand ended.
@@ -67,6 +69,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
             under_way: None,
             content,
             news: None,
+            is_reading: false,
             is_due: true,
             asked: 0,
             begun: 0,
@@ -86,16 +89,11 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
     }
 
     /// Takes a demand back that was not fulfilled: the file is to stay as it is if that is certain to be possible, else to hold this.
-    pub(super) fn take_back(
-        &mut self,
-        demand: u64,
-        wanted_before: Option<Option<T>>,
-        now: Option<T>,
-    ) {
+    pub(super) fn take_back(&mut self, wanted_before: Option<Option<T>>, now: Option<T>) {
         let is_certain = self.wanted.as_ref().is_none_or(|what| {
             !self.may_hold.contains(what) && self.under_way.as_ref() != Some(what)
         });
-        if self.begun < demand || is_certain {
+        if is_certain {
             (self.wanted, self.is_due) = (wanted_before, true);
         } else {
             self.want(now);
@@ -119,7 +117,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
         }
         match (&self.wanted, &self.content) {
             (None, Content::Unread(_)) => {
-                self.is_due = false;
+                (self.is_due, self.is_reading) = (false, true);
                 return Some(Job::Read);
             }
             _ if !may_write => return None,
@@ -133,7 +131,11 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
                 None
             }
             (Some(what), content) => {
-                let aside = matches!(content, Content::Unread(_));
+                let aside = match content {
+                    Content::Unread(_) => Aside::Must,
+                    Content::Garbled(_) => Aside::Try,
+                    Content::Known => Aside::No,
+                };
                 (self.begun, self.under_way) = (self.asked, Some(what.clone()));
                 Some(Job::Replace { what: what.clone(), aside })
             }
@@ -152,6 +154,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
     }
 
     pub(super) fn has_read(&mut self, read: io::Result<Option<Vec<u8>>>) {
+        self.is_reading = false;
         self.content = match read {
             Ok(None) => {
                 self.may_hold = vec![None];
@@ -203,6 +206,16 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
             }
         };
         self.ended = (self.begun, refused);
+    }
+
+    /// Whether it is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.is_reading
+    }
+
+    /// Whether something was read that nobody has taken.
+    pub(super) fn has_news(&self) -> bool {
+        self.news.is_some()
     }
 
     /// What was read, once.

@@ -241,6 +241,26 @@ fn what_cannot_be_read_stays_until_there_is_something_else() {
 }
 
 #[test]
+fn what_is_there_is_not_written_over_before_anybody_knows_it() {
+    let scratch = Scratch::new("news");
+    let store = scratch.store();
+    store.note_overrides(&weight(1)).unwrap();
+    let store = scratch.store();
+    let refused = store.keep_overrides(&weight(2), &Overrides::default()).unwrap_err().to_string();
+    assert!(refused.contains("ask again"), "{refused}");
+    assert_eq!(store.found(), overrides(weight(1)));
+    store.keep_overrides(&weight(2), &weight(1)).unwrap();
+
+    // Nor what nobody understands, before it has another name.
+    fs::write(scratch.path("trial.json"), "{").unwrap();
+    let store = Store::open(&scratch.0);
+    store.note_trial(Some(&trial("b"))).unwrap_err();
+    store.begin();
+    assert_eq!(fs::read_to_string(scratch.path("trial.json.bad")).unwrap(), "{");
+    assert_eq!(scratch.found(), Found { trial: Some(trial("b")), overrides: Some(weight(2)) });
+}
+
+#[test]
 fn what_is_refused_is_not_kept_and_what_holds_stays() {
     let scratch = Scratch::new("refused");
     let store = scratch.store();
