@@ -52,7 +52,7 @@ fn what_is_left_of_a_drain_at_its_deadline_is_served_elsewhere() {
         farm.members_of(0).into_iter().map(|m| farm.traffic(m, 20).unwrap()).collect();
     let counters = farm.gateway().counters().unwrap();
     farm.gateway()
-        .act(&["backend", "drain", &name, "--deadline", "15s", "--spread", "5s"])
+        .act(&["backend", "drain", &name, "--deadline", "20s", "--spread", "5s"])
         .unwrap();
     until("a forecast", SOON, || {
         let backends = farm.gateway().backends()?;
@@ -61,12 +61,13 @@ fn what_is_left_of_a_drain_at_its_deadline_is_served_elsewhere() {
     })
     .unwrap();
     assert_eq!(on_it(&farm), before, "they stay until then");
-    until("the end of the drain", SOON, || Ok((on_it(&farm) == 0).then_some(()))).unwrap();
+    until("the end of the drain", 2 * SOON, || Ok((on_it(&farm) == 0).then_some(()))).unwrap();
     // Who has no answers shakes hands anew: after 15 s, by WireGuard's own rule.
     let all = farm.members_of(0);
     until("all clients being elsewhere", Duration::from_secs(60), || {
-        let answered = all.iter().map(|&m| farm.reach(m));
-        Ok(answered.collect::<Result<Vec<_>, _>>()?.iter().all(|&by| by != drained).then_some(()))
+        // One of whom nothing is heard for a while may have lost a handshake.
+        let mut answered = all.iter().map(|&m| farm.reach(m).ok());
+        Ok(answered.all(|by| by.is_some_and(|by| by != drained)).then_some(()))
     })
     .unwrap();
     assert_eq!(on_it(&farm), 0);
