@@ -77,8 +77,8 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// The file's, or the one before it; `usable` tells whether one can be used, and is told whether it is the one before. Who cut himself off by the file need not be able to mend that:
-    /// it may be what keeps the host from starting with it.
+    /// The file's, or the one before it; `usable` tells whether one can be used, and is told whether it is the one before. Nothing is needed of the
+    /// other one: it may be what keeps the host from starting with it.
     fn of<E: std::fmt::Display>(
         kept: Option<Trial>,
         file: String,

@@ -34,7 +34,7 @@ const OVERRIDES_LOST: &str = "drains and weights set at run time are lost";
 const TRIAL_LOST: &str = "if a configuration was on trial, it is not taken back";
 
 /// The files of the overrides, and of a configuration on trial, in the state directory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Store(Arc<Shared>);
 
 #[derive(Debug)]
@@ -287,13 +287,14 @@ impl Store {
     /// Waits until a demand is fulfilled, or refused.
     fn answer<'a, T: Text>(
         &'a self,
-        files: MutexGuard<'a, Files>,
+        mut files: MutexGuard<'a, Files>,
         of: Of<T>,
         demand: u64,
     ) -> (MutexGuard<'a, Files>, Answer) {
-        let mut files = self.start(files);
         let until = Instant::now() + PATIENCE;
         loop {
+            // The thread that was at work may have had to stop.
+            files = self.start(files);
             if let Some(answer) = of(&mut files).answer(demand) {
                 return (files, answer);
             }
