@@ -232,7 +232,7 @@ impl Daemon {
         self.mirror.set_backends(super::start::backend_addresses(&config));
         self.core.monitor.set_targets(super::start::targets(&config));
         self.core.warnings.clear();
-        self.core.store.retry();
+        self.core.store.retry_now();
         self.forget_look();
         let is_known = self.look_around(PATIENCE).await;
         if self.on_trial().is_err() {

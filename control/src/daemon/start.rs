@@ -57,8 +57,7 @@ pub enum StartError {
 pub struct Prepared {
     config: Config,
     source: String,
-    /// The configuration on trial, and whether there may be one that could not be read yet.
-    found: (Option<Trial>, bool),
+    trial: Option<Trial>,
     /// Why the configuration on trial cannot be taken back.
     not_reverted: Option<String>,
     bpffs: Bpffs,
@@ -115,8 +114,6 @@ impl Prepared {
         let bpffs = Bpffs::prepare(&draft.gateway.bpffs)?;
         let lock = bpffs.lock()?;
         let store = Store::open(&draft.gateway.state_dir);
-        // Before that is asked: what is read only now is found later.
-        let may_have_trial = store.has_unread_trial();
         let Found { trial, overrides } = store.found();
         let chosen = Chosen::of(trial, source, &Clock::now(), |source, is_before| {
             let name = if is_before { "the configuration before" } else { &name };
@@ -133,8 +130,7 @@ impl Prepared {
             let _ = fs::create_dir_all(directory);
         }
         let overrides = overrides.unwrap_or_default();
-        let found = (trial, may_have_trial);
-        Ok(Self { config, source, found, not_reverted, overrides, bpffs, lock, store })
+        Ok(Self { config, source, trial, not_reverted, overrides, bpffs, lock, store })
     }
 
     /// The configuration.
@@ -158,13 +154,10 @@ impl Daemon {
         prepared: Prepared,
         log: PacketLog,
     ) -> Result<(Self, Handle), StartError> {
-        let Prepared { config, source, found, not_reverted, overrides, bpffs, lock, store } =
+        let Prepared { config, source, trial, not_reverted, overrides, bpffs, lock, store } =
             prepared;
-        let (trial, may_have_trial) = found;
-        // Forwarding does not wait for a disk. What nobody could read yet stays.
-        if (trial.is_some() || !may_have_trial)
-            && let Err(e) = store.note_trial(trial.as_ref())
-        {
+        // Forwarding does not wait for a disk.
+        if let Err(e) = store.note_trial(trial.as_ref()) {
             tracing::error!("{e}");
         }
 

@@ -113,7 +113,9 @@ pub(super) fn probe(dir: &Path) -> io::Result<()> {
 /// What a failure in a directory means for a daemon that began with this one, and may have given up its rights to others.
 pub(super) fn explain(e: io::Error, dir: &Path, begun: Option<Identity>) -> io::Error {
     match (e.kind(), identity(dir)) {
-        (io::ErrorKind::PermissionDenied, Ok(there)) if Some(there) != begun => {
+        (io::ErrorKind::PermissionDenied, there)
+            if begun.is_none() || there.as_ref().is_ok_and(|there| Some(*there) != begun) =>
+        {
             let why = "it was not there, or another one, when the daemon was started";
             io::Error::other(format!("{e}; {why}: restart it"))
         }

@@ -183,7 +183,7 @@ impl Store {
     /// Keeps the drains and weights that hold, as soon as that is possible: why not now.
     pub(super) fn note_overrides(&self, overrides: &Overrides) -> Result<(), StoreError> {
         // What could not be read is worth more than nothing.
-        if *overrides == Overrides::default() && self.has_unread_overrides() {
+        if *overrides == Overrides::default() && self.0.lock().overrides.may_be_news() {
             return Ok(());
         }
         self.note(OVERRIDES, Some(overrides.clone()))
@@ -200,6 +200,10 @@ impl Store {
 
     /// Keeps the configuration that is on trial, or that there is none, as soon as that is possible: why not now.
     pub(super) fn note_trial(&self, trial: Option<&Trial>) -> Result<(), StoreError> {
+        // Nobody has said so of one of which nobody knows yet.
+        if trial.is_none() && self.0.lock().trial.may_be_news() {
+            return Ok(());
+        }
         self.note(TRIAL, trial.cloned())
     }
 
@@ -228,6 +232,14 @@ impl Store {
         drop(self.start(files));
     }
 
+    /// The same, and waits for how it goes.
+    pub(super) fn retry_now(&self) {
+        self.retry();
+        let is_at_work = |files: &mut Files| files.at_work.is_some() && !files.is_late(PATIENCE);
+        let waited = self.0.done.wait_timeout_while(self.0.lock(), PATIENCE, is_at_work);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// What is to be known, for `fernpass status`.
     pub(super) fn warnings(&self) -> Vec<String> {
         let files = self.0.lock();
@@ -251,12 +263,13 @@ impl Store {
         let mut files = self.0.lock();
         let path = of(&mut files).path().to_owned();
         let refused = |why| Err(StoreError { path, why });
-        // What is being read may be worth more.
+        // What is read may be worth more.
+        files = self.start(files);
         let read = self.0.done.wait_timeout_while(files, PATIENCE, |files| {
-            of(files).is_reading() && !files.is_late(PATIENCE)
+            of(files).is_to_be_read() && !files.is_late(PATIENCE)
         });
         files = read.unwrap_or_else(PoisonError::into_inner).0;
-        if files.is_late(PATIENCE) || of(&mut files).is_reading() {
+        if files.is_late(PATIENCE) || of(&mut files).is_to_be_read() {
             return refused(SILENT.to_owned());
         }
         if of(&mut files).has_news() {
@@ -358,7 +371,7 @@ impl Shared {
     /// Does one thing of what is due: true if there may be more. A thread may do it that `is_late` enough to have the daemon's rights alone, or as
     /// long as the daemon has not begun.
     fn work(&self, is_late: bool) -> bool {
-        let _ = self.tend(TRIAL) || self.tend(OVERRIDES) || self.probe();
+        let _ = self.tend(TRIAL) || self.tend(OVERRIDES) || self.probe(is_late);
         let mut files = self.lock();
         files.heed_pace();
         let goes_on = files.is_due() && files.has_begun == is_late;
@@ -411,7 +424,7 @@ impl Shared {
     }
 
     /// Finds out whether anything can be written, where it is time to: true if it was.
-    fn probe(&self) -> bool {
+    fn probe(&self, is_late: bool) -> bool {
         let place = {
             let mut files = self.lock();
             if !files.may_write || !std::mem::take(&mut files.probe_is_due) {
@@ -426,6 +439,8 @@ impl Shared {
         let mut files = self.lock();
         files.place.get_or_insert(place);
         (files.trouble, files.is_slow) = (trouble, files.is_late(PATIENCE));
+        // With other rights it may end otherwise.
+        files.probe_is_due |= files.has_begun != is_late;
         true
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Slot<T> {
     news: Option<T>,
     /// It is being read.
     is_reading: bool,
+    /// What it holds may be something else after the next start of the host.
+    is_unsafe: bool,
     /// There may be something to do.
     is_due: bool,
     /// The last demand; the last one that was begun with; and the last one that came to an end, and how.
@@ -70,6 +72,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
             content,
             news: None,
             is_reading: false,
+            is_unsafe: false,
             is_due: true,
             asked: 0,
             begun: 0,
@@ -192,10 +195,12 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
         let refused = match done {
             Ok(()) => {
                 (self.content, self.may_hold) = (Content::Known, vec![what]);
+                self.is_unsafe = false;
                 None
             }
             Err(Failed { source, may_hold }) => {
                 if may_hold {
+                    self.is_unsafe = true;
                     if !matches!(self.content, Content::Known) {
                         (self.content, self.may_hold) = (Content::Known, vec![None]);
                     }
@@ -208,9 +213,14 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
         self.ended = (self.begun, refused);
     }
 
-    /// Whether it is being read.
-    pub(super) fn is_reading(&self) -> bool {
-        self.is_reading
+    /// Whether it is being read, or will be at once.
+    pub(super) fn is_to_be_read(&self) -> bool {
+        self.is_reading || (self.is_unread() && self.is_due)
+    }
+
+    /// Whether there is something that nobody knows of yet, or may be.
+    pub(super) fn may_be_news(&self) -> bool {
+        self.is_unread() || self.has_news()
     }
 
     /// Whether something was read that nobody has taken.
@@ -231,7 +241,8 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Slot<T> {
     /// Whether it holds what it is to hold.
     fn is_settled(&self) -> bool {
         let holds = |what: &Option<T>| {
-            matches!(self.content, Content::Known) && self.may_hold == [what.clone()]
+            let is_it = self.may_hold == [what.clone()];
+            is_it && matches!(self.content, Content::Known) && !self.is_unsafe
         };
         self.wanted.as_ref().is_none_or(holds)
     }

@@ -210,6 +210,8 @@ fn what_cannot_be_read_stays_until_there_is_something_else() {
     store.note_overrides(&Overrides::default()).unwrap();
     assert!(store.has_unread_overrides() && scratch.path("overrides.json").is_dir());
     store.note_trial(None).unwrap();
+    assert!(store.has_unread_trial() && scratch.path("trial.json").is_dir());
+    store.keep_trial(None, None).unwrap();
     assert!(scratch.path("trial.json.bad").is_dir() && !scratch.path("trial.json").exists());
     // It can be read, later.
     fs::remove_dir(scratch.path("overrides.json")).unwrap();
@@ -248,8 +250,22 @@ fn what_is_there_is_not_written_over_before_anybody_knows_it() {
     let store = scratch.store();
     let refused = store.keep_overrides(&weight(2), &Overrides::default()).unwrap_err().to_string();
     assert!(refused.contains("ask again"), "{refused}");
+    store.note_overrides(&Overrides::default()).unwrap();
     assert_eq!(store.found(), overrides(weight(1)));
     store.keep_overrides(&weight(2), &weight(1)).unwrap();
+    // Also where it is yet to be read.
+    let store = Store::of(&scratch.0);
+    store.0.lock().may_write = true;
+    let refused = store.keep_overrides(&weight(3), &Overrides::default()).unwrap_err().to_string();
+    assert!(refused.contains("ask again"), "{refused}");
+    assert_eq!(store.found(), overrides(weight(2)));
+    // Nor a trial, of which nobody knows that it is over.
+    store.keep_trial(Some(&trial("a")), None).unwrap();
+    let store = scratch.store();
+    store.note_trial(None).unwrap();
+    assert_eq!(store.found().trial, Some(trial("a")));
+    store.note_trial(None).unwrap();
+    assert_eq!(scratch.found().trial, None);
 
     // Nor what nobody understands, before it has another name.
     fs::write(scratch.path("trial.json"), "{").unwrap();
