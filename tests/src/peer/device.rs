@@ -104,6 +104,12 @@ impl Device {
             format!("addr add {inner}/24 dev {}", device.interface),
             format!("link set {} mtu 1420 txqueuelen 10000 up", device.interface),
         ])?;
+        if let Some(pid) = device.pid() {
+            // Some open their sockets only when their interface is up.
+            until(&format!("a socket of {}", device.interface), START, || {
+                Ok((queues::deepen(pid)? > 0).then_some(()))
+            })?;
+        }
         Ok(device)
     }
 
@@ -135,7 +141,7 @@ impl Device {
             Body::Process(process) => {
                 uapi::set(&self.interface, change)?;
                 // Another port is another socket.
-                queues::deepen(process.pid())
+                queues::deepen(process.pid()).map(drop)
             }
             Body::Kernel(device) => device.change(change),
         }

@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::target::{Target, answer, request};
 use crate::error::Result;
-use crate::wait::Stop;
+use crate::wait::{Stop, patient};
 
 /// How long an answer may take after the last request, or after the answer before.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(2);
 /// How long the last answers may take altogether.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -222,7 +222,7 @@ pub(super) fn await_answers(so_far: impl Fn() -> (u64, bool)) {
         if received != seen {
             (seen, since) = (received, Instant::now());
         }
-        Ok((are_all || since.elapsed() > GRACE).then_some(()))
+        Ok((are_all || since.elapsed() > patient(GRACE)).then_some(()))
     });
 }
 

@@ -108,7 +108,7 @@ impl Client for OvpnClient {
 
     fn connected(&self, deadline: Duration) -> Result<()> {
         self.process.await_output(&format!("a connection of {}", self.name), deadline, READY)?;
-        queues::deepen(self.pid())
+        queues::deepen(self.pid()).map(drop)
     }
 
     fn target(&self) -> Result<Target> {
