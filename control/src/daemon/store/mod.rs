@@ -22,7 +22,7 @@ use crate::model::Overrides;
 mod disk;
 mod slot;
 
-/// A disk that needs longer does not answer. The daemon's loop stands still for as long.
+/// A disk that needs longer for one thing does not answer. The daemon's loop stands still for as long, and as long again for what is read first.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Nor one that needs longer at a start. Packets are forwarded meanwhile, if they were before.
 const PATIENCE_AT_START: Duration = Duration::from_secs(15);
